@@ -1,0 +1,3 @@
+//! Grow a language model from a command line.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! wgpu for Cloche: adapter, buffers, pipelines, one submission, readback, timing.

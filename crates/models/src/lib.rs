@@ -1,0 +1,1 @@
+//! Architectures, key/value cache, sampling and generation.

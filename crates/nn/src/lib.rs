@@ -1,0 +1,1 @@
+//! Layers, parameters by path, initialisation, losses, optimizers, schedules, checkpoints.

@@ -1,0 +1,1 @@
+//! Cloche tensor engine: record, differentiate, compile, replay, on WebGPU and on the CPU.

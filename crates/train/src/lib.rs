@@ -1,0 +1,1 @@
+//! Data and stages: pre-training and what follows it.

@@ -1,0 +1,1 @@
+//! The tokenizer as JavaScript sees it: a second, lazily loaded module.

@@ -1,0 +1,3 @@
+//! Developer commands: start, test, check, bench.
+
+fn main() {}
