@@ -1,0 +1,160 @@
+//! The raw JavaScript side, where wgpu's web backend is not enough: what the adapter says of itself, whether
+//! there is WebGPU at all (wgpu panics outside pages and workers), error scopes and the device's two events
+//! (wgpu panics on a `GPUInternalError`).
+
+use std::cell::RefCell;
+
+use js_sys::{Function, Object, Promise, Reflect};
+use wasm_bindgen::{JsCast, JsValue, closure::Closure, prelude::wasm_bindgen};
+use wasm_bindgen_futures::{JsFuture, spawn_local};
+
+use crate::{
+    device::{AdapterClass, AdapterFeatures, AdapterInfo},
+    error::{Faults, GpuError, Kind, Subject},
+};
+
+#[wasm_bindgen]
+extern "C" {
+    /// `GPUDevice`.
+    type RawDevice;
+    #[wasm_bindgen(method, js_name = pushErrorScope)]
+    fn push_error_scope(this: &RawDevice, filter: &str);
+    #[wasm_bindgen(method, js_name = popErrorScope)]
+    fn pop_error_scope(this: &RawDevice) -> Promise;
+    #[wasm_bindgen(method, js_name = addEventListener)]
+    fn add_event_listener(this: &RawDevice, event: &str, listener: &JsValue);
+    #[wasm_bindgen(method, getter)]
+    fn lost(this: &RawDevice) -> Promise;
+}
+
+fn raw(device: &wgpu::Device) -> RawDevice {
+    let device: &JsValue = device.as_webgpu().expect("the only backend of this target").as_ref();
+    device.clone().unchecked_into()
+}
+
+/// `object.name`, or undefined when that is missing or `object` is no object: JavaScript's `object?.name`.
+fn member(object: &JsValue, name: &str) -> JsValue {
+    Reflect::get(object, &name.into()).unwrap_or(JsValue::UNDEFINED)
+}
+
+fn text(object: &JsValue, name: &str) -> String {
+    member(object, name).as_string().unwrap_or_default()
+}
+
+/// Whether `navigator.gpu` exists and wgpu would find it.
+pub(crate) fn has_webgpu() -> bool {
+    let global: JsValue = js_sys::global().into();
+    let known = ["Window", "WorkerGlobalScope"].iter().any(|name| !member(&global, name).is_undefined());
+    known && member(&member(&global, "navigator"), "gpu").is_object()
+}
+
+/// What the adapter that `force_fallback` selects says of itself. wgpu passes on its description only, and hides
+/// vendor and architecture, without which SwiftShader cannot be told from a GPU in every browser.
+pub(crate) async fn describe_adapter(force_fallback: bool) -> Option<AdapterInfo> {
+    let gpu = member(&member(&js_sys::global().into(), "navigator"), "gpu");
+    let options = Object::new();
+    let _ = Reflect::set(&options, &"powerPreference".into(), &"high-performance".into());
+    let _ = Reflect::set(&options, &"forceFallbackAdapter".into(), &force_fallback.into());
+    let request: Function = member(&gpu, "requestAdapter").dyn_into().ok()?;
+    let promise: Promise = request.call1(&gpu, &options).ok()?.dyn_into().ok()?;
+    let adapter = JsFuture::from(promise).await.ok().filter(JsValue::is_object)?;
+
+    let info = member(&adapter, "info");
+    let [vendor, architecture, device, description] =
+        ["vendor", "architecture", "device", "description"].map(|name| text(&info, name));
+    // The flag has moved from the adapter to its info; older browsers have it in the old place.
+    let fallback = [&info, &adapter].iter().any(|object| member(object, "isFallbackAdapter").is_truthy());
+    let words = format!("{vendor} {architecture} {device} {description}");
+    let features = member(&adapter, "features");
+    let has = |name: &str| -> bool {
+        let test = member(&features, "has").dyn_into::<Function>();
+        test.and_then(|test| test.call1(&features, &name.into())).is_ok_and(|found| found.is_truthy())
+    };
+    let name = [description, device, format!("{vendor} {architecture}").trim().to_owned()]
+        .into_iter()
+        .find(|name| !name.is_empty());
+    Some(AdapterInfo {
+        name: name.unwrap_or_else(|| "unnamed adapter".into()),
+        class: AdapterClass::from_words(fallback, &words),
+        vendor,
+        backend: "webgpu",
+        driver: architecture,
+        // Subgroups stay off: wgpu's web backend cannot request the feature (gfx-rs/wgpu#10146).
+        features: AdapterFeatures {
+            f16: has("shader-f16"),
+            subgroups: false,
+            timestamps: has("timestamp-query"),
+        },
+    })
+}
+
+/// The answers of error scopes that have been closed but not yet looked at.
+#[derive(Default)]
+pub(crate) struct Scopes(RefCell<Vec<(Subject, Kind, Promise)>>);
+
+impl Scopes {
+    pub(crate) fn guarded<T>(
+        &self,
+        device: &wgpu::Device,
+        subject: Subject,
+        create: impl FnOnce() -> T,
+    ) -> T {
+        let device = raw(device);
+        let kinds = [Kind::Internal, Kind::Validation, Kind::OutOfMemory];
+        kinds.iter().for_each(|kind| device.push_error_scope(filter(*kind)));
+        let made = create();
+        let answers = kinds.iter().rev().map(|&kind| (subject.clone(), kind, device.pop_error_scope()));
+        self.0.borrow_mut().extend(answers);
+        made
+    }
+
+    /// Waits for all answers so far. The empty scope at the end makes that certain for errors outside scopes
+    /// too: the device answers in order, so that their events have been delivered when it closes.
+    pub(crate) async fn settle(&self, device: &wgpu::Device, faults: &Faults) {
+        self.guarded(device, Subject::Call, || ());
+        let answers = self.0.take();
+        for (subject, kind, promise) in answers {
+            match JsFuture::from(promise).await {
+                Ok(error) if error.is_object() => faults.scoped(subject.error(kind, text(&error, "message"))),
+                _ => {} // null: nothing was caught; a rejection: the device is lost, which `listen` reports
+            }
+        }
+    }
+}
+
+fn filter(kind: Kind) -> &'static str {
+    match kind {
+        Kind::OutOfMemory => "out-of-memory",
+        Kind::Validation => "validation",
+        Kind::Internal => "internal",
+    }
+}
+
+/// Lets the device's loss, and every error outside a scope, fall into `faults`.
+pub(crate) fn listen(device: &wgpu::Device, faults: &Faults) {
+    let device = raw(device);
+    let (loss, stray) = (faults.clone(), faults.clone());
+    let lost = device.lost();
+    spawn_local(async move {
+        if let Ok(info) = JsFuture::from(lost).await {
+            let (reason, message) = (text(&info, "reason"), text(&info, "message"));
+            loss.lose(if message.is_empty() { reason } else { message });
+        }
+    });
+    let listener = Closure::<dyn FnMut(JsValue)>::new(move |event: JsValue| {
+        let error = member(&event, "error");
+        let kind = match text(&member(&error, "constructor"), "name").as_str() {
+            "GPUOutOfMemoryError" => Kind::OutOfMemory,
+            "GPUInternalError" => Kind::Internal,
+            _ => Kind::Validation,
+        };
+        stray.unscoped(kind, text(&error, "message"));
+    });
+    // The listener goes to JavaScript's garbage collector, to live exactly as long as the device does.
+    device.add_event_listener("uncapturederror", &listener.into_js_value());
+}
+
+/// The error of a page without WebGPU.
+pub(crate) fn no_webgpu() -> GpuError {
+    GpuError::NoAdapter { reason: "this browser offers no WebGPU (navigator.gpu) here".into() }
+}
