@@ -219,11 +219,9 @@ async fn find_adapter(allow_software: bool) -> Result<(wgpu::Adapter, AdapterInf
         };
         match instance.request_adapter(&request).await {
             Ok(adapter) => {
+                let info = AdapterInfo::of(&adapter);
                 #[cfg(target_arch = "wasm32")]
-                let described = crate::web::describe_adapter(*force_fallback_adapter).await;
-                #[cfg(not(target_arch = "wasm32"))]
-                let described = None;
-                let info = described.unwrap_or_else(|| AdapterInfo::of(&adapter));
+                let info = crate::web::describe_adapter(*force_fallback_adapter).await.unwrap_or(info);
                 if info.class == AdapterClass::Hardware || allow_software {
                     return Ok((adapter, info));
                 }

@@ -110,8 +110,7 @@ impl Gpu {
     /// What `signal` brings once the submission `index` is done; `None` if the device is lost before that.
     pub(crate) async fn settle<T>(&self, index: wgpu::SubmissionIndex, signal: Signal<T>) -> Option<T> {
         if cfg!(target_arch = "wasm32") {
-            drop(index); // the browser calls back by itself, after a loss too
-            return Some(signal.wait().await);
+            return Some(signal.wait().await); // the browser calls back by itself, after a loss too
         }
         self.poll(index);
         signal.take()
