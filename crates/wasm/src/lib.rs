@@ -1,1 +1,3 @@
 //! The engine as JavaScript sees it.
+
+mod self_test;

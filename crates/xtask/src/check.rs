@@ -1,0 +1,41 @@
+//! The fast loop: cheapest checks first.
+
+use crate::setup;
+use crate::shell::{self, command};
+use crate::test::{Report, Tally};
+use anyhow::Result;
+use std::process::{Command, ExitCode};
+
+/// Runs the static checks and the unit tests.
+pub(crate) fn run() -> Result<ExitCode> {
+    let mut report = Report::default();
+    report.stage("static checks", statics);
+    report.stage("unit tests", || crate::test::cargo_tests(&["--workspace", "--lib", "--bins"], None));
+    report
+        .stage("house rules", || crate::test::cargo_tests(&["--package", "cloche", "--test", "tidy"], None));
+    Ok(report.close())
+}
+
+/// Formatting, lints and types; each counts as one.
+pub(crate) fn statics() -> Result<Tally> {
+    setup::node_packages()?;
+    let tsc = "node_modules/typescript/bin/tsc";
+    let checks: [Command; 5] = [
+        command("cargo", &["fmt", "--all", "--check"]),
+        command("node", &[tsc, "--noEmit", "-p", "pkg"]),
+        command("node", &[tsc, "--noEmit", "-p", "web"]),
+        command("node", &[tsc, "--noEmit", "-p", "tests/browser"]),
+        command("cargo", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+    ];
+    let mut tally = Tally::default();
+    for mut check in checks {
+        match shell::run(&mut check) {
+            Ok(()) => tally.passed += 1,
+            Err(error) => {
+                println!("FAILED: {error:#}");
+                tally.failed += 1;
+            }
+        }
+    }
+    Ok(tally)
+}

@@ -1,0 +1,21 @@
+/** The checks in Node: npm's `webgpu` gives it Dawn, and a shim makes the engine believe in a window. */
+import { readFile } from "node:fs/promises";
+import { create } from "webgpu";
+import { runChecks } from "./list.js";
+
+// wgpu asks whether the global object is a Window or a WorkerGlobalScope before it looks for navigator.gpu.
+globalThis.Window = class {
+  static [Symbol.hasInstance](/** @type {unknown} */ value) {
+    return value === globalThis;
+  }
+};
+Object.defineProperty(globalThis, "navigator", { value: { gpu: create([]) }, configurable: true });
+
+const folder = new URL("../../../pkg/dist/wasm/", import.meta.url);
+const load = () => import(new URL("engine.js", folder).href);
+const bytes = await readFile(new URL("engine_bg.wasm", folder));
+for await (const outcome of runChecks(load, bytes, process.argv[2] ?? "")) {
+  process.stdout.write(JSON.stringify(outcome) + "\n");
+}
+// Dawn keeps the process alive as long as anything refers to it.
+process.exit(0);

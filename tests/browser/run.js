@@ -1,0 +1,51 @@
+/**
+ * Runs the checks in the stacks named on the command line, in all of them where none is named:
+ *
+ *     node tests/browser/run.js [chromium] [firefox] [node] [page] [--only WORDS]
+ */
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { checkPage } from "./page.js";
+import { serveFolders } from "./server.js";
+import { inChromium, inFirefox, inNode } from "./stacks.js";
+
+/** @type {Record<string, (origin: string, only: string) => AsyncGenerator<import("./stacks.js").Outcome>>} */
+const STACKS = { chromium: inChromium, firefox: inFirefox, node: inNode, page: checkPage };
+
+const { positionals, values } = parseArgs({
+  allowPositionals: true,
+  options: { only: { type: "string", default: "" } },
+});
+const names = positionals.length > 0 ? positionals : Object.keys(STACKS);
+const unknown = names.filter((name) => !STACKS[name]);
+if (unknown.length > 0) throw new Error(`no such stack: ${unknown}; there are ${Object.keys(STACKS)}`);
+
+/** @param {string} folder */
+const at = (folder) => fileURLToPath(new URL(folder, import.meta.url));
+const server = await serveFolders({
+  "/checks/": at("checks"),
+  "/pkg/": at("../../pkg/dist"),
+  "/": at("../../web/dist"),
+});
+let passed = 0;
+let failed = 0;
+for (const name of names) {
+  let here = { passed: 0, failed: 0 };
+  try {
+    for await (const outcome of /** @type {any} */ (STACKS[name])(server.origin, values.only)) {
+      const { error, note, ms } = outcome;
+      here[error ? "failed" : "passed"] += 1;
+      const remark = error ?? note ?? "";
+      console.log(`${name}: ${error ? "FAILED" : "ok"} ${outcome.name} (${ms.toFixed(0)} ms) ${remark}`.trimEnd());
+    }
+  } catch (error) {
+    here.failed += 1;
+    console.log(`${name}: FAILED ${error}`);
+  }
+  console.log(`${name}: ${here.passed} passed, ${here.failed} failed`);
+  passed += here.passed;
+  failed += here.failed;
+}
+server.close();
+console.log(`total: ${passed} passed, ${failed} failed`);
+process.exit(failed > 0 ? 1 : 0);

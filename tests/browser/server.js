@@ -1,0 +1,46 @@
+/** A small static server on 127.0.0.1 for the folders that the tests need. */
+import { createReadStream } from "node:fs";
+import { stat } from "node:fs/promises";
+import { createServer } from "node:http";
+import { extname, join, normalize } from "node:path";
+
+/** @type {Record<string, string>} */
+const TYPES = {
+  ".html": "text/html; charset=utf-8",
+  ".js": "text/javascript; charset=utf-8",
+  ".css": "text/css; charset=utf-8",
+  ".json": "application/json",
+  ".svg": "image/svg+xml",
+  ".txt": "text/plain; charset=utf-8",
+  ".wasm": "application/wasm",
+};
+
+/**
+ * Serves each folder under its prefix.
+ * @param {Record<string, string>} folders prefix (such as "/pkg/") to folder
+ * @returns {Promise<{ origin: string, close: () => void }>}
+ */
+export async function serveFolders(folders) {
+  const server = createServer(async (request, response) => {
+    const path = normalize(decodeURIComponent(new URL(request.url ?? "/", "http://localhost").pathname));
+    const prefix = Object.keys(folders).find((candidate) => path.startsWith(candidate));
+    let file = prefix && join(/** @type {string} */ (folders[prefix]), path.slice(prefix.length));
+    if (file && path.endsWith("/")) file = join(file, "index.html");
+    const found = file && (await stat(file).catch(() => undefined));
+    if (!file || !found?.isFile()) return void response.writeHead(404).end();
+    // The headers a careful host sends: no cross-origin isolation, and nothing that the page did not bring along.
+    response.writeHead(200, {
+      "content-type": TYPES[extname(file)] ?? "application/octet-stream",
+      "content-length": found.size,
+      "content-security-policy": "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'",
+    });
+    createReadStream(file).pipe(response);
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve(undefined)));
+  const address = /** @type {import("node:net").AddressInfo} */ (server.address());
+  const close = () => {
+    server.close();
+    server.closeAllConnections();
+  };
+  return { origin: `http://127.0.0.1:${address.port}`, close };
+}
