@@ -232,3 +232,88 @@ fn most_frequent_pair(symbols: &[String], vocab: &[String]) -> Option<((String, 
     let (pair, count) = counts.into_iter().max_by_key(|&(pair, count)| (count, std::cmp::Reverse(pair)))?;
     (count >= 2).then(|| ((vocab[pair.0].clone(), vocab[pair.1].clone()), count))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::TokenizerKind;
+
+    /// The example by which byte-pair encoding is usually explained
+    /// (<https://en.wikipedia.org/wiki/Byte_pair_encoding>).
+    #[test]
+    fn the_classic_example_step_by_step() {
+        let lesson = train_trace("aaabdaaabac", 10).unwrap();
+        assert_eq!(lesson.symbols.concat(), "aaabdaaabac");
+        let steps: Vec<_> = lesson
+            .steps
+            .iter()
+            .map(|step| {
+                let pair = (step.left.as_str(), step.right.as_str());
+                (pair, step.count, step.letter, step.token.as_str(), step.compressed.as_str())
+            })
+            .collect();
+        assert_eq!(
+            steps,
+            [
+                (("a", "a"), 4, 'Z', "aa", "ZabdZabac"),
+                (("a", "b"), 2, 'Y', "ab", "ZYdZYac"),
+                (("aa", "ab"), 2, 'X', "aaab", "XdXac"),
+            ]
+        );
+        assert_eq!(lesson.steps[2].symbols, ["aaab", "d", "aaab", "a", "c"]);
+    }
+
+    #[test]
+    fn a_lesson_ends_where_nothing_repeats() {
+        assert_eq!(train_trace("", 3), Err(TextError::Empty));
+        assert!(train_trace("a", 3).unwrap().steps.is_empty());
+        assert!(train_trace("abcdef", 3).unwrap().steps.is_empty());
+        assert_eq!(train_trace("abababab", 1).unwrap().steps.len(), 1);
+        // Letters of the text are not used as names.
+        let letters: String =
+            train_trace("ZXZXZX", 2).unwrap().steps.iter().map(|step| step.letter).collect();
+        assert_eq!(letters, "YW");
+    }
+
+    #[test]
+    fn a_trace_shows_pieces_then_merges_by_rank() {
+        let vocab_size = 256 + 1 + 3;
+        let tokenizer =
+            Tokenizer::train(TokenizerKind::Bpe { vocab_size }, ["the cat the cat the hat"]).unwrap();
+        let trace = tokenizer.trace("the chat");
+        let pieces: Vec<_> = trace.pieces.iter().map(|piece| piece.text.as_str()).collect();
+        assert_eq!(pieces, ["the", " chat"]);
+
+        let first = &trace.pieces[0];
+        assert_eq!(first.symbols, ["t", "h", "e"]);
+        let steps: Vec<_> = first.steps.iter().map(|step| (step.rank, step.symbols.join("|"))).collect();
+        assert_eq!(steps, [(1, "t|he".to_string()), (2, "the".to_string())]);
+        assert_eq!((first.tokens[0].text.as_str(), first.tokens.len()), ("the", 1));
+
+        let second = &trace.pieces[1];
+        assert_eq!(second.symbols.join("|"), "Ġ|c|h|a|t");
+        assert_eq!(second.steps.len(), 1);
+        assert_eq!((second.steps[0].left.as_str(), second.steps[0].right.as_str()), ("a", "t"));
+        assert_eq!(second.tokens[0].text, " ");
+    }
+
+    #[test]
+    fn the_end_of_a_trace_is_what_encoding_gives() {
+        let text = "Peter Piper picked a peck of pickled peppers;\n\na peck of pickled peppers Peter Piper picked! é🙂";
+        for kind in ["char", "byte", "bpe:257", "bpe:280"] {
+            let tokenizer = Tokenizer::train(kind.parse().unwrap(), [text]).unwrap();
+            let trace = tokenizer.trace(text);
+            let tokens = trace.pieces.iter().flat_map(|piece| &piece.tokens);
+            assert_eq!(tokens.map(|token| token.id).collect::<Vec<_>>(), tokenizer.encode(text), "{kind}");
+            for piece in &trace.pieces {
+                let last = piece.steps.last().map_or(&piece.symbols, |step| &step.symbols);
+                assert!(last.iter().eq(piece.tokens.iter().map(|token| &token.token)), "{kind}: {piece:?}");
+            }
+            let joined: String = trace.pieces.iter().map(|piece| piece.text.as_str()).collect();
+            assert_eq!(joined, text);
+        }
+        let long = "word ".repeat(5_000);
+        let tokenizer = Tokenizer::train(TokenizerKind::Byte, [&long]).unwrap();
+        assert_eq!(tokenizer.trace(&long).text.len(), MAX_TRACED);
+    }
+}
