@@ -1,6 +1,6 @@
 // Prepended to every shader of the engine; host side: crates/gpu/src/lib.rs.
 //
-// Binding 0 holds the values that change from run to run (learning rate, step, position, seed …), so that a
+// Binding 0 holds the values that change from run to run (learning rate, step, position, seed, ...), so that a
 // recorded list of dispatches can be replayed without touching anything else. Kernels bind their own buffers
 // from 1 on. Nothing here costs a kernel anything that does not call it.
 

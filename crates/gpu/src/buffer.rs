@@ -165,6 +165,11 @@ impl Gpu {
         });
         staging.unmap();
         self.give_staging(staging);
+        #[cfg(target_arch = "wasm32")]
+        if copied.is_none() {
+            // Usually the first sign of a lost device, in Firefox up to 100 ms ahead of the event.
+            crate::web::sleep(200).await;
+        }
         self.check().await?;
         copied.ok_or_else(|| GpuError::Validation {
             label: parts[0].buffer.label().into(),

@@ -178,7 +178,7 @@ impl Gpu {
     /// [`Gpu::bind`], [`Gpu::submit`] and the rest have caused.
     pub async fn check(&self) -> Result<(), GpuError> {
         #[cfg(target_arch = "wasm32")]
-        self.inner.scopes.settle(&self.inner.device, &self.inner.faults).await;
+        self.inner.scopes.settle().await;
         self.inner.faults.take()
     }
 

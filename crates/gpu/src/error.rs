@@ -1,6 +1,11 @@
 //! What can go wrong, and where it waits until somebody asks.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    borrow::Cow,
+    cell::OnceCell,
+    rc::Rc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 /// An error of the device or of what was asked of it.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -68,25 +73,29 @@ pub(crate) enum Kind {
 }
 
 /// What a call was about, so that an error which arrives later can name it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) enum Subject {
     Memory {
         label: String,
         bytes: u64,
     },
+    /// The module is there once it has been made. In browsers it knows more than the error does.
     Kernel {
         label: String,
+        #[cfg_attr(not(target_arch = "wasm32"), expect(dead_code, reason = "naga says all in its error"))]
+        module: Rc<OnceCell<wgpu::ShaderModule>>,
     },
-    /// Anything outside an error scope: binding, recording, submitting.
-    Call,
+    Call {
+        label: Cow<'static, str>,
+    },
 }
 
 impl Subject {
     pub(crate) fn error(&self, kind: Kind, text: String) -> GpuError {
         let (label, requested) = match self {
             Subject::Memory { label, bytes } => (label.clone(), *bytes),
-            Subject::Kernel { label } => (label.clone(), 0),
-            Subject::Call => ("a queued call".into(), 0),
+            Subject::Kernel { label, .. } => (label.clone(), 0),
+            Subject::Call { label } => (label.to_string(), 0),
         };
         match (kind, self) {
             (Kind::OutOfMemory, _) => GpuError::OutOfMemory { label, requested },
@@ -108,17 +117,29 @@ pub(crate) struct Faults(Arc<Mutex<Letters>>);
 #[derive(Default)]
 struct Letters {
     lost: Option<String>,
-    scoped: Option<GpuError>,
+    numbers: u64,
+    scoped: Option<(u64, GpuError)>,
     unscoped: Option<GpuError>,
 }
 
 impl Faults {
-    pub(crate) fn scoped(&self, error: GpuError) {
-        self.open().scoped.get_or_insert(error);
+    /// The number of a new scope. Scopes may answer in another order than they were opened.
+    pub(crate) fn number(&self) -> u64 {
+        let mut letters = self.open();
+        letters.numbers += 1;
+        letters.numbers
+    }
+
+    pub(crate) fn scoped(&self, number: u64, error: GpuError) {
+        let scoped = &mut self.open().scoped;
+        if scoped.as_ref().is_none_or(|(first, _)| number < *first) {
+            *scoped = Some((number, error));
+        }
     }
 
     pub(crate) fn unscoped(&self, kind: Kind, text: String) {
-        self.open().unscoped.get_or_insert(Subject::Call.error(kind, text));
+        let subject = Subject::Call { label: "a queued call".into() };
+        self.open().unscoped.get_or_insert(subject.error(kind, text));
     }
 
     pub(crate) fn lose(&self, reason: String) {
@@ -138,10 +159,47 @@ impl Faults {
         self.lost()?;
         let mut letters = self.open();
         let (scoped, unscoped) = (letters.scoped.take(), letters.unscoped.take());
-        scoped.or(unscoped).map_or(Ok(()), Err)
+        scoped.map(|(_, error)| error).or(unscoped).map_or(Ok(()), Err)
     }
 
-    fn open(&self) -> std::sync::MutexGuard<'_, Letters> {
+    fn open(&self) -> MutexGuard<'_, Letters> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn invalid(label: &'static str) -> GpuError {
+        Subject::Call { label: label.into() }.error(Kind::Validation, String::new())
+    }
+
+    #[test]
+    fn the_cause_is_reported_and_its_consequences_are_forgotten() {
+        let faults = Faults::default();
+        let (cause, consequence) = (faults.number(), faults.number());
+        faults.unscoped(Kind::Internal, "stray".into());
+        faults.scoped(consequence, invalid("dispatch"));
+        faults.scoped(cause, invalid("shader"));
+        assert_eq!(faults.take(), Err(invalid("shader")));
+        assert_eq!(faults.take(), Ok(()));
+    }
+
+    #[test]
+    fn a_loss_outranks_every_error_and_stays() {
+        let faults = Faults::default();
+        faults.scoped(faults.number(), invalid("shader"));
+        faults.lose("driver reset".into());
+        faults.lose("destroyed".into());
+        let lost = Err(GpuError::Lost { reason: "driver reset".into() });
+        assert_eq!((faults.take(), faults.take()), (lost.clone(), lost));
+    }
+
+    #[test]
+    fn errors_name_their_subject() {
+        let subject = Subject::Memory { label: "wte.weight".into(), bytes: 512 };
+        let error = subject.error(Kind::OutOfMemory, String::new());
+        assert_eq!(error.to_string(), "out of GPU memory: \"wte.weight\" needs 512 bytes");
     }
 }

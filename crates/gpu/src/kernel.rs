@@ -1,6 +1,6 @@
 //! Compiled shaders and what they are bound to.
 
-use std::{borrow::Cow, collections::HashMap, num::NonZeroU64, rc::Rc};
+use std::{borrow::Cow, cell::OnceCell, collections::HashMap, num::NonZeroU64, rc::Rc};
 
 use crate::{
     buffer::{Buffer, BufferBinding},
@@ -105,13 +105,14 @@ impl Gpu {
             bindings: spec.bindings.clone(),
         };
         let make = || {
-            Rc::new(self.guarded(Subject::Kernel { label: spec.label.clone() }, || {
-                let module =
-                    kernels.modules.entry(source).or_insert_with(|| self.compile(&spec.label, &spec.source));
-                let layouts = kernels
-                    .layouts
-                    .entry(spec.bindings.clone())
-                    .or_insert_with(|| self.layout(&spec.bindings));
+            let made = Rc::new(OnceCell::new());
+            let subject = Subject::Kernel { label: spec.label.clone(), module: made.clone() };
+            Rc::new(self.guarded(subject, || {
+                let compile = || self.compile(&spec.label, &spec.source);
+                let module = kernels.modules.entry(source).or_insert_with(compile);
+                let _ = made.set(module.clone());
+                let arrange = || self.layout(&spec.bindings);
+                let layouts = kernels.layouts.entry(spec.bindings.clone()).or_insert_with(arrange);
                 self.link(spec, module, layouts)
             }))
         };
@@ -200,11 +201,10 @@ impl Gpu {
             wgpu::BindGroupEntry { binding: binding as u32, resource: wgpu::BindingResource::Buffer(part) }
         };
         let entries: Vec<_> = resources.iter().enumerate().map(entry).collect();
-        let raw = self.inner.device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: Some(label),
-            layout: &kernel.layout,
-            entries: &entries,
-        });
+        let descriptor =
+            wgpu::BindGroupDescriptor { label: Some(label), layout: &kernel.layout, entries: &entries };
+        let subject = Subject::Call { label: label.clone().into() };
+        let raw = self.guarded(subject, || self.inner.device.create_bind_group(&descriptor));
         BindGroup { raw, _buffers: resources.iter().map(|part| part.buffer.clone()).collect() }
     }
 }

@@ -35,12 +35,12 @@
 //! # });
 //! ```
 
-mod buffer;
 mod device;
-mod error;
+mod buffer;
 mod kernel;
-mod profile;
 mod queue;
+mod profile;
+mod error;
 mod scope;
 #[cfg(target_arch = "wasm32")]
 mod web;

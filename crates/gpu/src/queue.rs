@@ -2,14 +2,14 @@
 
 use std::{
     collections::VecDeque,
-    future::poll_fn,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Poll, Waker},
+    task::Waker,
 };
 
 use crate::{
     buffer::{Buffer, BufferBinding},
     device::Gpu,
+    error::Subject,
     kernel::{BindGroup, Kernel},
     profile::Clock,
 };
@@ -72,15 +72,18 @@ impl Gpu {
         if self.inner.faults.lost().is_err() {
             return None;
         }
-        let encoder = self.inner.device.create_command_encoder(&Default::default());
-        let mut pass = Pass { encoder, compute: None, clock };
-        record(&mut pass);
-        let Pass { mut encoder, compute, mut clock } = pass;
-        drop(compute);
-        if let Some(clock) = &mut clock {
-            clock.resolve(&mut encoder);
-        }
-        let index = self.inner.queue.submit([encoder.finish()]);
+        let subject = Subject::Call { label: "submission".into() };
+        let (index, clock) = self.guarded(subject, || {
+            let encoder = self.inner.device.create_command_encoder(&Default::default());
+            let mut pass = Pass { encoder, compute: None, clock };
+            record(&mut pass);
+            let Pass { mut encoder, compute, mut clock } = pass;
+            drop(compute);
+            if let Some(clock) = &mut clock {
+                clock.resolve(&mut encoder);
+            }
+            (self.inner.queue.submit([encoder.finish()]), clock)
+        });
         let done = Signal::new();
         let answer = done.clone();
         self.inner.queue.on_submitted_work_done(move || answer.set(()));
@@ -109,15 +112,22 @@ impl Gpu {
 
     /// What `signal` brings once the submission `index` is done; `None` if the device is lost before that.
     pub(crate) async fn settle<T>(&self, index: wgpu::SubmissionIndex, signal: Signal<T>) -> Option<T> {
-        if cfg!(target_arch = "wasm32") {
-            return Some(signal.wait().await); // the browser calls back by itself, after a loss too
+        #[cfg(target_arch = "wasm32")]
+        {
+            let _ = index; // the browser calls back by itself, after a loss too
+            let _nudge = crate::web::Nudge::new(&self.inner.queue);
+            Some(signal.wait().await)
         }
-        self.poll(index);
-        signal.take()
+        #[cfg(not(target_arch = "wasm32"))]
+        {
+            self.poll(index);
+            signal.take()
+        }
     }
 
     /// Natively callbacks run only while the device is polled, here until a submission is done. wgpu panics if it
     /// finds the device lost just then, though it has told our listener; that is no reason for us to panic.
+    #[cfg(not(target_arch = "wasm32"))]
     fn poll(&self, index: wgpu::SubmissionIndex) {
         if self.inner.faults.lost().is_err() {
             return;
@@ -173,15 +183,18 @@ impl<T> Signal<T> {
         }
     }
 
-    fn is_set(&self) -> bool {
+    pub(crate) fn is_set(&self) -> bool {
         self.open().0.is_some()
     }
 
+    #[cfg(not(target_arch = "wasm32"))]
     fn take(&self) -> Option<T> {
         self.open().0.take()
     }
 
-    async fn wait(&self) -> T {
+    #[cfg(target_arch = "wasm32")]
+    pub(crate) async fn wait(&self) -> T {
+        use std::{future::poll_fn, task::Poll};
         poll_fn(|context| {
             let mut state = self.open();
             match state.0.take() {

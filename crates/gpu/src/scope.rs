@@ -11,7 +11,7 @@ impl Gpu {
     /// [`Gpu::check`].
     pub(crate) fn guarded<T>(&self, subject: Subject, create: impl FnOnce() -> T) -> T {
         #[cfg(target_arch = "wasm32")]
-        return self.inner.scopes.guarded(&self.inner.device, subject, create);
+        return self.inner.scopes.guarded(&self.inner.device, &self.inner.faults, subject, create);
         #[cfg(not(target_arch = "wasm32"))]
         native::guarded(&self.inner.device, &self.inner.faults, subject, create)
     }
@@ -45,13 +45,14 @@ mod native {
         let filters =
             [wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation, wgpu::ErrorFilter::OutOfMemory];
         let mut scopes: Vec<_> = filters.map(|filter| device.push_error_scope(filter)).into();
+        let number = faults.number();
         let made = create();
         while let Some(scope) = scopes.pop() {
             // wgpu-core answers at once, so that one poll of the future is enough.
             let answer = pin!(scope.pop()).poll(&mut Context::from_waker(Waker::noop()));
             if let Poll::Ready(Some(error)) = answer {
                 let (kind, text) = describe(&error);
-                faults.scoped(subject.error(kind, text));
+                faults.scoped(number, subject.error(kind, text));
             }
         }
         made

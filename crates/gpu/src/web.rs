@@ -11,6 +11,7 @@ use wasm_bindgen_futures::{JsFuture, spawn_local};
 use crate::{
     device::{AdapterClass, AdapterFeatures, AdapterInfo},
     error::{Faults, GpuError, Kind, Subject},
+    queue::Signal,
 };
 
 #[wasm_bindgen]
@@ -88,38 +89,100 @@ pub(crate) async fn describe_adapter(force_fallback: bool) -> Option<AdapterInfo
     })
 }
 
-/// The answers of error scopes that have been closed but not yet looked at.
+/// Error scopes that have been closed but may not have answered yet.
 #[derive(Default)]
-pub(crate) struct Scopes(RefCell<Vec<(Subject, Kind, Promise)>>);
+pub(crate) struct Scopes(RefCell<Vec<Signal<()>>>);
 
 impl Scopes {
     pub(crate) fn guarded<T>(
         &self,
         device: &wgpu::Device,
+        faults: &Faults,
         subject: Subject,
         create: impl FnOnce() -> T,
     ) -> T {
         let device = raw(device);
         let kinds = [Kind::Internal, Kind::Validation, Kind::OutOfMemory];
         kinds.iter().for_each(|kind| device.push_error_scope(filter(*kind)));
+        let number = faults.number();
         let made = create();
-        let answers = kinds.iter().rev().map(|&kind| (subject.clone(), kind, device.pop_error_scope()));
-        self.0.borrow_mut().extend(answers);
+        let answers = kinds.map(|_| device.pop_error_scope()); // the innermost first
+        let (faults, answered) = (faults.clone(), Signal::new());
+        let mut waiting = self.0.borrow_mut();
+        waiting.retain(|answer| !answer.is_set());
+        waiting.push(answered.clone());
+        spawn_local(async move {
+            for (kind, answer) in kinds.into_iter().rev().zip(answers) {
+                // Null: nothing was caught. A rejection: the device is lost, which `listen` reports.
+                if let Ok(error) = JsFuture::from(answer).await
+                    && error.is_object()
+                {
+                    let text = text(&error, "message") + &compiler_words(&subject).await;
+                    faults.scoped(number, subject.error(kind, text));
+                }
+            }
+            answered.set(());
+        });
         made
     }
 
-    /// Waits for all answers so far. The empty scope at the end makes that certain for errors outside scopes
-    /// too: the device answers in order, so that their events have been delivered when it closes.
-    pub(crate) async fn settle(&self, device: &wgpu::Device, faults: &Faults) {
-        self.guarded(device, Subject::Call, || ());
-        let answers = self.0.take();
-        for (subject, kind, promise) in answers {
-            match JsFuture::from(promise).await {
-                Ok(error) if error.is_object() => faults.scoped(subject.error(kind, text(&error, "message"))),
-                _ => {} // null: nothing was caught; a rejection: the device is lost, which `listen` reports
-            }
+    /// Waits for the answers to all scopes so far.
+    pub(crate) async fn settle(&self) {
+        for answer in self.0.take() {
+            answer.wait().await;
         }
     }
+}
+
+/// What a kernel's compiler found, a line for each error. Only Firefox needs to be asked for it: Chromium says
+/// it in the error as well, with the line of the source.
+async fn compiler_words(subject: &Subject) -> String {
+    let Subject::Kernel { module, .. } = subject else { return String::new() };
+    let Some(module) = module.get() else { return String::new() };
+    let messages = module.get_compilation_info().await.messages;
+    let errors = messages.iter().filter(|one| one.message_type == wgpu::CompilationMessageType::Error);
+    errors.map(|one| format!("\n{}", one.message.trim())).collect()
+}
+
+/// While it lives, submits nothing every few milliseconds. Firefox looks for finished work when something is
+/// submitted, and else ten times a second only: without this each readback takes 100 ms there.
+pub(crate) struct Nudge {
+    timer: JsValue,
+    _tick: Closure<dyn FnMut()>,
+}
+
+impl Nudge {
+    pub(crate) fn new(queue: &wgpu::Queue) -> Nudge {
+        let queue = queue.clone();
+        let tick = Closure::<dyn FnMut()>::new(move || {
+            queue.submit(None);
+        });
+        Nudge { timer: global_call("setInterval", &[tick.as_ref(), &NUDGE_MS.into()]), _tick: tick }
+    }
+}
+
+/// Longer than a readback takes in Chromium, which needs no nudge.
+const NUDGE_MS: u32 = 2;
+
+impl Drop for Nudge {
+    fn drop(&mut self) {
+        global_call("clearInterval", &[&self.timer]);
+    }
+}
+
+/// Waits for that long, or a little longer.
+pub(crate) async fn sleep(milliseconds: u32) {
+    let promise = Promise::new(&mut |resolve, _| {
+        global_call("setTimeout", &[resolve.as_ref(), &milliseconds.into()]);
+    });
+    let _ = JsFuture::from(promise).await;
+}
+
+fn global_call(name: &str, arguments: &[&JsValue]) -> JsValue {
+    let global: JsValue = js_sys::global().into();
+    let arguments: js_sys::Array = arguments.iter().copied().collect();
+    let function = member(&global, name).dyn_into::<Function>();
+    function.and_then(|function| function.apply(&global, &arguments)).unwrap_or(JsValue::UNDEFINED)
 }
 
 fn filter(kind: Kind) -> &'static str {

@@ -59,6 +59,19 @@ fn a_kernel_sees_run_values_and_constants() {
 }
 
 #[test]
+fn bindings_that_a_kernel_does_not_use_do_no_harm() {
+    let Some(gpu) = open(OpenOptions::default()) else { return };
+    let bindings = vec![Access::Uniform, Access::ReadWrite, Access::Read, Access::ReadWrite];
+    let kernel = gpu.kernel(&KernelSpec { bindings, ..spec("scale", SCALE) });
+    let (uniform, x, y) =
+        (gpu.uniform("run", RUN_BYTES).unwrap(), gpu.buffer("x", 4).unwrap(), gpu.buffer("y", 4).unwrap());
+    let z = gpu.buffer("z", 4).unwrap();
+    let group = gpu.bind(&kernel, &[uniform.whole(), x.whole(), y.whole(), z.whole()]);
+    gpu.submit(|pass| pass.dispatch(&kernel, &group, [1, 1, 1]));
+    assert_eq!(block_on(gpu.check()), Ok(()));
+}
+
+#[test]
 fn equal_kernels_are_compiled_once() {
     let Some(gpu) = open(OpenOptions::default()) else { return };
     let (one, mut two) = (spec("one", SCALE), spec("two", SCALE));
