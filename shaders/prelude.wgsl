@@ -96,3 +96,7 @@ fn philox(counter: vec4<u32>, key: vec2<u32>) -> vec4<u32> {
 fn uniform01(bits: u32) -> f32 {
     return f32(bits >> 8u) * 0x1p-24f;
 }
+
+fn square(x: f32) -> f32 {
+    return x * x;
+}

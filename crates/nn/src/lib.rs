@@ -1,3 +1,1 @@
 //! Layers, parameters by path, initialisation, losses, optimizers, schedules, checkpoints.
-
-pub mod checkpoint;

@@ -1,0 +1,102 @@
+//! Reverse-mode differentiation: appends the backward pass to the same graph.
+//!
+//! This file names no operation. It walks the nodes backwards and asks each for its vector–Jacobian product.
+
+use std::collections::HashMap;
+
+use crate::graph::{Graph, ValueId};
+use crate::tensor::Tensor;
+
+/// What an operation sees when it is differentiated: its inputs, its outputs, and the gradients `dy` of the outputs.
+pub struct Vjp<'a> {
+    inputs: &'a [Tensor],
+    outputs: &'a [Tensor],
+    dy: Vec<Option<Tensor>>,
+    needs: Vec<bool>,
+}
+
+impl Vjp<'_> {
+    /// Input `i`.
+    pub fn x(&self, i: usize) -> &Tensor {
+        &self.inputs[i]
+    }
+
+    /// Output `k`, as the forward pass computed it.
+    pub fn y(&self, k: usize) -> &Tensor {
+        &self.outputs[k]
+    }
+
+    /// The gradient of output `k`.
+    ///
+    /// # Panics
+    /// When nothing depends on output `k`. An operation with one output is asked only when something does.
+    #[track_caller]
+    pub fn dy(&self, k: usize) -> &Tensor {
+        self.dy[k].as_ref().expect("no gradient flows into this output")
+    }
+
+    /// The gradient of output `k`, or `None` when nothing depends on it.
+    pub fn dy_opt(&self, k: usize) -> Option<&Tensor> {
+        self.dy[k].as_ref()
+    }
+
+    /// Whether the gradient of input `i` is wanted by anybody.
+    pub fn needs(&self, i: usize) -> bool {
+        self.needs[i]
+    }
+}
+
+impl Graph {
+    /// Appends the gradient of the scalar `loss` with respect to each of `wrt`.
+    ///
+    /// A tensor that `loss` does not depend on gets zeros.
+    ///
+    /// # Panics
+    /// When `loss` has more than one element.
+    #[track_caller]
+    pub fn grad(&self, loss: &Tensor, wrt: &[&Tensor]) -> Vec<Tensor> {
+        assert_eq!(loss.shape.numel(), 1, "grad: the loss must be one number, found shape {}", loss.shape);
+        // 1. Which values depend on `wrt`? Only those carry a gradient.
+        let n_nodes = self.read().nodes.len();
+        let mut active = vec![false; self.read().values.len()];
+        wrt.iter().for_each(|x| active[x.id.0] = true);
+        for node in &self.read().nodes {
+            if node.inputs.iter().any(|x| active[x.0]) {
+                node.outputs.iter().for_each(|y| active[y.0] = true);
+            }
+        }
+        // 2. Backwards over the nodes: each adds to the gradients of its inputs.
+        let mut grads: HashMap<ValueId, Tensor> = HashMap::new();
+        grads.insert(loss.id, self.constant(1.0).broadcast_to(&loss.shape));
+        for node in (0..n_nodes).rev() {
+            self.backward_node(node, &active, &mut grads);
+        }
+        wrt.iter().map(|x| grads.get(&x.id).cloned().unwrap_or_else(|| self.constant(0.0).broadcast_to(&x.shape))).collect()
+    }
+
+    fn backward_node(&self, node: usize, active: &[bool], grads: &mut HashMap<ValueId, Tensor>) {
+        let (op, input_ids, output_ids) = {
+            let record = self.read();
+            let n = &record.nodes[node];
+            (n.op.clone(), n.inputs.clone(), n.outputs.clone())
+        };
+        let dy: Vec<Option<Tensor>> = output_ids.iter().map(|y| grads.get(y).cloned()).collect();
+        let needs: Vec<bool> = input_ids.iter().map(|x| active[x.0]).collect();
+        if !needs.contains(&true) || dy.iter().all(Option::is_none) {
+            return;
+        }
+        let tensors = |ids: &[ValueId]| ids.iter().map(|&id| self.tensor(id)).collect::<Vec<_>>();
+        let (inputs, outputs) = (tensors(&input_ids), tensors(&output_ids));
+        let dx = op.grad(&Vjp { inputs: &inputs, outputs: &outputs, dy, needs: needs.clone() });
+        assert_eq!(dx.len(), inputs.len(), "{}: gradient count differs from input count", op.name());
+        for ((x, dx), needed) in inputs.iter().zip(dx).zip(needs) {
+            let Some(dx) = dx.filter(|_| needed) else { continue };
+            assert_eq!(dx.shape, x.shape, "{}: a gradient's shape differs from its input's", op.name());
+            let sum = match grads.remove(&x.id) {
+                Some(old) => old + dx,
+                None => dx,
+            };
+            grads.insert(x.id, sum);
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Interprets a fused element-wise chain, block by block.
+//!
+//! A block is short enough for all registers of a chain to stay in the first-level cache, and long enough for the
+//! cost of interpretation to vanish.
+
+use crate::cpu::io::{CpuIn, CpuOut};
+use crate::cpu::parallel::{for_each_index, split_chunks};
+use crate::cpu::real::Real;
+use crate::ops::elementwise::{Expr, Function, Instr};
+use crate::shape::Layout;
+
+const BLOCK: usize = 512;
+
+/// How the elements of an operand are found from a row-major index into the output's shape.
+enum Access<'a, F> {
+    /// At the same index.
+    Direct(&'a [F]),
+    /// The same element everywhere.
+    Splat(F),
+    /// A row that repeats.
+    Repeat(&'a [F]),
+    /// Anything else, laid out row-major beforehand.
+    Gathered(Vec<F>),
+}
+
+impl<'a, F: Real> Access<'a, F> {
+    fn new(input: &CpuIn<'a, F>) -> Self {
+        match input {
+            CpuIn::Scalar(bits) => Access::Splat(F::of(f32::from_bits(*bits) as f64)),
+            CpuIn::Uint(data, layout) => {
+                let mut values = Vec::with_capacity(layout.numel());
+                for_each_index(layout, |i| values.push(F::of(data[i] as f64)));
+                Access::Gathered(values)
+            }
+            CpuIn::Float(data, layout) => Self::float(data, layout),
+            CpuIn::InPlace(_) => unreachable!("expressions do not update in place"),
+        }
+    }
+
+    fn float(data: &'a [F], layout: &Layout) -> Self {
+        let rank = layout.shape.len();
+        if layout.is_contiguous() {
+            return Access::Direct(&data[..layout.numel()]);
+        }
+        if layout.strides.iter().all(|&s| s == 0) {
+            return Access::Splat(data[0]);
+        }
+        // Leading dimensions are broadcast, the rest is a contiguous row.
+        let first = (0..rank).position(|d| layout.strides[d] != 0 && layout.shape[d] != 1).unwrap_or(rank);
+        let row = Layout { shape: layout.shape[first..].into(), strides: layout.strides[first..].to_vec(), offset: 0 };
+        if row.is_contiguous() {
+            return Access::Repeat(&data[..row.numel()]);
+        }
+        let mut values = Vec::with_capacity(layout.numel());
+        for_each_index(layout, |i| values.push(data[i]));
+        Access::Gathered(values)
+    }
+
+    /// Fills `block` with the elements from index `start` on.
+    fn fill(&self, start: usize, block: &mut [F]) {
+        match self {
+            Access::Direct(data) => block.copy_from_slice(&data[start..start + block.len()]),
+            Access::Gathered(data) => block.copy_from_slice(&data[start..start + block.len()]),
+            Access::Splat(value) => block.fill(*value),
+            Access::Repeat(row) => {
+                let (mut done, mut at) = (0, start % row.len());
+                while done < block.len() {
+                    let n = (row.len() - at).min(block.len() - done);
+                    block[done..done + n].copy_from_slice(&row[at..at + n]);
+                    (done, at) = (done + n, 0);
+                }
+            }
+        }
+    }
+}
+
+/// Picks the column of the table that belongs to `F`.
+trait Evaluate: Real {
+    fn apply(f: &Function, x: [&[Self]; 3], y: &mut [Self]);
+}
+
+impl Evaluate for f32 {
+    fn apply(f: &Function, x: [&[f32]; 3], y: &mut [f32]) {
+        (f.f32)(x, y)
+    }
+}
+
+impl Evaluate for f64 {
+    fn apply(f: &Function, x: [&[f64]; 3], y: &mut [f64]) {
+        (f.f64)(x, y)
+    }
+}
+
+/// Runs `expr` on operands that are broadcast to the output's shape.
+#[allow(private_bounds)]
+pub(crate) fn run_expr<F: Evaluate>(expr: &Expr, inputs: &[CpuIn<F>], output: CpuOut<F>) {
+    let loads: Vec<Access<F>> = inputs.iter().map(Access::new).collect();
+    match output {
+        CpuOut::Float(y, layout) if layout.is_contiguous() => {
+            split_chunks(y, BLOCK, |first, rows| evaluate(expr, &loads, first * BLOCK, rows));
+        }
+        CpuOut::Float(y, layout) => {
+            let mut values = vec![F::ZERO; layout.numel()];
+            split_chunks(&mut values, BLOCK, |first, rows| evaluate(expr, &loads, first * BLOCK, rows));
+            let mut values = values.into_iter();
+            for_each_index(layout, |i| y[i] = values.next().expect("one value for each element"));
+        }
+        CpuOut::Uint(y, layout) => {
+            let mut values = vec![F::ZERO; layout.numel()];
+            evaluate(expr, &loads, 0, &mut values);
+            let mut values = values.into_iter();
+            for_each_index(layout, |i| y[i] = values.next().expect("one value for each element").f64() as u32);
+        }
+    }
+}
+
+/// Evaluates the chain for the elements from index `start` on.
+fn evaluate<F: Evaluate>(expr: &Expr, loads: &[Access<F>], start: usize, y: &mut [F]) {
+    let mut registers = vec![F::ZERO; expr.code.len() * BLOCK];
+    for (b, block) in y.chunks_mut(BLOCK).enumerate() {
+        let n = block.len();
+        for (r, instr) in expr.code.iter().enumerate() {
+            let (earlier, rest) = registers.split_at_mut(r * BLOCK);
+            let out = &mut rest[..n];
+            match instr {
+                Instr::Load(i) => loads[*i].fill(start + b * BLOCK, out),
+                Instr::Constant(c) => {
+                    if b == 0 {
+                        rest[..BLOCK].fill(F::of(*c));
+                    }
+                }
+                Instr::Stored => unreachable!("the CPU device fuses no epilogues"),
+                Instr::Apply(f, args) => F::apply(f, args.map(|a| &earlier[a * BLOCK..a * BLOCK + n]), out),
+            }
+        }
+        let last = (expr.code.len() - 1) * BLOCK;
+        block.copy_from_slice(&registers[last..last + n]);
+    }
+}

@@ -1,0 +1,14 @@
+//! The CPU device: the truth that kernels are tested against, and the fallback where a page has no WebGPU.
+//!
+//! Operations see their operands through [`CpuIo`] and are written once, generic over [`Real`] (f32, and f64 for
+//! gradient checks). Work is cut into pieces that do not depend on the number of threads, so the results do not either.
+
+mod expr;
+mod io;
+mod parallel;
+mod real;
+
+pub(crate) use expr::run_expr;
+pub use io::{CpuIn, CpuIo, CpuOut};
+pub use parallel::{for_each_index, join_chunks, split_chunks, split_chunks2};
+pub use real::Real;

@@ -1,0 +1,81 @@
+//! Cutting work into pieces: threads natively, a plain loop in a page.
+
+use crate::shape::Layout;
+
+/// Below this many elements a loop is not worth a second thread.
+const GRAIN: usize = 16 * 1024;
+
+/// Calls `f(first_row, rows)` on pieces of `y`, a tensor of rows of `row_len` elements; pieces may run side by side.
+///
+/// The pieces' sizes depend on the tensor alone.
+pub fn split_chunks<T: Send>(y: &mut [T], row_len: usize, f: impl Fn(usize, &mut [T]) + Sync + Send) {
+    let rows_per_piece = (GRAIN / row_len.max(1)).max(1);
+    #[cfg(not(target_arch = "wasm32"))]
+    if y.len() > GRAIN {
+        use rayon::prelude::*;
+        y.par_chunks_mut(rows_per_piece * row_len).enumerate().for_each(|(i, rows)| f(i * rows_per_piece, rows));
+        return;
+    }
+    y.chunks_mut((rows_per_piece * row_len).max(1)).enumerate().for_each(|(i, rows)| f(i * rows_per_piece, rows));
+}
+
+/// Like [`split_chunks`] for two outputs whose rows belong together: `f(first_row, rows_a, rows_b)`.
+pub fn split_chunks2<A: Send, B: Send>(
+    (a, a_len): (&mut [A], usize),
+    (b, b_len): (&mut [B], usize),
+    f: impl Fn(usize, &mut [A], &mut [B]) + Sync + Send,
+) {
+    let rows = (GRAIN / a_len.max(b_len).max(1)).max(1);
+    #[cfg(not(target_arch = "wasm32"))]
+    if a.len().max(b.len()) > GRAIN {
+        use rayon::prelude::*;
+        a.par_chunks_mut(rows * a_len)
+            .zip(b.par_chunks_mut(rows * b_len))
+            .enumerate()
+            .for_each(|(i, (a, b))| f(i * rows, a, b));
+        return;
+    }
+    let pieces = a.chunks_mut((rows * a_len).max(1)).zip(b.chunks_mut((rows * b_len).max(1)));
+    pieces.enumerate().for_each(|(i, (a, b))| f(i * rows, a, b));
+}
+
+/// Runs `f(0), f(1), … f(n − 1)`, side by side where there are threads. Each call must touch data of its own.
+pub fn join_chunks(n: usize, f: impl Fn(usize) + Sync + Send) {
+    #[cfg(not(target_arch = "wasm32"))]
+    if n > 1 {
+        use rayon::prelude::*;
+        (0..n).into_par_iter().for_each(f);
+        return;
+    }
+    (0..n).for_each(f);
+}
+
+/// Calls `f` with the buffer index of each element, in row-major order of the layout's shape.
+pub fn for_each_index(layout: &Layout, mut f: impl FnMut(usize)) {
+    if layout.numel() == 0 {
+        return;
+    }
+    let rank = layout.shape.len();
+    let (inner_n, inner_stride) = if rank == 0 { (1, 0) } else { (layout.shape[rank - 1], layout.strides[rank - 1]) };
+    let outer = rank.saturating_sub(1);
+    let mut index = vec![0; outer];
+    let mut start = layout.offset;
+    loop {
+        (0..inner_n).for_each(|i| f(start + i * inner_stride));
+        // Advance the outer dimensions like an odometer.
+        let mut d = outer;
+        loop {
+            if d == 0 {
+                return;
+            }
+            d -= 1;
+            index[d] += 1;
+            start += layout.strides[d];
+            if index[d] < layout.shape[d] {
+                break;
+            }
+            start -= index[d] * layout.strides[d];
+            index[d] = 0;
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Matrix product, batched, either operand in any layout.
+
+use crate::autograd::Vjp;
+use crate::check::{Range, Sample};
+use crate::cpu::{CpuIo, Real, join_chunks};
+use crate::cpu_kernel;
+use crate::dtype::DType;
+use crate::ops::{Bind, Dispatch, GpuIo, Op, OpEntry, Operands, expect_dtype, groups};
+use crate::shape::{Layout, Shape};
+use crate::tensor::Tensor;
+
+/// Registry row.
+pub const ENTRY: OpEntry = OpEntry { name: "matmul", samples, shader: None };
+
+/// `y[z, m, n] = Σₖ a[z, m, k] · b[z, k, n]`.
+#[derive(Debug)]
+struct Matmul;
+
+impl Op for Matmul {
+    fn name(&self) -> &'static str {
+        "matmul"
+    }
+    /// da = dy·bᵀ, db = aᵀ·dy, each summed over the batch dimensions that were broadcast.
+    fn grad(&self, vjp: &Vjp) -> Vec<Option<Tensor>> {
+        let (a, b, dy) = (vjp.x(0), vjp.x(1), vjp.dy(0));
+        let da = vjp.needs(0).then(|| dy.matmul(&b.t()).sum_to(a.shape()));
+        let db = vjp.needs(1).then(|| a.t().matmul(dy).sum_to(b.shape()));
+        vec![da, db]
+    }
+    fn flops(&self, io: &Operands) -> u64 {
+        2 * io.outputs[0].layout.numel() as u64 * io.inputs[0].layout.shape[2] as u64
+    }
+    fn strided_input(&self, _: usize) -> bool {
+        true
+    }
+    fn strided_output(&self, _: usize) -> bool {
+        true
+    }
+    fn epilogue(&self) -> bool {
+        true
+    }
+    cpu_kernel!(run);
+    fn gpu(&self, io: &GpuIo) -> Vec<Dispatch> {
+        let _ = (io, Bind::Output(0), groups(1, 1));
+        Vec::new()
+    }
+}
+
+impl Matmul {
+    fn run<F: Real>(&self, mut io: CpuIo<F>) {
+        let (a, b) = (io.x(0), io.x(1));
+        let (la, lb) = (io.layout(0), io.layout(1));
+        let (y, ly) = io.take_strided(0);
+        let &[batch, m, k] = la.dims3();
+        let n = lb.shape[2];
+        // Cut along the longer side: each piece packs the other operand whole.
+        let pieces = if m.max(n) >= 64 && 2 * m * n * k > 1 << 18 { threads().min(m.max(n) / 32) } else { 1 };
+        let (by_rows, len) = (m >= n, m.max(n).div_ceil(pieces));
+        let y = SendPtr(y.as_mut_ptr());
+        let strides = |l: &Layout| [l.strides[1] as isize, l.strides[2] as isize];
+        join_chunks(batch * pieces, |i| {
+            let (z, piece) = (i / pieces, i % pieces);
+            let start = piece * len;
+            let len = len.min(m.max(n).saturating_sub(start));
+            let (dims, a_start, b_start, y_start) = match by_rows {
+                true => ([len, k, n], start * la.strides[1], 0, start * ly.strides[1]),
+                false => ([m, k, len], 0, start * lb.strides[2], start * ly.strides[2]),
+            };
+            if len == 0 {
+                return;
+            }
+            // SAFETY: the slices cover their layouts, and the pieces of y are disjoint.
+            unsafe {
+                F::gemm(
+                    dims,
+                    (a.as_ptr().add(z * la.strides[0] + a_start), strides(la)),
+                    (b.as_ptr().add(z * lb.strides[0] + b_start), strides(lb)),
+                    F::ZERO,
+                    (y.get().add(z * ly.strides[0] + y_start), strides(ly)),
+                );
+            }
+        });
+    }
+}
+
+fn threads() -> usize {
+    #[cfg(not(target_arch = "wasm32"))]
+    return rayon::current_num_threads();
+    #[cfg(target_arch = "wasm32")]
+    return 1;
+}
+
+/// A pointer that may cross threads; each piece writes a part of its own.
+struct SendPtr<F>(*mut F);
+
+impl<F> SendPtr<F> {
+    fn get(&self) -> *mut F {
+        self.0
+    }
+}
+
+// SAFETY: see `Matmul::run`: pieces are disjoint.
+unsafe impl<F> Send for SendPtr<F> {}
+unsafe impl<F> Sync for SendPtr<F> {}
+
+impl Layout {
+    /// The extents of a tensor of three dimensions.
+    fn dims3(&self) -> &[usize; 3] {
+        self.shape.dims().try_into().expect("three dimensions")
+    }
+}
+
+impl Tensor {
+    /// Matrix product.
+    ///
+    /// # Shapes
+    /// `(…, M, K) · (…, K, N) → (…, M, N)`; leading dimensions broadcast. Transposed and sliced operands are read in place.
+    ///
+    /// # Cost
+    /// 2·M·K·N floating-point operations per batch, one dispatch. Accumulates in f32.
+    ///
+    /// # Panics
+    /// When the inner extents differ, or an operand has fewer than two dimensions.
+    #[track_caller]
+    pub fn matmul(&self, b: &Tensor) -> Tensor {
+        expect_dtype("matmul", self, DType::F32);
+        expect_dtype("matmul", b, DType::F32);
+        let (ra, rb) = (self.shape().len(), b.shape().len());
+        assert!(
+            ra >= 2 && rb >= 2 && self.dim(ra - 1) == b.dim(rb - 2),
+            "matmul: {} and {} do not multiply",
+            self.shape(),
+            b.shape()
+        );
+        let (m, k, n) = (self.dim(ra - 2), self.dim(ra - 1), b.dim(rb - 1));
+        // (…, M, K)·(K, N): the rows of all batches form one tall matrix.
+        if rb == 2 {
+            let rows: usize = self.shape()[..ra - 1].iter().product();
+            let mut dims = self.shape()[..ra - 1].to_vec();
+            dims.push(n);
+            return matmul3(&self.reshape((1, rows, k)), &b.reshape((1, k, n))).reshape(dims);
+        }
+        let batch = |x: &Tensor, r: usize| Shape::from(&x.shape()[..r - 2]);
+        let outer = batch(self, ra)
+            .broadcast(&batch(b, rb))
+            .unwrap_or_else(|| panic!("matmul: the batches of {} and {} do not broadcast", self.shape(), b.shape()));
+        let whole = |tail: [usize; 2]| Shape::from([outer.dims(), &tail].concat());
+        let flat = |x: &Tensor, tail: [usize; 2]| {
+            x.broadcast_to(&whole(tail)).reshape((outer.numel(), tail[0], tail[1])) // (Z, ·, ·)
+        };
+        matmul3(&flat(self, [m, k]), &flat(b, [k, n])).reshape(whole([m, n]))
+    }
+}
+
+/// (Z, M, K)·(Z, K, N) → (Z, M, N)
+#[track_caller]
+fn matmul3(a: &Tensor, b: &Tensor) -> Tensor {
+    let shape = Shape::from((a.dim(0), a.dim(1), b.dim(2)));
+    a.graph().record(Matmul, &[a, b], &[(shape, DType::F32)]).remove(0)
+}
+
+fn samples() -> Vec<Sample> {
+    let n = Range::Normal;
+    let mut samples = Vec::new();
+    for (m, k, cols) in [(1, 1, 1), (3, 5, 2), (64, 64, 64), (33, 17, 65), (128, 96, 72), (1, 257, 31), (100, 3, 1)] {
+        samples.push(Sample::new(format!("{m}x{k}x{cols}"), &[(&[m, k], n), (&[k, cols], n)], |x| vec![x[0].matmul(&x[1])]));
+    }
+    samples.extend([
+        Sample::new("transposed left", &[(&[40, 24], n), (&[40, 36], n)], |x| vec![x[0].t().matmul(&x[1])]),
+        Sample::new("transposed right", &[(&[24, 40], n), (&[36, 40], n)], |x| vec![x[0].matmul(&x[1].t())]),
+        Sample::new("transposed both", &[(&[40, 24], n), (&[36, 40], n)], |x| vec![x[0].t().matmul(&x[1].t())]),
+        Sample::new("sliced", &[(&[20, 48], n), (&[30, 40], n)], |x| {
+            vec![x[0].slice(1, 7, 27).matmul(&x[1].slice(0, 4, 24).slice(1, 3, 36))]
+        }),
+        Sample::new("batched", &[(&[3, 9, 12], n), (&[3, 12, 7], n)], |x| vec![x[0].matmul(&x[1])]),
+        Sample::new("batch broadcast", &[(&[2, 1, 9, 12], n), (&[3, 12, 7], n)], |x| vec![x[0].matmul(&x[1])]),
+        Sample::new("tall", &[(&[2, 3, 9, 12], n), (&[12, 8], n)], |x| vec![x[0].matmul(&x[1])]),
+        Sample::new("bias, gelu, residual", &[(&[20, 16], n), (&[16, 24], n), (&[24], n), (&[20, 24], n)], |x| {
+            let h = x[0].matmul(&x[1]) + &x[2];
+            vec![h.gelu() + &x[3]]
+        }),
+    ]);
+    samples
+}

@@ -1,0 +1,204 @@
+//! Operations. One file each: shape rule, gradient, cost, CPU implementation, GPU dispatch, samples for the harness, and
+//! the method on [`Tensor`](crate::Tensor). Nothing else names an operation but the table [`OPS`].
+
+use std::fmt;
+
+use cloche_gpu::{AdapterClass, Limits};
+
+use crate::autograd::Vjp;
+use crate::check::Sample;
+use crate::cpu::CpuIo;
+use crate::dtype::DType;
+use crate::plan::Operand;
+use crate::shape::Layout;
+use crate::tensor::Tensor;
+
+pub mod elementwise;
+pub mod layout;
+pub mod matmul;
+pub mod reduce;
+
+/// One row of the table of operations.
+pub struct OpEntry {
+    /// The operation's name: the stem of its file and of its shader.
+    pub name: &'static str,
+    /// What the harness runs, on every device.
+    pub samples: fn() -> Vec<Sample>,
+    /// The shader file, if the operation has one; `(stem, source)`.
+    pub shader: Option<Shader>,
+}
+
+/// All operations, in the order in which to read them.
+pub const OPS: &[OpEntry] = &[elementwise::ENTRY, layout::ENTRY, reduce::ENTRY, matmul::ENTRY];
+
+/// What the engine needs to know of an operation.
+///
+/// An operation is a small value that holds its settings (an axis, an epsilon); its tensors are given to it.
+pub trait Op: fmt::Debug + 'static {
+    /// The operation's name, as errors and profiles show it.
+    fn name(&self) -> &'static str;
+
+    /// The gradient of each input (`None` where there is none), recorded from the gradients of the outputs.
+    /// Inputs that nobody needs may be left out: see [`Vjp::needs`].
+    fn grad(&self, vjp: &Vjp) -> Vec<Option<Tensor>>;
+
+    /// Floating-point operations of one run.
+    fn flops(&self, io: &Operands) -> u64 {
+        io.outputs.iter().map(|y| y.layout.numel() as u64).sum()
+    }
+
+    /// Kernels that [`gpu`](Self::gpu) dispatches.
+    fn dispatches(&self, _io: &Operands) -> u64 {
+        1
+    }
+
+    /// Runs on the CPU in f32. Written once, generic over the element, by [`cpu_kernel!`](crate::cpu_kernel).
+    fn cpu_f32(&self, io: CpuIo<f32>);
+
+    /// Runs on the CPU in f64: the truth for gradient checks.
+    fn cpu_f64(&self, io: CpuIo<f64>);
+
+    /// The dispatches that compute the outputs on a GPU.
+    fn gpu(&self, io: &GpuIo) -> Vec<Dispatch>;
+
+    /// Whether input `i` may lie in its buffer in any way. Otherwise the planner copies what is not contiguous.
+    fn strided_input(&self, _i: usize) -> bool {
+        false
+    }
+
+    /// Whether output `k` may be written with row strides, into a part of a larger tensor. See [`layout`].
+    fn strided_output(&self, _k: usize) -> bool {
+        false
+    }
+
+    /// Whether every store to output 0 goes through the shader function `epilogue(i, v)`, where `i` is the row-major
+    /// index within the output's shape. Element-wise operations that follow are then fused into the kernel.
+    fn epilogue(&self) -> bool {
+        false
+    }
+
+    /// Pairs (output, input) that share one buffer: the operation updates a state in place.
+    fn in_place(&self) -> &'static [(usize, usize)] {
+        &[]
+    }
+
+    /// Whether the output is another layout on the input's buffer, so that nothing runs.
+    fn is_view(&self) -> bool {
+        false
+    }
+
+    /// The element-wise function, for operations that can be fused into chains.
+    fn element(&self) -> Option<elementwise::Element> {
+        None
+    }
+
+    /// For each input, where it lies in output 0: `(layout within output 0)`. Only concatenations answer; the planner lets
+    /// their producers write in place.
+    fn placements(&self, _io: &Operands) -> Option<Vec<Layout>> {
+        None
+    }
+}
+
+/// Implements the two CPU entry points of [`Op`] by one generic function `fn(&Self, CpuIo<F>)`.
+#[macro_export]
+macro_rules! cpu_kernel {
+    ($run:ident) => {
+        fn cpu_f32(&self, io: $crate::cpu::CpuIo<f32>) {
+            self.$run(io)
+        }
+        fn cpu_f64(&self, io: $crate::cpu::CpuIo<f64>) {
+            self.$run(io)
+        }
+    };
+}
+
+/// The operands of one step of a plan.
+pub struct Operands<'a> {
+    /// Inputs, in recording order.
+    pub inputs: &'a [Operand],
+    /// Outputs.
+    pub outputs: &'a [Operand],
+}
+
+/// What an operation sees when its GPU dispatches are prepared.
+pub struct GpuIo<'a> {
+    /// Inputs, in recording order. `layout.offset` is relative to what is bound, and 0 for contiguous inputs.
+    pub inputs: &'a [Operand],
+    /// Outputs, likewise.
+    pub outputs: &'a [Operand],
+    /// Which family of kernels suits the adapter.
+    pub class: AdapterClass,
+    /// What the device allows.
+    pub limits: Limits,
+}
+
+impl GpuIo<'_> {
+    /// The index, within the uniform block, of an input that is a per-run scalar; for `run_f32(k)` and `run_u32(k)`.
+    ///
+    /// # Panics
+    /// When input `i` is not a scalar of the graph.
+    #[track_caller]
+    pub fn scalar(&self, i: usize) -> f64 {
+        self.inputs[i].buffer.scalar().expect("the operation needs a per-run scalar here") as f64
+    }
+
+    /// Whether the adapter is a CPU in disguise, which wants kernels without barriers.
+    pub fn software(&self) -> bool {
+        self.class == AdapterClass::Software
+    }
+}
+
+/// A WGSL file of the folder `shaders/`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Shader {
+    /// File name without extension.
+    pub stem: &'static str,
+    /// The text, without the prelude.
+    pub source: &'static str,
+}
+
+/// Embeds `shaders/<stem>.wgsl`.
+#[macro_export]
+macro_rules! shader {
+    ($stem:literal) => {
+        $crate::ops::Shader {
+            stem: $stem,
+            source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shaders/", $stem, ".wgsl")),
+        }
+    };
+}
+
+/// One dispatch of a kernel.
+#[derive(Clone, Debug)]
+pub struct Dispatch {
+    /// The WGSL file.
+    pub shader: Shader,
+    /// Its entry point.
+    pub entry: &'static str,
+    /// Values of WGSL `override`s.
+    pub constants: Vec<(&'static str, f64)>,
+    /// What is bound at `@binding(1)`, `@binding(2)`, …; binding 0 is the block of per-run values.
+    pub bindings: Vec<Bind>,
+    /// Workgroups; folded over two dimensions when there are more than 65,535 (see `flat_id` in the prelude).
+    pub workgroups: u64,
+}
+
+/// What a dispatch binds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bind {
+    /// Input `i`, read only.
+    Input(usize),
+    /// Output `k`, read and write. An input that is updated in place is bound as the output only.
+    Output(usize),
+}
+
+/// The work of one workgroup item: how many groups of `per_group` cover `n`.
+pub fn groups(n: usize, per_group: usize) -> u64 {
+    n.div_ceil(per_group) as u64
+}
+
+/// Panics with the operation's name and the shapes it was given.
+#[track_caller]
+pub(crate) fn expect_dtype(op: &str, x: &Tensor, dtype: DType) {
+    assert!(x.dtype() == dtype, "{op}: expected {dtype}, found {} of shape {}", x.dtype(), x.shape());
+}

@@ -1,0 +1,205 @@
+//! Sum, maximum and index of the maximum over one dimension.
+
+use crate::autograd::Vjp;
+use crate::check::{Range, Sample};
+use crate::cpu::{CpuIo, Real, split_chunks};
+use crate::cpu_kernel;
+use crate::dtype::DType;
+use crate::ops::{Bind, Dispatch, GpuIo, Op, OpEntry, Operands, expect_dtype, groups};
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+/// Registry row.
+pub const ENTRY: OpEntry = OpEntry { name: "reduce", samples, shader: None };
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    Sum,
+    Max,
+    Argmax,
+}
+
+/// Reduces the middle dimension of `(outer, n, inner)`.
+///
+/// The order of additions is a fixed tree: eight running sums, then pairs.
+#[derive(Debug)]
+struct Reduce(Kind);
+
+impl Op for Reduce {
+    fn name(&self) -> &'static str {
+        match self.0 {
+            Kind::Sum => "sum",
+            Kind::Max => "max",
+            Kind::Argmax => "argmax",
+        }
+    }
+    /// A sum passes dy to every element; a maximum to the elements that equal it, in equal shares.
+    fn grad(&self, vjp: &Vjp) -> Vec<Option<Tensor>> {
+        let (x, dy) = (vjp.x(0), vjp.dy_opt(0));
+        let &[outer, _, inner] = x.dims() else { unreachable!() };
+        let spread = |t: &Tensor| t.reshape((outer, 1, inner)).broadcast_to(x.shape());
+        let dx = match self.0 {
+            Kind::Sum => dy.map(spread),
+            Kind::Max => dy.map(|dy| {
+                let hits = x.eq(&spread(vjp.y(0)));
+                &hits * spread(&(dy.reshape((outer, 1, inner)) / hits.sum_keep(1)))
+            }),
+            Kind::Argmax => None,
+        };
+        vec![dx]
+    }
+    fn flops(&self, io: &Operands) -> u64 {
+        io.inputs[0].layout.numel() as u64
+    }
+    cpu_kernel!(run);
+    fn gpu(&self, io: &GpuIo) -> Vec<Dispatch> {
+        let _ = (io, Bind::Output(0), groups(1, 1));
+        Vec::new()
+    }
+}
+
+impl Reduce {
+    fn run<F: Real>(&self, mut io: CpuIo<F>) {
+        let x = io.x(0);
+        let &[_, n, inner] = io.dims(0) else { unreachable!() };
+        if self.0 == Kind::Argmax {
+            let y = io.take_ids(0);
+            for (i, y) in y.iter_mut().enumerate() {
+                let at = |j: usize| x[(i / inner * n + j) * inner + i % inner];
+                *y = (1..n).fold(0, |best, j| if at(j) > at(best) { j } else { best }) as u32;
+            }
+            return;
+        }
+        let y = io.take(0);
+        if inner == 1 {
+            // Rows that lie in memory one after another.
+            split_chunks(y, 1, |first, ys| {
+                for (i, y) in ys.iter_mut().enumerate() {
+                    *y = self.row(&x[(first + i) * n..][..n]);
+                }
+            });
+        } else {
+            // Columns: whole rows are combined, so that the loop runs along memory.
+            for (outer, y) in y.chunks_mut(inner).enumerate() {
+                self.columns(&x[outer * n * inner..][..n * inner], y);
+            }
+        }
+    }
+
+    fn row<F: Real>(&self, x: &[F]) -> F {
+        if self.0 == Kind::Max {
+            return x[1..].iter().fold(x[0], |a, &b| a.max(b));
+        }
+        let mut lanes = [F::ZERO; 8];
+        let mut blocks = x.chunks_exact(8);
+        for block in &mut blocks {
+            lanes.iter_mut().zip(block).for_each(|(sum, &v)| *sum += v);
+        }
+        lanes.iter_mut().zip(blocks.remainder()).for_each(|(sum, &v)| *sum += v);
+        let [a, b, c, d, e, f, g, h] = lanes;
+        ((a + e) + (c + g)) + ((b + f) + (d + h))
+    }
+
+    /// Sums in halves, so that the error grows with log n.
+    fn columns<F: Real>(&self, x: &[F], y: &mut [F]) {
+        let rows = x.len() / y.len();
+        if rows > 64 {
+            let half = rows / 2 * y.len();
+            let mut upper = vec![F::ZERO; y.len()];
+            self.columns(&x[..half], y);
+            self.columns(&x[half..], &mut upper);
+            y.iter_mut().zip(&upper).for_each(|(a, &b)| *a = self.combine(*a, b));
+            return;
+        }
+        y.copy_from_slice(&x[..y.len()]);
+        for row in x[y.len()..].chunks_exact(y.len()) {
+            y.iter_mut().zip(row).for_each(|(a, &b)| *a = self.combine(*a, b));
+        }
+    }
+
+    #[inline(always)]
+    fn combine<F: Real>(&self, a: F, b: F) -> F {
+        if self.0 == Kind::Sum { a + b } else { a.max(b) }
+    }
+}
+
+impl Tensor {
+    #[track_caller]
+    fn reduce(&self, kind: Kind, dim: usize) -> Tensor {
+        expect_dtype("reduce", self, DType::F32);
+        assert!(dim < self.shape().len() && self.dim(dim) > 0, "reduce: {} has no dimension {dim} to reduce", self.shape());
+        let outer: usize = self.shape()[..dim].iter().product();
+        let inner: usize = self.shape()[dim + 1..].iter().product();
+        let x = self.reshape((outer, self.dim(dim), inner)); // (outer, n, inner)
+        let dtype = if kind == Kind::Argmax { DType::U32 } else { DType::F32 };
+        let y = self.graph().record(Reduce(kind), &[&x], &[((outer, inner).into(), dtype)]).remove(0);
+        let mut dims = self.shape().to_vec();
+        dims.remove(dim);
+        y.reshape(dims)
+    }
+
+    /// Sum over dimension `dim`, which disappears.
+    ///
+    /// ```text
+    /// [[1, 2], [3, 4]].sum(1) = [3, 7]
+    /// ```
+    #[track_caller]
+    pub fn sum(&self, dim: usize) -> Tensor {
+        self.reduce(Kind::Sum, dim)
+    }
+
+    /// Sum over dimension `dim`, which becomes 1.
+    #[track_caller]
+    pub fn sum_keep(&self, dim: usize) -> Tensor {
+        let mut dims = self.shape().to_vec();
+        dims[dim] = 1;
+        self.sum(dim).reshape(dims)
+    }
+
+    /// Arithmetic mean over dimension `dim`, which disappears.
+    #[track_caller]
+    pub fn mean(&self, dim: usize) -> Tensor {
+        self.sum(dim) * (1.0 / self.dim(dim) as f64)
+    }
+
+    /// Sum of all elements, of shape `()`.
+    pub fn sum_all(&self) -> Tensor {
+        self.reshape((self.shape().numel(),)).sum(0).reshape(Shape::from(()))
+    }
+
+    /// Mean of all elements, of shape `()`.
+    pub fn mean_all(&self) -> Tensor {
+        self.sum_all() * (1.0 / self.shape().numel() as f64)
+    }
+
+    /// Maximum over dimension `dim`, which disappears.
+    #[track_caller]
+    pub fn max(&self, dim: usize) -> Tensor {
+        self.reduce(Kind::Max, dim)
+    }
+
+    /// Index (u32) of the first maximum over dimension `dim`, which disappears. Has no gradient.
+    #[track_caller]
+    pub fn argmax(&self, dim: usize) -> Tensor {
+        self.reduce(Kind::Argmax, dim)
+    }
+}
+
+fn samples() -> Vec<Sample> {
+    let n = Range::Normal;
+    let mut samples = Vec::new();
+    for size in [1, 3, 255, 256, 257, 5000] {
+        samples.push(Sample::new(format!("sum of rows of {size}"), &[(&[3, size], n)], |x| vec![x[0].sum(1)]));
+        samples.push(Sample::new(format!("sum of columns of {size}"), &[(&[size, 5], n)], |x| vec![x[0].sum(0)]));
+    }
+    samples.extend([
+        Sample::new("sum in the middle", &[(&[4, 70, 6], n)], |x| vec![x[0].sum(1)]),
+        Sample::new("sum of a transposed", &[(&[40, 7], n)], |x| vec![x[0].t().sum(1)]),
+        Sample::new("mean of all", &[(&[13, 21], n)], |x| vec![x[0].mean_all()]),
+        Sample::new("max of rows", &[(&[9, 300], n)], |x| vec![x[0].max(1)]),
+        Sample::new("max of columns", &[(&[300, 9], n)], |x| vec![x[0].max(0)]),
+        Sample::new("argmax", &[(&[9, 300], n)], |x| vec![x[0].argmax(1)]),
+        Sample::new("beyond 65535 workgroups", &[(&[65_600, 3], n)], |x| vec![x[0].sum(1)]).forward_only(),
+    ]);
+    samples
+}

@@ -1,0 +1,264 @@
+//! Runs a plan on the CPU.
+
+use std::cell::UnsafeCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use super::{Elements, LOG_RUNS, logged};
+use crate::cpu::{CpuIn, CpuIo, CpuOut, Real, for_each_index, run_expr};
+use crate::dtype::DType;
+use crate::graph::Data;
+use crate::ops::Op;
+use crate::plan::{BufferId, Operand, Plan, Work};
+use crate::shape::Layout;
+
+/// Memory of one slot, input, table or state.
+pub(crate) enum CpuBuffer<F> {
+    Float(UnsafeCell<Vec<F>>),
+    Uint(UnsafeCell<Vec<u32>>),
+}
+
+impl<F: Real> CpuBuffer<F> {
+    pub fn new(numel: usize, dtype: DType) -> Self {
+        match dtype {
+            DType::F32 => CpuBuffer::Float(vec![F::ZERO; numel].into()),
+            DType::U32 => CpuBuffer::Uint(vec![0; numel].into()),
+        }
+    }
+
+    pub fn write<'a>(&self, data: impl Into<Elements<'a>>) {
+        // SAFETY: programs and states are not `Sync`, and no slice outlives a call (see `CpuProgram::step`).
+        match (self, data.into()) {
+            (CpuBuffer::Float(cell), Elements::F32(v)) => {
+                let to = unsafe { &mut *cell.get() };
+                to.iter_mut().zip(v).for_each(|(a, &b)| *a = F::of(b as f64));
+            }
+            (CpuBuffer::Uint(cell), Elements::U32(v)) => {
+                let to = unsafe { &mut *cell.get() };
+                to[..v.len()].copy_from_slice(v);
+            }
+            _ => panic!("data of another element type"),
+        }
+    }
+
+    pub fn read(&self, start: usize, numel: usize) -> Data {
+        // SAFETY: as in `write`.
+        match self {
+            CpuBuffer::Float(cell) => {
+                let from = unsafe { &*cell.get() };
+                Data::F32(from[start..start + numel].iter().map(|x| x.f64() as f32).collect())
+            }
+            CpuBuffer::Uint(cell) => Data::U32(unsafe { &*cell.get() }[start..start + numel].to_vec()),
+        }
+    }
+}
+
+/// A plan with memory, in elements of `F`.
+pub(crate) struct CpuProgram<F> {
+    steps: Vec<CpuStep<F>>,
+    inputs: Vec<Rc<CpuBuffer<F>>>,
+    buffers: Buffers<F>,
+    scalars: Vec<u32>,
+    logged: Vec<Operand>,
+    log: VecDeque<Vec<Data>>,
+}
+
+struct Buffers<F> {
+    slots: Vec<Rc<CpuBuffer<F>>>,
+    inputs: Vec<Rc<CpuBuffer<F>>>,
+    states: Vec<Rc<CpuBuffer<F>>>,
+    data: Vec<Rc<CpuBuffer<F>>>,
+}
+
+impl<F> Buffers<F> {
+    fn get(&self, id: BufferId) -> &Rc<CpuBuffer<F>> {
+        match id {
+            BufferId::Slot(i) => &self.slots[i],
+            BufferId::Input(i) => &self.inputs[i],
+            BufferId::State(i) => &self.states[i],
+            BufferId::Data(i) => &self.data[i],
+            BufferId::Scalar(_) => unreachable!("scalars have no buffer"),
+        }
+    }
+}
+
+struct CpuStep<F> {
+    work: Work,
+    inputs: Vec<Source<F>>,
+    outputs: Vec<Place<F>>,
+}
+
+/// A part of a buffer, with the layout relative to the part.
+struct Place<F> {
+    buffer: Rc<CpuBuffer<F>>,
+    start: usize,
+    end: usize,
+    layout: Layout,
+}
+
+enum Source<F> {
+    Tensor(Place<F>),
+    Scalar { k: usize, dtype: DType },
+    InPlace(Layout),
+}
+
+impl<F: Real> CpuProgram<F> {
+    pub fn new(plan: &Plan, states: Vec<Rc<CpuBuffer<F>>>) -> Self {
+        let buffers = Buffers {
+            slots: plan.slots.iter().map(|s| Rc::new(CpuBuffer::new(s.numel, s.dtype))).collect(),
+            inputs: plan.inputs.iter().map(|p| Rc::new(CpuBuffer::new(p.shape.numel(), p.dtype))).collect(),
+            states,
+            data: plan.data.iter().map(|d| Rc::new(CpuBuffer::new(d.len(), d.dtype()))).collect(),
+        };
+        buffers.data.iter().zip(&plan.data).for_each(|(buffer, data)| buffer.write(&**data));
+        let steps = plan.steps.iter().map(|s| prepare(&buffers, &s.work, &s.inputs, &s.outputs)).collect();
+        CpuProgram {
+            steps,
+            inputs: buffers.inputs.clone(),
+            scalars: vec![0; plan.scalars.len()],
+            buffers,
+            logged: logged(&plan.outputs),
+            log: VecDeque::new(),
+        }
+    }
+
+    pub fn write(&mut self, input: usize, data: Elements) {
+        self.inputs[input].write(data);
+    }
+
+    pub fn set(&mut self, k: usize, bits: u32) {
+        self.scalars[k] = bits;
+    }
+
+    pub fn read(&self, operand: &Operand) -> Data {
+        let whole = match operand.buffer {
+            BufferId::Scalar(k) => return Data::F32(vec![f32::from_bits(self.scalars[k])]),
+            id => self.buffers.get(id).read(0, operand.layout.end()),
+        };
+        match whole {
+            Data::F32(v) => Data::F32(pick(&v, &operand.layout)),
+            Data::U32(v) => Data::U32(pick(&v, &operand.layout)),
+        }
+    }
+
+    /// Reads a float output without rounding it to f32.
+    pub fn read_exact(&self, operand: &Operand) -> Vec<f64> {
+        match &**self.buffers.get(operand.buffer) {
+            // SAFETY: as in `CpuBuffer::write`.
+            CpuBuffer::Float(cell) => {
+                pick(unsafe { &*cell.get() }, &operand.layout).into_iter().map(Real::f64).collect()
+            }
+            CpuBuffer::Uint(_) => panic!("the output is u32"),
+        }
+    }
+
+    pub fn drain(&mut self) -> Vec<Vec<Data>> {
+        std::mem::take(&mut self.log).into()
+    }
+}
+
+/// The two element types for which expressions have code.
+pub(crate) trait Runs: Real {
+    fn op(op: &dyn Op, io: CpuIo<Self>);
+    fn expr(expr: &crate::ops::elementwise::Expr, inputs: &[CpuIn<Self>], output: CpuOut<Self>);
+}
+
+impl Runs for f32 {
+    fn op(op: &dyn Op, io: CpuIo<f32>) {
+        op.cpu_f32(io)
+    }
+    fn expr(expr: &crate::ops::elementwise::Expr, inputs: &[CpuIn<f32>], output: CpuOut<f32>) {
+        run_expr(expr, inputs, output)
+    }
+}
+
+impl Runs for f64 {
+    fn op(op: &dyn Op, io: CpuIo<f64>) {
+        op.cpu_f64(io)
+    }
+    fn expr(expr: &crate::ops::elementwise::Expr, inputs: &[CpuIn<f64>], output: CpuOut<f64>) {
+        run_expr(expr, inputs, output)
+    }
+}
+
+impl<F: Runs> CpuProgram<F> {
+    pub fn run(&mut self) {
+        self.steps.iter().for_each(|step| self.step(step));
+        if !self.logged.is_empty() {
+            let row = self.logged.iter().map(|y| self.read(y)).collect();
+            self.log.push_back(row);
+            if self.log.len() > LOG_RUNS {
+                self.log.pop_front();
+            }
+        }
+    }
+
+    fn step(&self, step: &CpuStep<F>) {
+        // SAFETY (of `input` and `output`): the planner never gives a step one buffer for reading and for writing, except
+        // for updates in place, which are passed as outputs only; two outputs of a step are disjoint buffers. The
+        // slices end with this call.
+        let inputs: Vec<CpuIn<F>> = step.inputs.iter().map(|x| self.input(x, &step.work)).collect();
+        let mut outputs: Vec<CpuOut<F>> = step.outputs.iter().map(|y| unsafe { y.output() }).collect();
+        match &step.work {
+            Work::Op(op) => F::op(&**op, CpuIo::new(inputs, outputs)),
+            Work::Expr(expr) => F::expr(expr, &inputs, outputs.remove(0)),
+        }
+    }
+
+    fn input<'a>(&self, source: &'a Source<F>, work: &Work) -> CpuIn<'a, F> {
+        match source {
+            Source::Tensor(place) => unsafe { place.input() },
+            Source::InPlace(layout) => CpuIn::InPlace(layout),
+            Source::Scalar { k, dtype } => match (work, dtype) {
+                (Work::Expr(_), DType::U32) => CpuIn::Scalar((self.scalars[*k] as f32).to_bits()),
+                _ => CpuIn::Scalar(self.scalars[*k]),
+            },
+        }
+    }
+}
+
+impl<F: Real> Place<F> {
+    /// # Safety
+    /// No mutable slice of this part exists meanwhile.
+    unsafe fn input(&self) -> CpuIn<'_, F> {
+        match &*self.buffer {
+            CpuBuffer::Float(cell) => CpuIn::Float(unsafe { &(&*cell.get())[self.start..self.end] }, &self.layout),
+            CpuBuffer::Uint(cell) => CpuIn::Uint(unsafe { &(&*cell.get())[self.start..self.end] }, &self.layout),
+        }
+    }
+
+    /// # Safety
+    /// No other slice of this part exists meanwhile.
+    unsafe fn output(&self) -> CpuOut<'_, F> {
+        match &*self.buffer {
+            CpuBuffer::Float(cell) => CpuOut::Float(unsafe { &mut (&mut *cell.get())[self.start..self.end] }, &self.layout),
+            CpuBuffer::Uint(cell) => CpuOut::Uint(unsafe { &mut (&mut *cell.get())[self.start..self.end] }, &self.layout),
+        }
+    }
+}
+
+fn prepare<F: Real>(buffers: &Buffers<F>, work: &Work, inputs: &[Operand], outputs: &[Operand]) -> CpuStep<F> {
+    let place = |operand: &Operand| Place {
+        buffer: buffers.get(operand.buffer).clone(),
+        start: operand.layout.offset,
+        end: operand.layout.end(),
+        layout: Layout { offset: 0, ..operand.layout.clone() },
+    };
+    let updated: &[(usize, usize)] = if let Work::Op(op) = work { op.in_place() } else { &[] };
+    let source = |(i, operand): (usize, &Operand)| match operand.buffer {
+        BufferId::Scalar(k) => Source::Scalar { k, dtype: operand.dtype },
+        _ if updated.iter().any(|&(_, input)| input == i) => Source::InPlace(place(operand).layout),
+        _ => Source::Tensor(place(operand)),
+    };
+    CpuStep {
+        work: work.clone(),
+        inputs: inputs.iter().enumerate().map(source).collect(),
+        outputs: outputs.iter().map(place).collect(),
+    }
+}
+
+fn pick<T: Copy>(buffer: &[T], layout: &Layout) -> Vec<T> {
+    let mut values = Vec::with_capacity(layout.numel());
+    for_each_index(layout, |i| values.push(buffer[i]));
+    values
+}

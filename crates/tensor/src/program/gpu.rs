@@ -1,0 +1,279 @@
+//! Prepares a plan for a GPU, kernels and bind groups once, and replays it in one compute pass.
+
+use std::rc::Rc;
+
+use cloche_gpu::{Access, BindGroup, Buffer, BufferBinding, Gpu, Kernel, KernelSpec, PRELUDE, RUN_BYTES, grid};
+
+use super::wgsl::{Chain, NO_EPILOGUE, store};
+use super::{Elements, LOG_NUMEL, LOG_RUNS, logged};
+use crate::dtype::DType;
+use crate::error::Error;
+use crate::graph::Data;
+use crate::ops::{Bind, Dispatch, GpuIo, Shader, groups};
+use crate::plan::{BufferId, Operand, Plan, Step, Work};
+use crate::shape::Layout;
+use crate::shader;
+
+/// The template of element-wise kernels: the one shader whose body is the generated expression.
+pub(crate) const ELEMENTWISE: Shader = shader!("elementwise");
+
+/// Bytes that one run takes in the log: all small outputs.
+const LOG_STRIDE: u64 = 4 * LOG_NUMEL as u64;
+
+pub(crate) struct GpuProgram {
+    pub gpu: Gpu,
+    launches: Vec<Launch>,
+    inputs: Vec<Rc<Buffer>>,
+    /// Binding 0 of every kernel, and its values before they are written.
+    uniform: Buffer,
+    scalars: Vec<u32>,
+    buffers: Buffers,
+    logged: Vec<Operand>,
+    log: Option<Buffer>,
+    /// Runs since the log was read.
+    pending: usize,
+    /// The next place in the log.
+    next: usize,
+}
+
+struct Launch {
+    kernel: Rc<Kernel>,
+    group: BindGroup,
+    grid: [u32; 3],
+}
+
+struct Buffers {
+    slots: Vec<Rc<Buffer>>,
+    inputs: Vec<Rc<Buffer>>,
+    states: Vec<Rc<Buffer>>,
+    data: Vec<Rc<Buffer>>,
+}
+
+impl Buffers {
+    fn get(&self, id: BufferId) -> &Rc<Buffer> {
+        match id {
+            BufferId::Slot(i) => &self.slots[i],
+            BufferId::Input(i) => &self.inputs[i],
+            BufferId::State(i) => &self.states[i],
+            BufferId::Data(i) => &self.data[i],
+            BufferId::Scalar(_) => unreachable!("scalars live in the uniform block"),
+        }
+    }
+}
+
+impl GpuProgram {
+    pub fn new(gpu: &Gpu, plan: &Plan, states: Vec<Rc<Buffer>>) -> Result<Self, Error> {
+        assert!(plan.scalars.len() <= RUN_BYTES as usize / 4, "more per-run scalars than the uniform block holds");
+        let buffer = |label: &str, numel: usize| Ok::<_, Error>(Rc::new(gpu.buffer(label, 4 * numel.max(1) as u64)?));
+        let buffers = Buffers {
+            slots: plan.slots.iter().map(|s| buffer("slot", s.numel)).collect::<Result<_, _>>()?,
+            inputs: plan.inputs.iter().map(|p| buffer(&p.name, p.shape.numel())).collect::<Result<_, _>>()?,
+            data: plan.data.iter().map(|d| buffer("table", d.len())).collect::<Result<_, _>>()?,
+            states,
+        };
+        buffers.data.iter().zip(&plan.data).for_each(|(buffer, data)| gpu.write(buffer, 0, bytes_of(data)));
+        let uniform = gpu.uniform("run", RUN_BYTES)?;
+        let mut launches = Vec::new();
+        for step in &plan.steps {
+            prepare(gpu, &buffers, &uniform, step, &mut launches);
+        }
+        let logged = logged(&plan.outputs);
+        let log = match logged.len() as u64 * LOG_STRIDE * LOG_RUNS as u64 {
+            0 => None,
+            bytes => Some(gpu.buffer("log", bytes)?),
+        };
+        let scalars = vec![0; plan.scalars.len()];
+        Ok(GpuProgram {
+            gpu: gpu.clone(),
+            launches,
+            inputs: buffers.inputs.clone(),
+            uniform,
+            scalars,
+            buffers,
+            logged,
+            log,
+            pending: 0,
+            next: 0,
+        })
+    }
+
+    pub fn write(&mut self, input: usize, data: Elements) {
+        let bytes = match data {
+            Elements::F32(v) => bytemuck::cast_slice(v),
+            Elements::U32(v) => bytemuck::cast_slice(v),
+        };
+        self.gpu.write(&self.inputs[input], 0, bytes);
+    }
+
+    pub fn set(&mut self, k: usize, bits: u32) {
+        self.scalars[k] = bits;
+    }
+
+    pub fn run(&mut self) {
+        if !self.scalars.is_empty() {
+            self.gpu.write(&self.uniform, 0, bytemuck::cast_slice(&self.scalars));
+        }
+        self.gpu.submit(|pass| {
+            for launch in &self.launches {
+                pass.dispatch(&launch.kernel, &launch.group, launch.grid);
+            }
+            let Some(log) = &self.log else { return };
+            for (i, y) in self.logged.iter().enumerate() {
+                let to = (self.next * self.logged.len() + i) as u64 * LOG_STRIDE;
+                let from = self.buffers.get(y.buffer);
+                pass.copy(from, 4 * y.layout.offset as u64, log, to, 4 * y.layout.numel() as u64);
+            }
+        });
+        self.next = (self.next + 1) % LOG_RUNS;
+        self.pending = (self.pending + 1).min(LOG_RUNS);
+    }
+
+    pub async fn read(&self, operand: &Operand) -> Result<Data, Error> {
+        let (start, end) = (operand.layout.offset, operand.layout.end());
+        let bytes = self.gpu.read(self.buffers.get(operand.buffer), 4 * start as u64, 4 * (end - start) as u64).await?;
+        let data = data_of(&bytes, operand.dtype);
+        if operand.layout.is_contiguous() {
+            return Ok(data);
+        }
+        let mut indices = Vec::with_capacity(operand.layout.numel());
+        crate::cpu::for_each_index(&Layout { offset: 0, ..operand.layout.clone() }, |i| indices.push(i));
+        Ok(match data {
+            Data::F32(v) => Data::F32(indices.into_iter().map(|i| v[i]).collect()),
+            Data::U32(v) => Data::U32(indices.into_iter().map(|i| v[i]).collect()),
+        })
+    }
+
+    pub async fn drain(&mut self) -> Result<Vec<Vec<Data>>, Error> {
+        let small = &self.logged;
+        let (runs, last) = (std::mem::take(&mut self.pending), self.next);
+        let Some(log) = self.log.as_ref().filter(|_| runs > 0) else { return Ok(Vec::new()) };
+        let bytes = self.gpu.read(log, 0, log.bytes()).await?;
+        let entry = |run: usize, i: usize, y: &Operand| {
+            let at = (run * small.len() + i) * LOG_STRIDE as usize;
+            data_of(&bytes[at..at + 4 * y.layout.numel()], y.dtype)
+        };
+        let row = |run: usize| small.iter().enumerate().map(|(i, y)| entry(run, i, y)).collect();
+        Ok((0..runs).map(|r| row((last + LOG_RUNS - runs + r) % LOG_RUNS)).collect())
+    }
+}
+
+/// The bytes of host data.
+pub(crate) fn bytes_of(data: &Data) -> &[u8] {
+    match data {
+        Data::F32(v) => bytemuck::cast_slice(v),
+        Data::U32(v) => bytemuck::cast_slice(v),
+    }
+}
+
+/// Host data from bytes that need not be aligned.
+pub(crate) fn data_of(bytes: &[u8], dtype: DType) -> Data {
+    match dtype {
+        DType::F32 => Data::F32(bytemuck::pod_collect_to_vec(bytes)),
+        DType::U32 => Data::U32(bytemuck::pod_collect_to_vec(bytes)),
+    }
+}
+
+/// The operand as seen through a binding that starts at an aligned offset: `(binding start, relative operand)`.
+fn rebase(operand: &Operand) -> (usize, Operand) {
+    if operand.buffer.scalar().is_some() {
+        return (0, operand.clone());
+    }
+    let start = operand.layout.offset / 64 * 64;
+    let layout = Layout { offset: operand.layout.offset - start, ..operand.layout.clone() };
+    (start, Operand { layout, ..operand.clone() })
+}
+
+/// Compiles the kernels of a step and binds its buffers.
+fn prepare(gpu: &Gpu, buffers: &Buffers, uniform: &Buffer, step: &Step, launches: &mut Vec<Launch>) {
+    let relative = |operands: &[Operand]| operands.iter().map(|o| rebase(o).1).collect::<Vec<_>>();
+    let (inputs, outputs) = (relative(&step.inputs), relative(&step.outputs));
+    let n_inputs = step.epilogue.as_ref().map_or(inputs.len(), |e| e.first_input);
+    let (dispatches, chain) = match (&step.work, &step.epilogue) {
+        (Work::Expr(expr), _) => {
+            let chain = Chain { expr, operands: &inputs, first_binding: 2, kept: None };
+            let text = store(&outputs[0]) + &chain.text();
+            (vec![elementwise(&outputs[0])], Some((0, text)))
+        }
+        (Work::Op(op), epilogue) => {
+            let kept = epilogue.as_ref().is_some_and(|e| e.keeps_input) as usize;
+            let io = GpuIo {
+                inputs: &inputs[..n_inputs],
+                outputs: &outputs[..outputs.len() - kept],
+                class: gpu.info().class,
+                limits: gpu.limits(),
+            };
+            let dispatches = op.gpu(&io);
+            let first_binding = dispatches.iter().map(|d| d.bindings.len() + 1).max().unwrap_or(1);
+            let chain = epilogue.as_ref().map(|e| {
+                let kept = e.keeps_input.then(|| outputs.last().expect("the kept value"));
+                let chain = Chain { expr: &e.expr, operands: &inputs[n_inputs..], first_binding, kept };
+                (n_inputs, chain.text())
+            });
+            (dispatches, chain)
+        }
+    };
+    for dispatch in dispatches {
+        launches.push(launch(gpu, buffers, uniform, step, dispatch, chain.as_ref()));
+    }
+}
+
+fn elementwise(y: &Operand) -> Dispatch {
+    let n = y.layout.numel();
+    Dispatch {
+        shader: ELEMENTWISE,
+        entry: "main",
+        constants: vec![("N", n as f64)],
+        bindings: vec![Bind::Output(0)],
+        workgroups: groups(n, 64),
+    }
+}
+
+fn launch(
+    gpu: &Gpu,
+    buffers: &Buffers,
+    uniform: &Buffer,
+    step: &Step,
+    dispatch: Dispatch,
+    chain: Option<&(usize, String)>,
+) -> Launch {
+    // 1. What is bound: the uniform block, the dispatch's own buffers, then those of the chain.
+    let mut bound: Vec<(&Operand, Access)> = dispatch
+        .bindings
+        .iter()
+        .map(|bind| match *bind {
+            Bind::Input(i) => (&step.inputs[i], Access::Read),
+            Bind::Output(k) => (&step.outputs[k], Access::ReadWrite),
+        })
+        .collect();
+    // The chain belongs to the kernels that store output 0.
+    let chain = chain.filter(|_| dispatch.bindings.contains(&Bind::Output(0)));
+    if let Some((first, _)) = chain {
+        bound.extend(step.inputs[*first..].iter().filter(|x| x.buffer.scalar().is_none()).map(|x| (x, Access::Read)));
+        if step.epilogue.as_ref().is_some_and(|e| e.keeps_input) {
+            bound.push((step.outputs.last().expect("the kept value"), Access::ReadWrite));
+        }
+    }
+    // 2. The text: prelude, generated part, file.
+    let generated = chain.map_or(NO_EPILOGUE, |(_, text)| text);
+    let spec = KernelSpec {
+        label: format!("{}.{}", step.label(), dispatch.entry),
+        source: format!("{PRELUDE}\n{generated}\n{}", dispatch.shader.source).into(),
+        entry: dispatch.entry,
+        constants: dispatch.constants,
+        bindings: std::iter::once(Access::Uniform).chain(bound.iter().map(|(_, access)| *access)).collect(),
+    };
+    let kernel = gpu.kernel(&spec);
+    // 3. The ranges, each from an aligned start to the operand's end.
+    let part = |operand: &Operand| {
+        let buffer = buffers.get(operand.buffer);
+        let start = 4 * (operand.layout.offset / 64 * 64) as u64;
+        let end = (4 * operand.layout.end() as u64).max(start + 4);
+        (buffer, start, end - start)
+    };
+    let parts: Vec<_> = bound.iter().map(|(operand, _)| part(operand)).collect();
+    let mut resources = vec![uniform.whole()];
+    resources.extend(parts.iter().map(|&(buffer, offset, bytes)| BufferBinding { buffer, offset, bytes }));
+    let group = gpu.bind(&kernel, &resources);
+    let grid = grid(dispatch.workgroups, gpu.limits().max_workgroups_per_dim);
+    Launch { kernel, group, grid }
+}

@@ -1,0 +1,44 @@
+//! Every operation's samples on every device, and its gradients against central differences.
+
+use cloche_tensor::check::{check, check_gradient};
+use cloche_tensor::ops::OPS;
+use cloche_tensor::{Device, DeviceKind};
+
+/// Runs all samples and reports all failures together. `CLOCHE_OP` limits the run to one operation.
+fn run_all(f: impl AsyncFn(&str, &cloche_tensor::check::Sample) -> Result<(), String>) {
+    let only = std::env::var("CLOCHE_OP").ok();
+    let mut failures = Vec::new();
+    let mut passed = 0;
+    for op in OPS.iter().filter(|op| only.as_deref().is_none_or(|name| name == op.name)) {
+        for sample in (op.samples)() {
+            match pollster::block_on(f(op.name, &sample)) {
+                Ok(()) => passed += 1,
+                Err(error) => failures.push(error),
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{} of {} samples fail:\n{}", failures.len(), passed + failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn gradients_equal_central_differences() {
+    run_all(async |op, sample| check_gradient(op, sample).await);
+}
+
+#[test]
+fn the_cpu_equals_f64() {
+    run_all(async |op, sample| check(op, sample, &Device::cpu()).await);
+}
+
+#[test]
+fn the_gpu_equals_f64() {
+    let device = match pollster::block_on(Device::open(DeviceKind::Gpu)) {
+        Ok(device) => device,
+        Err(error) => {
+            assert!(std::env::var("CI").is_err(), "no adapter: {error}");
+            eprintln!("SKIPPED: no adapter: {error}");
+            return;
+        }
+    };
+    run_all(async |op, sample| check(op, sample, &device).await);
+}
