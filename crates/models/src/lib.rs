@@ -1,1 +1,3 @@
 //! Architectures, key/value cache, sampling and generation.
+
+pub mod config;
