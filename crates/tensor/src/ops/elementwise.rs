@@ -370,10 +370,13 @@ fn samples() -> Vec<Sample> {
             _ => Range::Normal,
         };
         let shapes: Vec<(&[usize], Range)> = vec![(&[3, 257], range); f.arity];
-        samples.push(Sample::new(f.name, &shapes, move |x| {
+        let sample = Sample::new(f.name, &shapes, move |x| {
             let refs: Vec<&Tensor> = x.iter().collect();
             vec![apply(f, &refs, DType::F32)]
-        }));
+        });
+        // Comparisons have no gradient, and that of a slope would be a second derivative, which is not offered.
+        let flat = matches!(f.name, "eq" | "lt" | "le" | "gt" | "ge" | "trunc" | "sign") || f.name.ends_with("_slope");
+        samples.push(if flat { sample.forward_only() } else { sample });
     }
     let n = Range::Normal;
     samples.extend([
@@ -390,7 +393,8 @@ fn samples() -> Vec<Sample> {
         }),
         Sample::new("through u32", &[(&[300], Range::Positive)], |x| {
             vec![(&x[0] * 10.0).cast(DType::U32).cast(DType::F32) + &x[0]]
-        }),
+        })
+        .forward_only(),
         Sample::new("beyond 65535 workgroups", &[(&[65_537 * 64], n)], |x| vec![&x[0] * 2.0]).forward_only(),
     ]);
     samples
