@@ -1,32 +1,32 @@
 /**
- * What can go wrong, as codes that stay the same from version to version. The message says what was found and
- * what was expected; a program should look at the code only.
+ * What can go wrong, as codes that stay the same from version to version. The message says what was found and what
+ * was expected, for people; a program should look at the code only.
  */
 export type ErrorCode =
   /** The caller's signal was aborted. */
-  | "aborted"
-  /** The text cannot be used: empty, binary, not UTF-8, too short for the context. */
-  | "bad-data"
-  /** A setting is out of range or contradicts another. */
-  | "bad-settings"
+  | "ABORTED"
   /** A second run was started while one is going on. */
-  | "busy"
+  | "BUSY"
   /** The browser took the device away. */
-  | "device-lost"
-  /** The engine stopped at a fault of its own; create a new `Cloche`. */
-  | "engine-crashed"
+  | "DEVICE_LOST"
   /** `dispose()` has been called. */
-  | "disposed"
+  | "DISPOSED"
+  /** The engine stopped at a fault of its own: create a new `Cloche`. */
+  | "ENGINE_CRASHED"
   /** The worker or one of its modules could not be loaded. */
-  | "load-failed"
+  | "LOAD_FAILED"
   /** There is nothing to sample from or to save yet. */
-  | "no-model"
-  /** WebGPU was asked for and the browser offers none. */
-  | "no-webgpu"
-  /** The run needs more memory than there is. */
-  | "out-of-memory"
-  /** Too many steps in a row gave a loss that is not a number; the last good weights are kept. */
-  | "not-finite";
+  | "NO_MODEL"
+  /** Not UTF-8 text, or a file that cannot be read. */
+  | "NOT_TEXT"
+  /** A setting is out of range, or contradicts another. */
+  | "SETTINGS"
+  /** Too little text for the context, or none. */
+  | "TEXT_EMPTY"
+  | "TEXT_ONE_CHARACTER"
+  | "VOCAB_TOO_LARGE"
+  /** The engine's own codes, each with its sentence. */
+  | (string & {});
 
 /** The one class of error this package throws. */
 export class ClocheError extends Error {
@@ -48,10 +48,10 @@ export interface WireError {
 
 /** Packs whatever was thrown. The engine's errors carry a code; anything without one is a fault of ours. */
 export function toWire(thrown: unknown): WireError {
-  const { code, name, message } = (thrown ?? {}) as Partial<ClocheError>;
-  if (name === "AbortError") return { code: "aborted", message: "stopped by the caller" };
+  const { code, name, message } = (thrown ?? {}) as { code?: unknown; name?: string; message?: string };
+  if (name === "AbortError") return { code: "ABORTED", message: "stopped by the caller" };
   if (typeof code === "string") return { code, message: message ?? code };
-  return { code: "engine-crashed", message: message ?? String(thrown) };
+  return { code: "ENGINE_CRASHED", message: message ?? String(thrown) };
 }
 
 /** Unpacks what `toWire` packed. */

@@ -80,8 +80,8 @@ export class Remote<Api extends Handlers<Api>> {
       wake();
     };
     // The reader hears of the abort at once, however busy the worker is.
-    const abort = () => push({ id, error: { code: "aborted", message: "stopped by the caller" } });
-    if (signal?.aborted) throw new ClocheError("aborted", "stopped by the caller");
+    const abort = () => push({ id, error: { code: "ABORTED", message: "stopped by the caller" } });
+    if (signal?.aborted) throw new ClocheError("ABORTED", "stopped by the caller");
     signal?.addEventListener("abort", abort);
     this.#open.set(id, push);
     this.#post({ id, call: name, args });

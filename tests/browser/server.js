@@ -26,7 +26,7 @@ export async function serveFolders(folders) {
     const prefix = Object.keys(folders).find((candidate) => path.startsWith(candidate));
     let file = prefix && join(/** @type {string} */ (folders[prefix]), path.slice(prefix.length));
     if (file && path.endsWith("/")) file = join(file, "index.html");
-    const found = file && (await stat(file).catch(() => undefined));
+    const found = file ? await stat(file).catch(() => undefined) : undefined;
     if (!file || !found?.isFile()) return void response.writeHead(404).end();
     // The headers a careful host sends: no cross-origin isolation, and nothing that the page did not bring along.
     response.writeHead(200, {

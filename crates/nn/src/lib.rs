@@ -1,1 +1,3 @@
 //! Layers, parameters by path, initialisation, losses, optimizers, schedules, checkpoints.
+
+pub mod checkpoint;

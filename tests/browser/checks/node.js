@@ -4,11 +4,12 @@ import { create } from "webgpu";
 import { runChecks } from "./list.js";
 
 // wgpu asks whether the global object is a Window or a WorkerGlobalScope before it looks for navigator.gpu.
-globalThis.Window = class {
+class Window {
   static [Symbol.hasInstance](/** @type {unknown} */ value) {
     return value === globalThis;
   }
-};
+}
+Object.assign(globalThis, { Window });
 Object.defineProperty(globalThis, "navigator", { value: { gpu: create([]) }, configurable: true });
 
 const folder = new URL("../../../pkg/dist/wasm/", import.meta.url);

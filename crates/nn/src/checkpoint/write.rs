@@ -1,0 +1,122 @@
+//! Writing a checkpoint: one file, or shards with an index, the same bytes for the same tensors.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::json;
+
+use super::{CheckpointError, MAX_TENSORS};
+
+/// A tensor to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct NamedTensor<'a> {
+    /// Its path.
+    pub name: &'a str,
+    /// Its shape.
+    pub shape: &'a [usize],
+    /// Its values in row-major order.
+    pub data: &'a [f32],
+}
+
+/// Writes tensors as (file name, bytes) pairs: `model.safetensors`, or, where that would hold more than `shard_bytes`
+/// of weights, `model-00001-of-00002.safetensors` and so on with `model.safetensors.index.json` last, as
+/// `transformers` lays them out. `transformers` wants `metadata` to say `"format": "pt"`, which is added.
+///
+/// # Errors
+/// A name that occurs twice, or more than [`MAX_TENSORS`] tensors: our own reader would refuse the file.
+///
+/// # Panics
+/// If a tensor has not as many values as its shape says.
+pub fn write(
+    tensors: &[NamedTensor<'_>],
+    metadata: &BTreeMap<String, String>,
+    shard_bytes: Option<usize>,
+) -> Result<Vec<(String, Vec<u8>)>, CheckpointError> {
+    let mut seen = BTreeSet::new();
+    for tensor in tensors {
+        let numel: usize = tensor.shape.iter().product();
+        assert_eq!(numel, tensor.data.len(), "write: tensor {:?} of shape {:?}", tensor.name, tensor.shape);
+        if !seen.insert(tensor.name) || tensor.name == "__metadata__" {
+            let reason = format!("cannot be written with two entries {:?}", tensor.name);
+            return Err(CheckpointError::malformed("model.safetensors", reason));
+        }
+    }
+    if tensors.len() > MAX_TENSORS {
+        let reason = format!("cannot be written with more than {MAX_TENSORS} tensors");
+        return Err(CheckpointError::malformed("model.safetensors", reason));
+    }
+    let mut metadata = metadata.clone();
+    metadata.entry("format".into()).or_insert_with(|| "pt".into());
+
+    let shards = split(tensors, shard_bytes.unwrap_or(usize::MAX));
+    if let [whole] = shards.as_slice() {
+        return Ok(vec![("model.safetensors".into(), encode(whole, &metadata))]);
+    }
+    let file = |i: usize| format!("model-{:05}-of-{:05}.safetensors", i + 1, shards.len());
+    let mut files: Vec<_> =
+        shards.iter().enumerate().map(|(i, shard)| (file(i), encode(shard, &metadata))).collect();
+    let weight_map: BTreeMap<&str, String> = shards
+        .iter()
+        .enumerate()
+        .flat_map(|(i, shard)| shard.iter().map(move |tensor| (tensor.name, i)))
+        .map(|(name, i)| (name, file(i)))
+        .collect();
+    let total_size: usize = tensors.iter().map(|tensor| size_of_val(tensor.data)).sum();
+    let index = json!({ "metadata": { "total_size": total_size }, "weight_map": weight_map });
+    // The index comes last: a reader that finds it finds the shards too.
+    files.push(("model.safetensors.index.json".into(), format!("{index:#}\n").into_bytes()));
+    Ok(files)
+}
+
+/// Cuts the list wherever the next tensor would take the shard beyond `limit`; a larger tensor is a shard of its own.
+fn split<'a, 'b>(tensors: &'b [NamedTensor<'a>], limit: usize) -> Vec<&'b [NamedTensor<'a>]> {
+    let (mut shards, mut start, mut bytes) = (Vec::new(), 0, 0);
+    for (i, tensor) in tensors.iter().enumerate() {
+        let size = size_of_val(tensor.data);
+        if i > start && size > limit.saturating_sub(bytes) {
+            shards.push(&tensors[start..i]);
+            (start, bytes) = (i, 0);
+        }
+        bytes += size;
+    }
+    shards.push(&tensors[start..]);
+    shards
+}
+
+fn encode(tensors: &[NamedTensor<'_>], metadata: &BTreeMap<String, String>) -> Vec<u8> {
+    let header =
+        serde_json::to_string(&HeaderEntries { tensors, metadata }).expect("strings and numbers only");
+    let data_bytes: usize = tensors.iter().map(|tensor| size_of_val(tensor.data)).sum();
+    // Padded with spaces, so that the tensors lie aligned in a memory map.
+    let length = header.len().next_multiple_of(8);
+    let mut file = Vec::with_capacity(8 + length + data_bytes);
+    file.extend((length as u64).to_le_bytes());
+    file.extend(header.as_bytes());
+    file.resize(8 + length, b' ');
+    for tensor in tensors {
+        file.extend(tensor.data.iter().flat_map(|value| value.to_le_bytes()));
+    }
+    file
+}
+
+/// The header in the order of the data. The `safetensors` crate keeps the metadata in a hash map, in another order
+/// each time, and two saves of one model would differ.
+struct HeaderEntries<'a> {
+    tensors: &'a [NamedTensor<'a>],
+    metadata: &'a BTreeMap<String, String>,
+}
+
+impl Serialize for HeaderEntries<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(1 + self.tensors.len()))?;
+        map.serialize_entry("__metadata__", self.metadata)?;
+        let mut start = 0;
+        for tensor in self.tensors {
+            let end = start + size_of_val(tensor.data);
+            let info = json!({ "dtype": "F32", "shape": tensor.shape, "data_offsets": [start, end] });
+            map.serialize_entry(tensor.name, &info)?;
+            start = end;
+        }
+        map.end()
+    }
+}

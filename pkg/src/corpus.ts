@@ -1,0 +1,170 @@
+/** From a text to token ids: reads it in pieces, trains the tokenizer, encodes, and keeps a part for evaluation. */
+import { ClocheError } from "./errors.js";
+import type { GrowEvent } from "./protocol.js";
+import type { Tokenizer } from "./wasm/text.js";
+
+type Prepare = Extract<GrowEvent, { event: "prepare" }>;
+
+/** A piece of text; `ends` where its document ends with it. */
+interface Piece {
+  text: string;
+  ends: boolean;
+}
+
+/** A text that can be read more than once. */
+export interface Source {
+  /** Whether it consists of documents, to be separated by the end-of-text token. */
+  documents: boolean;
+  pieces(): AsyncIterable<Piece>;
+  /** Log-probability of the held-out part where the source knows it, in nats. */
+  heldOut?: { texts: string[]; logProb: number };
+}
+
+/** What the engine trains on. */
+export interface Corpus {
+  tokenizer: Tokenizer;
+  train: Uint32Array<ArrayBuffer>;
+  val: Uint32Array<ArrayBuffer>;
+  /** Nats per token below which no model can go. */
+  floor?: number;
+}
+
+/** Without documents to choose from, the last tenth of the text is held out, as nanoGPT does. */
+const HELD_OUT = 0.1;
+/** A vocabulary is learnt from at most this many characters: more changes it little and takes longer. */
+const LEARN_FROM = 4_000_000;
+/** Stories that a run reads, and those kept for evaluation. */
+const STORIES = 4000;
+const HELD_OUT_STORIES = 200;
+const STORY_BATCH = 500;
+
+type StoriesFunction = typeof import("./wasm/engine.js").stories;
+type TextModule = typeof import("./wasm/text.js");
+
+/** The built-in stories of a seed; the held-out ones come after those that are trained on. */
+export function storySource(stories: StoriesFunction, seed: number): Source {
+  const heldOut = stories(seed, STORIES, HELD_OUT_STORIES);
+  return {
+    documents: true,
+    heldOut: { texts: heldOut.texts, logProb: heldOut.logProbs.reduce((sum, logProb) => sum + logProb, 0) },
+    async *pieces() {
+      for (let start = 0; start < STORIES; start += STORY_BATCH) {
+        for (const text of stories(seed, start, STORY_BATCH).texts) yield { text, ends: true };
+      }
+    },
+  };
+}
+
+/** A text file, streamed; it is never in memory as a whole. */
+export function textSource(blob: Blob, name: string): Source {
+  return {
+    documents: false,
+    async *pieces() {
+      if (blob.size === 0) throw new ClocheError("TEXT_EMPTY", `${name} is empty`);
+      let carry = "";
+      for await (const chunk of decoded(blob, name)) {
+        const text = carry + chunk;
+        const cut = safeCut(text);
+        carry = text.slice(cut);
+        if (cut > 0) yield { text: text.slice(0, cut), ends: false };
+      }
+      yield { text: carry, ends: true };
+    },
+  };
+}
+
+/** Reads a source twice: to learn the vocabulary, then to encode. Yields its progress and returns the corpus. */
+export async function* prepare(
+  source: Source,
+  text: TextModule,
+  kind: string,
+  signal: AbortSignal,
+): AsyncGenerator<Prepare, Corpus> {
+  const trainer = new text.TokenizerTrainer(kind);
+  // A character that is not in the vocabulary could not be encoded, so this kind reads everything.
+  const limit = kind === "char" ? Infinity : LEARN_FROM;
+  let read = 0;
+  for await (const { text, ends } of source.pieces()) {
+    signal.throwIfAborted();
+    trainer.feed(text);
+    if (ends) trainer.endDocument();
+    yield { event: "prepare", phase: "reading", done: (read += text.length) };
+    if (read > limit) break;
+  }
+  for (const text of source.heldOut?.texts ?? []) {
+    trainer.feed(text);
+    trainer.endDocument();
+  }
+  yield { event: "prepare", phase: "tokenizer", done: 0 };
+  const tokenizer = trainer.finish();
+
+  const ids = new Ids();
+  for await (const { text, ends } of source.pieces()) {
+    signal.throwIfAborted();
+    ids.push(tokenizer.encode(text));
+    if (ends && source.documents) ids.push([tokenizer.eotId ?? 0]);
+    yield { event: "prepare", phase: "encoding", done: ids.length };
+  }
+  if (!source.heldOut) {
+    const all = ids.take();
+    const cut = Math.floor(all.length * (1 - HELD_OUT));
+    return { tokenizer, train: all.slice(0, cut), val: all.slice(cut) };
+  }
+  const val = new Ids();
+  for (const text of source.heldOut.texts) {
+    val.push(tokenizer.encode(text));
+    val.push([tokenizer.eotId ?? 0]);
+  }
+  return { tokenizer, train: ids.take(), val: val.take(), floor: -source.heldOut.logProb / val.length };
+}
+
+/** UTF-8 text in pieces, or an error that says why it is none. */
+async function* decoded(blob: Blob, name: string): AsyncGenerator<string> {
+  const decoder = new TextDecoder("utf-8", { fatal: true });
+  const reader = blob.stream().getReader();
+  try {
+    for (;;) {
+      const { value, done } = await reader.read();
+      const text = decoder.decode(value, { stream: !done });
+      if (text.includes("\0")) throw new ClocheError("NOT_TEXT", `${name} is binary: it contains zero bytes`);
+      if (text) yield text;
+      if (done) return;
+    }
+  } catch (error) {
+    if (error instanceof TypeError) throw new ClocheError("NOT_TEXT", `${name} is not UTF-8 text`);
+    throw error;
+  } finally {
+    reader.releaseLock();
+  }
+}
+
+/**
+ * Where a text may be cut so that its halves are encoded as the whole would be: before the last space that follows
+ * something else, since every tokenizer here lets a word begin with its space. 0 where there is no such place.
+ */
+function safeCut(text: string): number {
+  for (let at = text.length - 1; at > 0; at--) {
+    if (text[at] === " " && !/\s/.test(text[at - 1]!)) return at;
+  }
+  return text.length > 1 << 20 ? text.length : 0;
+}
+
+/** A list of ids that grows without copying everything each time. */
+class Ids {
+  #ids = new Uint32Array(1 << 16);
+  length = 0;
+
+  push(more: ArrayLike<number>): void {
+    if (this.length + more.length > this.#ids.length) {
+      const larger = new Uint32Array(Math.max(2 * this.#ids.length, this.length + more.length));
+      larger.set(this.#ids.subarray(0, this.length));
+      this.#ids = larger;
+    }
+    this.#ids.set(more, this.length);
+    this.length += more.length;
+  }
+
+  take(): Uint32Array<ArrayBuffer> {
+    return this.#ids.slice(0, this.length);
+  }
+}

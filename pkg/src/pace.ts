@@ -1,0 +1,44 @@
+/** Who may use the engine, and when: it does one thing at a time, and training must not lock out a prompt. */
+
+/** Turns in the order of asking: a run that asks anew for every step lets others in between. */
+export class Turns {
+  #last: Promise<unknown> = Promise.resolve();
+
+  take<T>(work: () => Promise<T> | T): Promise<T> {
+    const turn = this.#last.then(work);
+    this.#last = turn.catch(() => {});
+    return turn;
+  }
+}
+
+/** A gate that a run passes before each step. */
+export class Gate {
+  #open = true;
+  #wake = () => {};
+
+  close(): void {
+    this.#open = false;
+  }
+
+  open(): void {
+    this.#open = true;
+    this.#wake();
+  }
+
+  /** Waits until the gate is open or the signal is aborted. */
+  async pass(signal: AbortSignal): Promise<void> {
+    signal.addEventListener("abort", () => this.#wake(), { once: true });
+    while (!this.#open && !signal.aborted) await new Promise<void>((resolve) => (this.#wake = resolve));
+    signal.throwIfAborted();
+  }
+}
+
+const channel = new MessageChannel();
+
+/** Lets waiting messages in. A timer would be held back to a second in a hidden tab; a message is not. */
+export function breathe(): Promise<void> {
+  return new Promise((resolve) => {
+    channel.port1.onmessage = () => resolve();
+    channel.port2.postMessage(undefined);
+  });
+}

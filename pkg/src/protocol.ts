@@ -1,0 +1,114 @@
+/** What the page and the worker say to each other: the functions, what they take, and the events of a run. */
+
+/** Where the engine computes. */
+export type DeviceKind = "webgpu" | "cpu";
+
+/** The device in use, and the reason for it in one sentence. */
+export interface DeviceInfo {
+  kind: DeviceKind;
+  name: string;
+  why: string;
+}
+
+/** Sizes of the models that can be grown; the `llama-` ones are of that family, the others GPT-2's. */
+export type Preset = "tiny" | "nano" | "mini" | "gpt2" | "llama-tiny" | "llama-nano" | "llama-mini";
+
+/** Every hyper-parameter of a run. One that is left out has the preset's value. */
+export interface Hyperparameters {
+  batchSize?: number;
+  contextLen?: number;
+  /** Micro-batches whose gradients are added up before a step. */
+  gradAccum?: number;
+  /** Highest learning rate, reached after the warm-up. */
+  lr?: number;
+  /** Where the cosine ends. */
+  minLr?: number;
+  warmupSteps?: number;
+  beta1?: number;
+  beta2?: number;
+  eps?: number;
+  weightDecay?: number;
+  /** Gradients are scaled down to this norm where theirs is larger. */
+  maxGradNorm?: number;
+  dropout?: number;
+}
+
+/** A run: what to read, what to grow, for how long. */
+export interface GrowOptions extends Hyperparameters {
+  /** `"stories"` for the built-in generator, any other string is the text itself, or a text file. */
+  data: string | Blob;
+  /** `char`, `byte` or `bpe:SIZE`. @default "char" */
+  tokenizer?: string;
+  /** @default "tiny" */
+  preset?: Preset;
+  /** @default 500 */
+  steps?: number;
+  /** Everything random follows from it. @default 1337 */
+  seed?: number;
+  /** Steps between two evaluations on held-out text. */
+  evalEvery?: number;
+  /** Steps after which the model speaks, so that one sees noise turn into words. */
+  sampleAt?: number[];
+}
+
+/** What a run will cost, known before anything is allocated. */
+export interface Cost {
+  peak_bytes: number;
+  flops: number;
+  bytes_moved: number;
+  dispatches: number;
+}
+
+/** What happens in a run, named as the command line's `--json` names it. */
+export type GrowEvent =
+  | { event: "prepare"; phase: "reading" | "tokenizer" | "encoding" | "compiling"; done: number; total?: number }
+  | {
+      event: "start";
+      n_params: number;
+      vocab_size: number;
+      train_tokens: number;
+      val_tokens: number;
+      steps: number;
+      /** Nats per token below which no model can go, where the text's source is known exactly. */
+      floor?: number;
+      cost: Cost;
+    }
+  | { event: "step"; step: number; loss: number; lr: number; grad_norm: number; tokens_per_s: number }
+  | { event: "eval"; step: number; train_loss: number; val_loss: number }
+  | { event: "sample"; step: number; text: string }
+  | { event: "skipped"; step: number; in_a_row: number }
+  | { event: "done"; step: number; val_loss?: number; seconds: number };
+
+/** How to choose the next token. */
+export interface SamplingOptions {
+  /** @default 200 */
+  maxTokens?: number;
+  /** 0 takes the likeliest token each time. @default 0.8 */
+  temperature?: number;
+  topK?: number;
+  topP?: number;
+  minP?: number;
+  repetitionPenalty?: number;
+  seed?: number;
+  /** The text ends before the first of these. */
+  stop?: string[];
+}
+
+/** A way to steer a run from outside. */
+export type Steer = "pause" | "resume" | "stop";
+
+/** What the worker is told first. */
+export interface OpenOptions {
+  device: "auto" | DeviceKind;
+  wasmUrl?: string | undefined;
+  textWasmUrl?: string | undefined;
+}
+
+/** The worker's functions: a promise is answered once, an async iterable is a stream. */
+export interface Api {
+  open(options: OpenOptions): Promise<DeviceInfo>;
+  grow(options: GrowOptions, signal: AbortSignal): AsyncIterable<GrowEvent>;
+  steer(action: Steer): Promise<void>;
+  generate(options: SamplingOptions & { prompt: string }, signal: AbortSignal): AsyncIterable<string>;
+  files(options: Record<string, never>): Promise<Record<string, Uint8Array<ArrayBuffer>>>;
+}

@@ -1,0 +1,72 @@
+/**
+ * The faces of the two wasm modules, as far as the worker uses them. Written by hand, so that types can be checked
+ * before anything is built; `tests/browser` would find a difference at once.
+ */
+declare module "*/wasm/engine.js" {
+  import type { Cost, DeviceInfo } from "../protocol.js";
+
+  export default function init(options?: { module_or_path: string | URL | Request | BufferSource }): Promise<unknown>;
+
+  /** Stories number `start` to `start + count` of a seed, each with its exact log-probability. */
+  export function stories(seed: number, start: number, count: number): { texts: string[]; logProbs: Float64Array };
+
+  export class Engine {
+    static open(kind: "auto" | "webgpu" | "cpu"): Promise<Engine>;
+    describe(): DeviceInfo;
+    /** Settings are those of `GrowOptions` in snake_case, with `vocab_size` and `eot_id`. */
+    startPretrain(settings: object, train: Uint32Array, val: Uint32Array): Pretrain;
+  }
+
+  /** A run. Nothing happens between two calls of `next`. */
+  export class Pretrain {
+    nParams(): number;
+    steps(): number;
+    contextLen(): number;
+    cost(): Cost;
+    /** The next event, with `ids` in place of `text` in samples; nothing after `done`. */
+    next(): Promise<{ event: string; ids?: number[] } | undefined>;
+    /** Makes the next event the last. */
+    stop(): void;
+    /** Starts to continue a prompt with the weights of this moment. */
+    generate(prompt: Uint32Array, options: object): Generator;
+    /** The weights and configuration of this moment. */
+    files(): Record<string, Uint8Array<ArrayBuffer>>;
+    free(): void;
+  }
+
+  export class Generator {
+    /** Some tokens; nothing after the last. */
+    next(): Promise<{ ids: Uint32Array; logProbs: Float32Array } | undefined>;
+    free(): void;
+  }
+}
+
+declare module "*/wasm/text.js" {
+  export default function init(options?: { module_or_path: string | URL | Request | BufferSource }): Promise<unknown>;
+
+  /** Learns from text that arrives in pieces. */
+  export class TokenizerTrainer {
+    constructor(kind: string);
+    feed(text: string): void;
+    endDocument(): void;
+    finish(onProgress?: (progress: { done: number; total?: number }) => void): Tokenizer;
+  }
+
+  export class Tokenizer {
+    readonly vocabSize: number;
+    readonly eotId: number | undefined;
+    encode(text: string): Uint32Array;
+    decode(ids: Uint32Array): string;
+    /** `tokenizer.json` and its companions. */
+    files(contextLen: number): Record<string, string>;
+    free(): void;
+  }
+
+  /** Decodes a stream without cutting characters in two. */
+  export class StreamDecoder {
+    constructor(tokenizer: Tokenizer);
+    push(id: number): string;
+    finish(): string;
+    free(): void;
+  }
+}

@@ -1,0 +1,202 @@
+/**
+ * The worker: it alone owns the wasm modules, the device and the model. It is started by `Cloche.create` and answers
+ * the calls listed in `protocol.ts`.
+ */
+import { prepare, storySource, textSource, type Corpus } from "./corpus.js";
+import { ClocheError, toWire } from "./errors.js";
+import { breathe, Gate, Turns } from "./pace.js";
+import type { Api, DeviceInfo, GrowEvent, GrowOptions, OpenOptions, SamplingOptions, Steer } from "./protocol.js";
+import { serve, type Port } from "./remote.js";
+import type { Engine, Generator, Pretrain } from "./wasm/engine.js";
+import type { StreamDecoder, Tokenizer } from "./wasm/text.js";
+
+/** What a run leaves behind, to be sampled and saved. */
+interface Grown {
+  run: Pretrain;
+  tokenizer: Tokenizer;
+  contextLen: number;
+}
+
+class Session implements Api {
+  readonly #turns = new Turns();
+  readonly #gate = new Gate();
+  #wasm: typeof import("./wasm/engine.js") | undefined;
+  #engine: Engine | undefined;
+  #textWasmUrl: string | undefined;
+  #grown: Grown | undefined;
+  #growing = false;
+
+  async open({ device, wasmUrl, textWasmUrl }: OpenOptions): Promise<DeviceInfo> {
+    this.#textWasmUrl = textWasmUrl;
+    this.#wasm = await loading(async () => {
+      const wasm = await import("./wasm/engine.js");
+      await wasm.default(wasmUrl ? { module_or_path: wasmUrl } : undefined);
+      return wasm;
+    });
+    this.#engine = await this.#wasm.Engine.open(device);
+    return this.#engine.describe();
+  }
+
+  async *grow(options: GrowOptions, signal: AbortSignal): AsyncGenerator<GrowEvent> {
+    if (this.#growing) throw new ClocheError("BUSY", "a run is going on: stop it before you start another");
+    this.#growing = true;
+    this.#gate.open();
+    try {
+      const corpus = yield* this.#prepare(options, signal);
+      yield { event: "prepare", phase: "compiling", done: 0 };
+      const settings = settingsOf(options, corpus.tokenizer);
+      const run = await this.#turns.take(() => this.#engine!.startPretrain(settings, corpus.train, corpus.val));
+      this.#grown?.run.free();
+      this.#grown?.tokenizer.free();
+      this.#grown = { run, tokenizer: corpus.tokenizer, contextLen: run.contextLen() };
+      yield startEvent(run, corpus);
+      yield* this.#steps(run, corpus.tokenizer, signal);
+    } finally {
+      this.#growing = false;
+    }
+  }
+
+  async steer(action: Steer): Promise<void> {
+    if (action === "pause") return this.#gate.close();
+    if (action === "stop" && this.#growing) this.#grown?.run.stop();
+    this.#gate.open();
+  }
+
+  async *generate(options: SamplingOptions & { prompt: string }, signal: AbortSignal): AsyncGenerator<string> {
+    const { run, tokenizer } = this.#model();
+    const { prompt, stop = [], ...sampling } = options;
+    const { StreamDecoder } = await this.#text();
+    const decoder = new StreamDecoder(tokenizer);
+    const ids = tokenizer.encode(prompt);
+    const generator = await this.#turns.take(() => run.generate(ids, snakeCase({ ...sampling, eotId: tokenizer.eotId })));
+    try {
+      yield* untilStop(stop, this.#pieces(generator, decoder, signal));
+    } finally {
+      // After the turn that may be under way: an object that computes cannot be freed.
+      await this.#turns.take(() => generator.free());
+      decoder.free();
+    }
+  }
+
+  async *#pieces(generator: Generator, decoder: StreamDecoder, signal: AbortSignal): AsyncGenerator<string> {
+    for (;;) {
+      const tokens = await this.#turns.take(() => generator.next());
+      signal.throwIfAborted();
+      if (!tokens) break;
+      yield Array.from(tokens.ids, (id) => decoder.push(id)).join("");
+      await breathe();
+    }
+    yield decoder.finish();
+  }
+
+  async files(): Promise<Record<string, Uint8Array<ArrayBuffer>>> {
+    const { run, tokenizer, contextLen } = this.#model();
+    const encoder = new TextEncoder();
+    const texts = Object.entries(tokenizer.files(contextLen)).map(([name, text]) => [name, encoder.encode(text)]);
+    return { ...(await this.#turns.take(() => run.files())), ...Object.fromEntries(texts) };
+  }
+
+  async *#prepare(options: GrowOptions, signal: AbortSignal): AsyncGenerator<GrowEvent, Corpus> {
+    const { data, tokenizer = "char", seed = DEFAULT_SEED } = options;
+    const source =
+      data === "stories"
+        ? storySource(this.#wasm!.stories, seed)
+        : textSource(typeof data === "string" ? new Blob([data]) : data, data instanceof File ? data.name : "the text");
+    const preparation = prepare(source, await this.#text(), tokenizer, signal);
+    let reported = -Infinity;
+    for (;;) {
+      const { value, done } = await preparation.next();
+      if (done) return value;
+      if (performance.now() - reported < REPORT_MS) continue;
+      reported = performance.now();
+      yield value;
+      await breathe();
+    }
+  }
+
+  async *#steps(run: Pretrain, tokenizer: Tokenizer, signal: AbortSignal): AsyncGenerator<GrowEvent> {
+    for (;;) {
+      await this.#gate.pass(signal);
+      const event = await this.#turns.take(() => run.next());
+      if (!event) return;
+      const { ids, ...rest } = event;
+      yield (ids ? { ...rest, text: tokenizer.decode(Uint32Array.from(ids)) } : rest) as GrowEvent;
+      await breathe();
+    }
+  }
+
+  /** The tokenizer's module, loaded when it is first needed. */
+  #text(): Promise<typeof import("./wasm/text.js")> {
+    return loading(async () => {
+      const text = await import("./wasm/text.js");
+      await text.default(this.#textWasmUrl ? { module_or_path: this.#textWasmUrl } : undefined);
+      return text;
+    });
+  }
+
+  #model(): Grown {
+    if (this.#grown) return this.#grown;
+    throw new ClocheError("NO_MODEL", "nothing has grown yet: the first step must have been made");
+  }
+}
+
+/** The seed of runs that name none, as the command line's. */
+const DEFAULT_SEED = 1337;
+/** Progress is reported no more often than this. */
+const REPORT_MS = 100;
+
+/** Loads a module; what the network or the content-security policy says becomes one kind of error. */
+async function loading<T>(load: () => Promise<T>): Promise<T> {
+  try {
+    return await load();
+  } catch (error) {
+    throw new ClocheError("LOAD_FAILED", error instanceof Error ? error.message : String(error));
+  }
+}
+
+/** The engine's settings: the options it knows, in its spelling, with what the tokenizer decided. */
+function settingsOf(options: GrowOptions, tokenizer: Tokenizer): object {
+  const { data: _data, tokenizer: _kind, ...rest } = options;
+  const { preset = "tiny", steps = 500, seed = DEFAULT_SEED, ...others } = rest;
+  return snakeCase({ preset, steps, seed, ...others, vocabSize: tokenizer.vocabSize, eotId: tokenizer.eotId });
+}
+
+function startEvent(run: Pretrain, { train, val, tokenizer, floor }: Corpus): GrowEvent {
+  const counts = { vocab_size: tokenizer.vocabSize, train_tokens: train.length, val_tokens: val.length };
+  const known = floor === undefined ? {} : { floor };
+  return { event: "start", n_params: run.nParams(), steps: run.steps(), ...counts, ...known, cost: run.cost() };
+}
+
+/** `batchSize` → `batch_size`; what is undefined is left out. */
+function snakeCase(options: object): object {
+  const entries = Object.entries(options).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(entries.map(([key, value]) => [key.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`), value]));
+}
+
+/** Passes text on up to the first stop string, holding back what might yet become one. */
+async function* untilStop(stops: string[], pieces: AsyncIterable<string>): AsyncGenerator<string> {
+  const longest = Math.max(0, ...stops.map((stop) => stop.length));
+  let held = "";
+  for await (const piece of pieces) {
+    held += piece;
+    const found = stops.map((stop) => held.indexOf(stop)).filter((at) => at >= 0);
+    if (found.length > 0) {
+      held = held.slice(0, Math.min(...found));
+      break;
+    }
+    const ready = held.length - Math.max(0, longest - 1);
+    if (ready > 0) {
+      yield held.slice(0, ready);
+      held = held.slice(ready);
+    }
+  }
+  if (held) yield held;
+}
+
+// A fault inside an asynchronous call of the engine reaches nobody by itself: tell the page, which ends this worker.
+const scope = self as unknown as Port;
+const crash = (reason: unknown) => scope.postMessage({ crash: { ...toWire(reason), code: "ENGINE_CRASHED" } });
+self.addEventListener("unhandledrejection", (event) => crash(event.reason));
+self.addEventListener("error", (event) => crash(event.error ?? event.message));
+
+serve<Api>(scope, new Session());
