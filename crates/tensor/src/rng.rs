@@ -76,7 +76,7 @@ impl Rng {
     /// The same stream, continued from word number `position`.
     pub fn at(mut self, position: u64) -> Rng {
         self.position = position;
-        if position % 4 != 0 {
+        if !position.is_multiple_of(4) {
             self.block = self.load(position / 4);
         }
         self

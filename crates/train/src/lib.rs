@@ -1,1 +1,3 @@
 //! Data and stages: pre-training and what follows it.
+
+pub mod stories;
