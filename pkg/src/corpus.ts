@@ -1,5 +1,4 @@
 /** From a text to token ids: reads it in pieces, trains the tokenizer, encodes, and keeps a part for evaluation. */
-import { ClocheError } from "./errors.js";
 import type { GrowEvent } from "./protocol.js";
 import type { Tokenizer } from "./wasm/text.js";
 
@@ -56,18 +55,19 @@ export function storySource(stories: StoriesFunction, seed: number): Source {
 }
 
 /** A text file, streamed; it is never in memory as a whole. */
-export function textSource(blob: Blob, name: string): Source {
+export function textSource({ Utf8Reader }: TextModule, blob: Blob, name: string): Source {
   return {
     documents: false,
     async *pieces() {
-      if (blob.size === 0) throw new ClocheError("TEXT_EMPTY", `${name} is empty`);
+      const reader = new Utf8Reader(name);
       let carry = "";
-      for await (const chunk of decoded(blob, name)) {
-        const text = carry + chunk;
+      for await (const chunk of chunks(blob)) {
+        const text = carry + reader.push(chunk);
         const cut = safeCut(text);
         carry = text.slice(cut);
         if (cut > 0) yield { text: text.slice(0, cut), ends: false };
       }
+      reader.finish();
       yield { text: carry, ends: true };
     },
   };
@@ -118,21 +118,15 @@ export async function* prepare(
   return { tokenizer, train: ids.take(), val: val.take(), floor: -source.heldOut.logProb / val.length };
 }
 
-/** UTF-8 text in pieces, or an error that says why it is none. */
-async function* decoded(blob: Blob, name: string): AsyncGenerator<string> {
-  const decoder = new TextDecoder("utf-8", { fatal: true });
+/** The bytes of a file in chunks. A `ReadableStream` is no async iterable in every browser yet. */
+async function* chunks(blob: Blob): AsyncGenerator<Uint8Array> {
   const reader = blob.stream().getReader();
   try {
     for (;;) {
       const { value, done } = await reader.read();
-      const text = decoder.decode(value, { stream: !done });
-      if (text.includes("\0")) throw new ClocheError("NOT_TEXT", `${name} is binary: it contains zero bytes`);
-      if (text) yield text;
       if (done) return;
+      yield value;
     }
-  } catch (error) {
-    if (error instanceof TypeError) throw new ClocheError("NOT_TEXT", `${name} is not UTF-8 text`);
-    throw error;
   } finally {
     reader.releaseLock();
   }

@@ -49,7 +49,8 @@ declare module "*/wasm/text.js" {
     constructor(kind: string);
     feed(text: string): void;
     endDocument(): void;
-    finish(onProgress?: (progress: { done: number; total?: number }) => void): Tokenizer;
+    finish(onProgress?: (progress: { stage: string; done: number; total: number | null }) => void): Tokenizer;
+    free(): void;
   }
 
   export class Tokenizer {
@@ -57,16 +58,23 @@ declare module "*/wasm/text.js" {
     readonly eotId: number | undefined;
     encode(text: string): Uint32Array;
     decode(ids: Uint32Array): string;
+    /** Decodes a stream without cutting characters in two. */
+    streamDecoder(): StreamDecoder;
     /** `tokenizer.json` and its companions. */
-    files(contextLen: number): Record<string, string>;
+    files(contextLen: number): [name: string, content: string][];
     free(): void;
   }
 
-  /** Decodes a stream without cutting characters in two. */
   export class StreamDecoder {
-    constructor(tokenizer: Tokenizer);
-    push(id: number): string;
+    pushMany(ids: Uint32Array): string;
     finish(): string;
     free(): void;
+  }
+
+  /** Bytes to text, chunk by chunk; throws where they are none. */
+  export class Utf8Reader {
+    constructor(name: string);
+    push(bytes: Uint8Array): string;
+    finish(): void;
   }
 }

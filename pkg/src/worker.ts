@@ -65,8 +65,7 @@ class Session implements Api {
   async *generate(options: SamplingOptions & { prompt: string }, signal: AbortSignal): AsyncGenerator<string> {
     const { run, tokenizer } = this.#model();
     const { prompt, stop = [], ...sampling } = options;
-    const { StreamDecoder } = await this.#text();
-    const decoder = new StreamDecoder(tokenizer);
+    const decoder = tokenizer.streamDecoder();
     const ids = tokenizer.encode(prompt);
     const generator = await this.#turns.take(() => run.generate(ids, snakeCase({ ...sampling, eotId: tokenizer.eotId })));
     try {
@@ -83,7 +82,7 @@ class Session implements Api {
       const tokens = await this.#turns.take(() => generator.next());
       signal.throwIfAborted();
       if (!tokens) break;
-      yield Array.from(tokens.ids, (id) => decoder.push(id)).join("");
+      yield decoder.pushMany(tokens.ids);
       await breathe();
     }
     yield decoder.finish();
@@ -92,17 +91,19 @@ class Session implements Api {
   async files(): Promise<Record<string, Uint8Array<ArrayBuffer>>> {
     const { run, tokenizer, contextLen } = this.#model();
     const encoder = new TextEncoder();
-    const texts = Object.entries(tokenizer.files(contextLen)).map(([name, text]) => [name, encoder.encode(text)]);
+    const texts = tokenizer.files(contextLen).map(([name, text]) => [name, encoder.encode(text)]);
     return { ...(await this.#turns.take(() => run.files())), ...Object.fromEntries(texts) };
   }
 
   async *#prepare(options: GrowOptions, signal: AbortSignal): AsyncGenerator<GrowEvent, Corpus> {
     const { data, tokenizer = "char", seed = DEFAULT_SEED } = options;
+    const text = await this.#text();
+    const blob = typeof data === "string" ? new Blob([data]) : data;
     const source =
       data === "stories"
         ? storySource(this.#wasm!.stories, seed)
-        : textSource(typeof data === "string" ? new Blob([data]) : data, data instanceof File ? data.name : "the text");
-    const preparation = prepare(source, await this.#text(), tokenizer, signal);
+        : textSource(text, blob, blob instanceof File ? blob.name : "the text");
+    const preparation = prepare(source, text, tokenizer, signal);
     let reported = -Infinity;
     for (;;) {
       const { value, done } = await preparation.next();

@@ -13,13 +13,15 @@ struct Module {
     name: &'static str,
     /// The crate it is built from.
     package: &'static str,
+    /// How wasm-opt treats it.
+    optimize: &'static str,
     /// The most it may weigh, compressed with brotli.
     budget: u64,
 }
 
 const MODULES: [Module; 2] = [
-    Module { name: "engine", package: "cloche-wasm", budget: 250 * 1024 },
-    Module { name: "text", package: "cloche-wasm-text", budget: 550 * 1024 },
+    Module { name: "engine", package: "cloche-wasm", optimize: "-O3", budget: 250 * 1024 },
+    Module { name: "text", package: "cloche-wasm-text", optimize: "-Oz", budget: 550 * 1024 },
 ];
 
 /// What the modules may use of WebAssembly: all of it is in every browser that has WebGPU, and in those of 2023.
@@ -80,7 +82,7 @@ fn bind(module: &Module) -> Result<()> {
     let wasm = out_dir().join(format!("{}_bg.wasm", module.name));
     let path = wasm.to_str().context("the repository's path is not UTF-8")?;
     let before = fs::metadata(&wasm)?.len();
-    let optimize = ["node_modules/binaryen/bin/wasm-opt", path, "-o", path, "-O3", "--strip-debug"];
+    let optimize = ["node_modules/binaryen/bin/wasm-opt", path, "-o", path, module.optimize, "--strip-debug"];
     run(command("node", &optimize).arg("--strip-producers").args(FEATURES))?;
     if fs::metadata(&wasm)?.len() > before {
         bail!("wasm-opt made {} larger", wasm.display());
