@@ -40,15 +40,15 @@ const STORY_BATCH = 500;
 type StoriesFunction = typeof import("./wasm/engine.js").stories;
 type TextModule = typeof import("./wasm/text.js");
 
-/** The built-in stories of a seed; the held-out ones come after those that are trained on. */
+/** The built-in stories of a seed. */
 export function storySource(stories: StoriesFunction, seed: number): Source {
-  const heldOut = stories(seed, STORIES, HELD_OUT_STORIES);
+  const { texts, logProbs } = stories(seed, "validation", 0, HELD_OUT_STORIES);
   return {
     documents: true,
-    heldOut: { texts: heldOut.texts, logProb: heldOut.logProbs.reduce((sum, logProb) => sum + logProb, 0) },
+    heldOut: { texts, logProb: logProbs.reduce((sum, logProb) => sum + logProb, 0) },
     async *pieces() {
       for (let start = 0; start < STORIES; start += STORY_BATCH) {
-        for (const text of stories(seed, start, STORY_BATCH).texts) yield { text, ends: true };
+        for (const text of stories(seed, "train", start, STORY_BATCH).texts) yield { text, ends: true };
       }
     },
   };

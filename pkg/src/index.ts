@@ -18,7 +18,6 @@ import type { Api, DeviceInfo, GrowEvent, GrowOptions, OpenOptions, SamplingOpti
 
 export { ClocheError, type ErrorCode } from "./errors.js";
 export type {
-  Cost,
   DeviceInfo,
   DeviceKind,
   GrowEvent,
@@ -26,6 +25,7 @@ export type {
   Hyperparameters,
   Preset,
   SamplingOptions,
+  Start,
 } from "./protocol.js";
 
 /** Where to compute, and where the pieces lie if not beside this file. */

@@ -51,33 +51,46 @@ export interface GrowOptions extends Hyperparameters {
   sampleAt?: number[];
 }
 
-/** What a run will cost, known before anything is allocated. */
-export interface Cost {
+/** What is known before the first step. */
+export interface Start {
+  steps: number;
+  n_params: number;
+  vocab_size: number;
+  tokens_per_step: number;
+  train_tokens: number;
+  val_tokens: number;
+  /** Bytes that the run needs, known before anything is allocated. */
   peak_bytes: number;
-  flops: number;
-  bytes_moved: number;
-  dispatches: number;
+  flops_per_step: number;
+  dispatches_per_step: number;
+  /** Nats per token below which no model can go, where the text's source is known exactly. */
+  floor?: number;
 }
 
-/** What happens in a run, named as the command line's `--json` names it. */
+/** What happens in a run, named as the command line's `--json` names it. Losses are in nats per token. */
 export type GrowEvent =
-  | { event: "prepare"; phase: "reading" | "tokenizer" | "encoding" | "compiling"; done: number; total?: number }
+  | { event: "prepare"; phase: "reading" | "tokenizer" | "encoding" | "compiling"; done: number }
+  | ({ event: "start" } & Start)
   | {
-      event: "start";
-      n_params: number;
-      vocab_size: number;
-      train_tokens: number;
-      val_tokens: number;
-      steps: number;
-      /** Nats per token below which no model can go, where the text's source is known exactly. */
-      floor?: number;
-      cost: Cost;
+      event: "step";
+      step: number;
+      loss: number;
+      lr: number;
+      grad_norm: number;
+      tokens_per_s: number;
+      seconds_left: number;
     }
-  | { event: "step"; step: number; loss: number; lr: number; grad_norm: number; tokens_per_s: number }
   | { event: "eval"; step: number; train_loss: number; val_loss: number }
   | { event: "sample"; step: number; text: string }
-  | { event: "skipped"; step: number; in_a_row: number }
-  | { event: "done"; step: number; val_loss?: number; seconds: number };
+  /** A step whose gradient was not finite; nothing was updated. */
+  | { event: "nonfinite"; step: number; in_a_row: number }
+  | {
+      event: "done";
+      step: number;
+      reason: "finished" | "stopped" | "diverged";
+      val_loss: number | null;
+      seconds: number;
+    };
 
 /** How to choose the next token. */
 export interface SamplingOptions {

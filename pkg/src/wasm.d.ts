@@ -3,12 +3,17 @@
  * before anything is built; `tests/browser` would find a difference at once.
  */
 declare module "*/wasm/engine.js" {
-  import type { Cost, DeviceInfo } from "../protocol.js";
+  import type { DeviceInfo } from "../protocol.js";
 
   export default function init(options?: { module_or_path: string | URL | Request | BufferSource }): Promise<unknown>;
 
   /** Stories number `start` to `start + count` of a seed, each with its exact log-probability. */
-  export function stories(seed: number, start: number, count: number): { texts: string[]; logProbs: Float64Array };
+  export function stories(
+    seed: number,
+    split: "train" | "validation",
+    start: number,
+    count: number,
+  ): { texts: string[]; logProbs: number[] };
 
   export class Engine {
     static open(kind: "auto" | "webgpu" | "cpu"): Promise<Engine>;
@@ -19,24 +24,22 @@ declare module "*/wasm/engine.js" {
 
   /** A run. Nothing happens between two calls of `next`. */
   export class Pretrain {
-    nParams(): number;
-    steps(): number;
-    contextLen(): number;
-    cost(): Cost;
+    /** The length of the model's context, in tokens. */
+    readonly contextLen: number;
     /** The next event, with `ids` in place of `text` in samples; nothing after `done`. */
     next(): Promise<{ event: string; ids?: number[] } | undefined>;
     /** Makes the next event the last. */
     stop(): void;
     /** Starts to continue a prompt with the weights of this moment. */
-    generate(prompt: Uint32Array, options: object): Generator;
+    generate(prompt: Uint32Array, options: object): Promise<Generator>;
     /** The weights and configuration of this moment. */
-    files(): Record<string, Uint8Array<ArrayBuffer>>;
+    files(): Promise<[name: string, bytes: Uint8Array<ArrayBuffer>][]>;
     free(): void;
   }
 
   export class Generator {
     /** Some tokens; nothing after the last. */
-    next(): Promise<{ ids: Uint32Array; logProbs: Float32Array } | undefined>;
+    next(): Promise<Uint32Array | undefined>;
     free(): void;
   }
 }

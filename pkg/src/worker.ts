@@ -14,7 +14,6 @@ import type { StreamDecoder, Tokenizer } from "./wasm/text.js";
 interface Grown {
   run: Pretrain;
   tokenizer: Tokenizer;
-  contextLen: number;
 }
 
 class Session implements Api {
@@ -48,9 +47,8 @@ class Session implements Api {
       const run = await this.#turns.take(() => this.#engine!.startPretrain(settings, corpus.train, corpus.val));
       this.#grown?.run.free();
       this.#grown?.tokenizer.free();
-      this.#grown = { run, tokenizer: corpus.tokenizer, contextLen: run.contextLen() };
-      yield startEvent(run, corpus);
-      yield* this.#steps(run, corpus.tokenizer, signal);
+      this.#grown = { run, tokenizer: corpus.tokenizer };
+      yield* this.#steps(run, corpus, signal);
     } finally {
       this.#growing = false;
     }
@@ -82,17 +80,17 @@ class Session implements Api {
       const tokens = await this.#turns.take(() => generator.next());
       signal.throwIfAborted();
       if (!tokens) break;
-      yield decoder.pushMany(tokens.ids);
+      yield decoder.pushMany(tokens);
       await breathe();
     }
     yield decoder.finish();
   }
 
   async files(): Promise<Record<string, Uint8Array<ArrayBuffer>>> {
-    const { run, tokenizer, contextLen } = this.#model();
+    const { run, tokenizer } = this.#model();
     const encoder = new TextEncoder();
-    const texts = tokenizer.files(contextLen).map(([name, text]) => [name, encoder.encode(text)]);
-    return { ...(await this.#turns.take(() => run.files())), ...Object.fromEntries(texts) };
+    const texts = tokenizer.files(run.contextLen).map(([name, text]) => [name, encoder.encode(text)]);
+    return Object.fromEntries([...(await this.#turns.take(() => run.files())), ...texts]);
   }
 
   async *#prepare(options: GrowOptions, signal: AbortSignal): AsyncGenerator<GrowEvent, Corpus> {
@@ -115,13 +113,13 @@ class Session implements Api {
     }
   }
 
-  async *#steps(run: Pretrain, tokenizer: Tokenizer, signal: AbortSignal): AsyncGenerator<GrowEvent> {
+  async *#steps(run: Pretrain, corpus: Corpus, signal: AbortSignal): AsyncGenerator<GrowEvent> {
     for (;;) {
       await this.#gate.pass(signal);
       const event = await this.#turns.take(() => run.next());
       if (!event) return;
-      const { ids, ...rest } = event;
-      yield (ids ? { ...rest, text: tokenizer.decode(Uint32Array.from(ids)) } : rest) as GrowEvent;
+      // The engine keeps its own checkpoints for a command line; a page asks for the files when it wants them.
+      if (event.event !== "checkpoint") yield completed(event, corpus);
       await breathe();
     }
   }
@@ -162,10 +160,13 @@ function settingsOf(options: GrowOptions, tokenizer: Tokenizer): object {
   return snakeCase({ preset, steps, seed, ...others, vocabSize: tokenizer.vocabSize, eotId: tokenizer.eotId });
 }
 
-function startEvent(run: Pretrain, { train, val, tokenizer, floor }: Corpus): GrowEvent {
-  const counts = { vocab_size: tokenizer.vocabSize, train_tokens: train.length, val_tokens: val.length };
+/** Adds to an event what only the worker knows: the text of samples, the size of the corpus. */
+function completed({ ids, ...event }: { event: string; ids?: number[] }, corpus: Corpus): GrowEvent {
+  const { train, val, tokenizer, floor } = corpus;
+  if (ids) return { ...event, text: tokenizer.decode(Uint32Array.from(ids)) } as GrowEvent;
+  if (event.event !== "start") return event as GrowEvent;
   const known = floor === undefined ? {} : { floor };
-  return { event: "start", n_params: run.nParams(), steps: run.steps(), ...counts, ...known, cost: run.cost() };
+  return { ...event, train_tokens: train.length, val_tokens: val.length, ...known } as GrowEvent;
 }
 
 /** `batchSize` → `batch_size`; what is undefined is left out. */

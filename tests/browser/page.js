@@ -127,7 +127,7 @@ async function pauseAndStop(page) {
   await status(page, /^Step /);
   await continueText(page);
   await page.getByRole("button", { name: "Stop" }).click();
-  await status(page, /^Grown/);
+  await status(page, /^Stopped/);
 }
 
 /** @param {Page} page */

@@ -82,12 +82,18 @@ function show(event: GrowEvent): void {
       return addLoss(event.step, { val: event.val_loss });
     case "sample":
       return addSample(event.step, event.text);
-    case "skipped":
+    case "nonfinite":
       element("error").textContent = `Step ${event.step} gave no finite number and was skipped.`;
       return;
     case "done":
-      return showState(`Grown: ${event.step.toLocaleString("en")} steps in ${duration(event.seconds)}.`);
+      return showState(outcome(event));
   }
+}
+
+function outcome({ step, seconds, reason }: Extract<GrowEvent, { event: "done" }>): string {
+  const done = `${step.toLocaleString("en")} steps in ${duration(seconds)}`;
+  if (reason === "diverged") return `Stopped after ${done}: nothing finite came any more. The last good weights are kept.`;
+  return reason === "stopped" ? `Stopped after ${done}. The model stays.` : `Grown: ${done}.`;
 }
 
 async function togglePause(): Promise<void> {

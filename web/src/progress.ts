@@ -18,10 +18,7 @@ const PHASES = {
 const status = element("status");
 const bar = element<HTMLProgressElement>("progress");
 let steps = 1;
-let tokensPerStep = 0;
-let rate = 0;
-let lastStep = { step: 0, at: 0 };
-let announced = 0;
+let announced = -Infinity;
 
 /** Before the first step. */
 export function showPhase({ phase, done }: Event<"prepare">): void {
@@ -32,33 +29,24 @@ export function showPhase({ phase, done }: Event<"prepare">): void {
 /** The first thing that is known about the model. */
 export function showStart(event: Event<"start">): void {
   steps = event.steps;
-  rate = 0;
-  tokensPerStep = 0;
-  lastStep = { step: 0, at: performance.now() };
   grown(0);
-  const memory = event.cost.peak_bytes ? `, ${bytes(event.cost.peak_bytes)} of memory` : "";
   element("facts").textContent =
     `${large(event.n_params)} parameters, a vocabulary of ${event.vocab_size.toLocaleString("en")}, ` +
-    `${large(event.train_tokens)} tokens to read${memory}.`;
+    `${large(event.train_tokens)} tokens of text, ${bytes(event.peak_bytes)} of memory.`;
 }
 
 /** A step: its speed, and what that means for the rest. */
-export function showStep({ step, tokens_per_s }: Event<"step">): void {
-  const now = performance.now();
-  const seconds = (now - lastStep.at) / 1000 / Math.max(1, step - lastStep.step);
-  // A pause is not a slow step.
-  if (step > lastStep.step && seconds < 10 * (rate || Infinity)) rate = rate ? 0.95 * rate + 0.05 * seconds : seconds;
-  lastStep = { step, at: now };
-  tokensPerStep = tokens_per_s;
-  const left = rate ? `, ${duration(rate * (steps - step))} left` : "";
-  say(`Step ${step.toLocaleString("en")} of ${steps.toLocaleString("en")}, ${large(Math.round(tokensPerStep))} tokens a second${left}`);
+export function showStep({ step, tokens_per_s, seconds_left }: Event<"step">): void {
+  const left = step < steps ? `, ${duration(seconds_left)} left` : "";
+  const [now, all] = [step.toLocaleString("en"), steps.toLocaleString("en")];
+  say(`Step ${now} of ${all}, ${large(Math.round(tokens_per_s))} tokens a second${left}`);
   grown(step / steps);
 }
 
 /** The end, or why it waits. */
 export function showState(sentence: string): void {
   if (!bar.hasAttribute("value")) bar.value = 0;
-  announced = 0;
+  announced = -Infinity;
   say(sentence);
 }
 
@@ -69,7 +57,7 @@ function grown(share: number): void {
 
 function say(sentence: string): void {
   status.textContent = sentence;
-  if (performance.now() - announced < ANNOUNCE_MS && announced > 0) return;
+  if (performance.now() - announced < ANNOUNCE_MS) return;
   announced = performance.now();
   element("announcer").textContent = sentence;
 }
