@@ -1,5 +1,6 @@
 //! The engine as JavaScript sees it. This crate turns errors into JavaScript's and decides nothing itself.
 
+mod stories;
 mod self_test;
 
 use wasm_bindgen::prelude::*;
@@ -18,4 +19,9 @@ fn error(code: &str, message: &str) -> JsValue {
     let error = js_sys::Error::new(message);
     js_sys::Reflect::set(&error, &"code".into(), &code.into()).expect("an error takes a property");
     error.into()
+}
+
+/// A plain JavaScript object: what `JSON.parse` would give.
+fn to_js(value: &impl serde::Serialize) -> Result<JsValue, JsValue> {
+    Ok(value.serialize(&serde_wasm_bindgen::Serializer::json_compatible())?)
 }
