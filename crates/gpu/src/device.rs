@@ -39,6 +39,8 @@ pub struct OpenOptions {
     pub allow_software: bool,
     /// Stay within WebGPU's default limits and take no optional feature: what every device can do. For tests.
     pub default_limits: bool,
+    /// Treat the adapter as one of this class, whatever it is. For tests of both families of kernels on one adapter.
+    pub class: Option<AdapterClass>,
 }
 
 /// Whether an adapter is a GPU or a program that plays one.
@@ -108,6 +110,7 @@ impl Gpu {
     /// no device.
     pub async fn open(options: OpenOptions) -> Result<Gpu, GpuError> {
         let (adapter, mut info) = find_adapter(options.allow_software).await?;
+        info.class = options.class.unwrap_or(info.class);
         let mut required_features = wgpu::Features::empty();
         let mut required_limits = wgpu::Limits::default();
         if options.default_limits {

@@ -71,7 +71,9 @@ impl Graph {
         for node in (0..n_nodes).rev() {
             self.backward_node(node, &active, &mut grads);
         }
-        wrt.iter().map(|x| grads.get(&x.id).cloned().unwrap_or_else(|| self.constant(0.0).broadcast_to(&x.shape))).collect()
+        wrt.iter()
+            .map(|x| grads.get(&x.id).cloned().unwrap_or_else(|| self.constant(0.0).broadcast_to(&x.shape)))
+            .collect()
     }
 
     fn backward_node(&self, node: usize, active: &[bool], grads: &mut HashMap<ValueId, Tensor>) {

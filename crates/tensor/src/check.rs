@@ -47,7 +47,14 @@ impl Sample {
         build: impl Fn(&[Tensor]) -> Vec<Tensor> + 'static,
     ) -> Sample {
         let inputs = inputs.iter().map(|&(shape, range)| (Shape::from(shape), range)).collect();
-        Sample { name: name.into(), inputs, build: Box::new(build), gradients: true, tolerance: 2e-5, scalars: Vec::new() }
+        Sample {
+            name: name.into(),
+            inputs,
+            build: Box::new(build),
+            gradients: true,
+            tolerance: 2e-5,
+            scalars: Vec::new(),
+        }
     }
 
     /// Without gradients: for operations that have none, and for sizes that would take too long.
@@ -81,7 +88,8 @@ struct Outcome {
 /// What differs, and by how much.
 pub async fn check(op: &str, sample: &Sample, device: &Device) -> Result<(), String> {
     let fail = |what: String| format!("{op}, {}: {what}", sample.name);
-    let data: Vec<Data> = sample.inputs.iter().enumerate().map(|(i, (s, r))| generate(sample, i, s, *r)).collect();
+    let data: Vec<Data> =
+        sample.inputs.iter().enumerate().map(|(i, (s, r))| generate(sample, i, s, *r)).collect();
     let truth = run(sample, &data, &Device::cpu64()).await.map_err(|e| fail(e.to_string()))?;
     let found = run(sample, &data, device).await.map_err(|e| fail(e.to_string()))?;
     for ((name, want), (_, got)) in truth.values.iter().zip(&found.values) {
@@ -103,7 +111,8 @@ pub async fn check_gradient(op: &str, sample: &Sample) -> Result<(), String> {
         return Ok(());
     }
     let device = Device::cpu64();
-    let data: Vec<Data> = sample.inputs.iter().enumerate().map(|(i, (s, r))| generate(sample, i, s, *r)).collect();
+    let data: Vec<Data> =
+        sample.inputs.iter().enumerate().map(|(i, (s, r))| generate(sample, i, s, *r)).collect();
     let values = run(sample, &data, &device).await.map_err(|e| format!("{op}, {}: {e}", sample.name))?.values;
     for (i, x) in data.iter().enumerate() {
         let Data::F32(x) = x else { continue };
@@ -117,11 +126,18 @@ pub async fn check_gradient(op: &str, sample: &Sample) -> Result<(), String> {
             *loss = loss_of(sample, &moved, &device).await.map_err(|e| e.to_string())?;
         }
         // What was added is not what arrived, after rounding: measure it.
-        let arrived = |s: f32| x.iter().zip(&direction).map(move |(&x, &d)| (x + s * d) as f64).collect::<Vec<_>>();
+        let arrived =
+            |s: f32| x.iter().zip(&direction).map(move |(&x, &d)| (x + s * d) as f64).collect::<Vec<_>>();
         let (plus, minus) = (arrived(1.0), arrived(-1.0));
-        let (_, dx) = values.iter().find(|(n, _)| *n == format!("dx{i}")).expect("a gradient for each float input");
+        let (_, dx) =
+            values.iter().find(|(n, _)| *n == format!("dx{i}")).expect("a gradient for each float input");
         let expected: f64 = dx.iter().zip(plus.iter().zip(&minus)).map(|(g, (p, m))| g * (p - m)).sum();
-        let scale: f64 = dx.iter().zip(plus.iter().zip(&minus)).map(|(g, (p, m))| (g * (p - m)).powi(2)).sum::<f64>().sqrt();
+        let scale: f64 = dx
+            .iter()
+            .zip(plus.iter().zip(&minus))
+            .map(|(g, (p, m))| (g * (p - m)).powi(2))
+            .sum::<f64>()
+            .sqrt();
         let error = (losses[0] - losses[1] - expected).abs();
         if !(error <= 2e-4 * scale + 1e-9) {
             return Err(format!(
@@ -146,16 +162,20 @@ pub fn compare(want: &[f64], got: &[f64], tolerance: f64) -> Result<(), String> 
     let error = |i: usize| (got[i] - want[i]).abs() / (want[i].abs() + rms + 1e-30);
     let worst = (0..want.len()).max_by(|&a, &b| error(a).total_cmp(&error(b)));
     match worst {
-        Some(i) if !(error(i) <= tolerance) => {
-            Err(format!("element {i} is {:e}, expected {:e}: off by {:.1e}, allowed {tolerance:.1e}", got[i], want[i], error(i)))
-        }
+        Some(i) if !(error(i) <= tolerance) => Err(format!(
+            "element {i} is {:e}, expected {:e}: off by {:.1e}, allowed {tolerance:.1e}",
+            got[i],
+            want[i],
+            error(i)
+        )),
         _ => Ok(()),
     }
 }
 
 fn generate(sample: &Sample, i: usize, shape: &Shape, range: Range) -> Data {
     let mut rng = Rng::new(42, stream_id(&format!("input {i} of {}", sample.name)));
-    let mut float = |f: &mut dyn FnMut(&mut Rng) -> f32| Data::F32((0..shape.numel()).map(|_| f(&mut rng)).collect());
+    let mut float =
+        |f: &mut dyn FnMut(&mut Rng) -> f32| Data::F32((0..shape.numel()).map(|_| f(&mut rng)).collect());
     match range {
         Range::Normal => float(&mut |r| r.normal()),
         Range::Positive => float(&mut |r| 0.1 + 1.9 * r.uniform()),

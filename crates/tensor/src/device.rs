@@ -56,7 +56,9 @@ impl Device {
                     Engine::Cpu,
                     format!("the CPU, because the adapter \"{}\" is software and slower", gpu.info().name),
                 ),
-                Err(error) => Self::with(Engine::Cpu, format!("the CPU, because there is no WebGPU: {error}")),
+                Err(error) => {
+                    Self::with(Engine::Cpu, format!("the CPU, because there is no WebGPU: {error}"))
+                }
             }),
         }
     }
@@ -124,7 +126,12 @@ impl Device {
     ///
     /// # Errors
     /// As [`load`](Self::load).
-    pub fn compile(&self, graph: &Graph, outputs: &[(&str, &Tensor)], states: &[(&str, &State)]) -> Result<Program, Error> {
+    pub fn compile(
+        &self,
+        graph: &Graph,
+        outputs: &[(&str, &Tensor)],
+        states: &[(&str, &State)],
+    ) -> Result<Program, Error> {
         self.load(self.plan(graph, outputs), states)
     }
 
@@ -136,9 +143,10 @@ impl Device {
         let buffer = match &self.engine {
             Engine::Cpu => StateBuffer::Cpu(Rc::new(CpuBuffer::new(numel, dtype))),
             Engine::Cpu64 => StateBuffer::Cpu64(Rc::new(CpuBuffer::new(numel, dtype))),
-            Engine::Gpu(gpu) => {
-                StateBuffer::Gpu(gpu.clone(), Rc::new(gpu.buffer(name, (numel.max(1) * dtype.bytes()) as u64)?))
-            }
+            Engine::Gpu(gpu) => StateBuffer::Gpu(
+                gpu.clone(),
+                Rc::new(gpu.buffer(name, (numel.max(1) * dtype.bytes()) as u64)?),
+            ),
         };
         Ok(State { numel, dtype, buffer })
     }
@@ -156,8 +164,12 @@ impl Device {
     pub(crate) fn executor(&self, plan: &Plan, states: &[&State]) -> Result<Executor, Error> {
         Ok(match &self.engine {
             Engine::Cpu => Executor::Cpu(CpuProgram::new(plan, states.iter().map(|s| s.cpu()).collect())),
-            Engine::Cpu64 => Executor::Cpu64(CpuProgram::new(plan, states.iter().map(|s| s.cpu64()).collect())),
-            Engine::Gpu(gpu) => Executor::Gpu(GpuProgram::new(gpu, plan, states.iter().map(|s| s.gpu()).collect())?),
+            Engine::Cpu64 => {
+                Executor::Cpu64(CpuProgram::new(plan, states.iter().map(|s| s.cpu64()).collect()))
+            }
+            Engine::Gpu(gpu) => {
+                Executor::Gpu(GpuProgram::new(gpu, plan, states.iter().map(|s| s.gpu()).collect())?)
+            }
         })
     }
 }
@@ -201,7 +213,11 @@ impl State {
     /// When the length or the element type differs.
     #[track_caller]
     pub fn write(&self, data: &Data) {
-        assert_eq!((data.len(), data.dtype()), (self.numel, self.dtype), "state: data of another length or type");
+        assert_eq!(
+            (data.len(), data.dtype()),
+            (self.numel, self.dtype),
+            "state: data of another length or type"
+        );
         match &self.buffer {
             StateBuffer::Cpu(buffer) => buffer.write(data),
             StateBuffer::Cpu64(buffer) => buffer.write(data),

@@ -137,7 +137,8 @@ impl Layout {
     /// Whether the elements lie one after another, in order, from `offset` on.
     pub fn is_contiguous(&self) -> bool {
         let row_major = self.shape.row_major();
-        self.numel() == 0 || (0..self.shape.len()).all(|d| self.shape[d] == 1 || self.strides[d] == row_major[d])
+        self.numel() == 0
+            || (0..self.shape.len()).all(|d| self.shape[d] == 1 || self.strides[d] == row_major[d])
     }
 
     /// One past the highest index that this layout touches.
@@ -172,7 +173,9 @@ impl Layout {
     pub fn expand(&self, shape: &Shape) -> Layout {
         let new = shape.len() - self.shape.len();
         let strides = (0..shape.len())
-            .map(|d| if d < new || (self.shape[d - new] == 1 && shape[d] != 1) { 0 } else { self.strides[d - new] })
+            .map(|d| {
+                if d < new || (self.shape[d - new] == 1 && shape[d] != 1) { 0 } else { self.strides[d - new] }
+            })
             .collect();
         Layout { shape: shape.clone(), strides, offset: self.offset }
     }

@@ -1,8 +1,9 @@
 //! Every operation's samples on every device, and its gradients against central differences.
 
+use cloche_gpu::{AdapterClass, Gpu, OpenOptions};
+use cloche_tensor::Device;
 use cloche_tensor::check::{check, check_gradient};
 use cloche_tensor::ops::OPS;
-use cloche_tensor::{Device, DeviceKind};
 
 /// Runs all samples and reports all failures together. `CLOCHE_OP` limits the run to one operation.
 fn run_all(f: impl AsyncFn(&str, &cloche_tensor::check::Sample) -> Result<(), String>) {
@@ -17,7 +18,13 @@ fn run_all(f: impl AsyncFn(&str, &cloche_tensor::check::Sample) -> Result<(), St
             }
         }
     }
-    assert!(failures.is_empty(), "{} of {} samples fail:\n{}", failures.len(), passed + failures.len(), failures.join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} of {} samples fail:\n{}",
+        failures.len(),
+        passed + failures.len(),
+        failures.join("\n")
+    );
 }
 
 #[test]
@@ -30,10 +37,11 @@ fn the_cpu_equals_f64() {
     run_all(async |op, sample| check(op, sample, &Device::cpu()).await);
 }
 
-#[test]
-fn the_gpu_equals_f64() {
-    let device = match pollster::block_on(Device::open(DeviceKind::Gpu)) {
-        Ok(device) => device,
+/// Runs all samples on the adapter, with the kernels of one family.
+fn run_gpu(class: AdapterClass) {
+    let options = OpenOptions { allow_software: true, class: Some(class), ..Default::default() };
+    let device = match pollster::block_on(Gpu::open(options)) {
+        Ok(gpu) => Device::from_gpu(gpu),
         Err(error) => {
             assert!(std::env::var("CI").is_err(), "no adapter: {error}");
             eprintln!("SKIPPED: no adapter: {error}");
@@ -41,4 +49,14 @@ fn the_gpu_equals_f64() {
         }
     };
     run_all(async |op, sample| check(op, sample, &device).await);
+}
+
+#[test]
+fn kernels_for_gpus_equal_f64() {
+    run_gpu(AdapterClass::Hardware);
+}
+
+#[test]
+fn kernels_for_cpu_adapters_equal_f64() {
+    run_gpu(AdapterClass::Software);
 }

@@ -47,7 +47,11 @@ impl<'a, F: Real> Access<'a, F> {
         }
         // Leading dimensions are broadcast, the rest is a contiguous row.
         let first = (0..rank).position(|d| layout.strides[d] != 0 && layout.shape[d] != 1).unwrap_or(rank);
-        let row = Layout { shape: layout.shape[first..].into(), strides: layout.strides[first..].to_vec(), offset: 0 };
+        let row = Layout {
+            shape: layout.shape[first..].into(),
+            strides: layout.strides[first..].to_vec(),
+            offset: 0,
+        };
         if row.is_contiguous() {
             return Access::Repeat(&data[..row.numel()]);
         }
@@ -109,7 +113,9 @@ pub(crate) fn run_expr<F: Evaluate>(expr: &Expr, inputs: &[CpuIn<F>], output: Cp
             let mut values = vec![F::ZERO; layout.numel()];
             evaluate(expr, &loads, 0, &mut values);
             let mut values = values.into_iter();
-            for_each_index(layout, |i| y[i] = values.next().expect("one value for each element").f64() as u32);
+            for_each_index(layout, |i| {
+                y[i] = values.next().expect("one value for each element").f64() as u32
+            });
         }
     }
 }

@@ -13,10 +13,14 @@ pub fn split_chunks<T: Send>(y: &mut [T], row_len: usize, f: impl Fn(usize, &mut
     #[cfg(not(target_arch = "wasm32"))]
     if y.len() > GRAIN {
         use rayon::prelude::*;
-        y.par_chunks_mut(rows_per_piece * row_len).enumerate().for_each(|(i, rows)| f(i * rows_per_piece, rows));
+        y.par_chunks_mut(rows_per_piece * row_len)
+            .enumerate()
+            .for_each(|(i, rows)| f(i * rows_per_piece, rows));
         return;
     }
-    y.chunks_mut((rows_per_piece * row_len).max(1)).enumerate().for_each(|(i, rows)| f(i * rows_per_piece, rows));
+    y.chunks_mut((rows_per_piece * row_len).max(1))
+        .enumerate()
+        .for_each(|(i, rows)| f(i * rows_per_piece, rows));
 }
 
 /// Like [`split_chunks`] for two outputs whose rows belong together: `f(first_row, rows_a, rows_b)`.
@@ -56,7 +60,8 @@ pub fn for_each_index(layout: &Layout, mut f: impl FnMut(usize)) {
         return;
     }
     let rank = layout.shape.len();
-    let (inner_n, inner_stride) = if rank == 0 { (1, 0) } else { (layout.shape[rank - 1], layout.strides[rank - 1]) };
+    let (inner_n, inner_stride) =
+        if rank == 0 { (1, 0) } else { (layout.shape[rank - 1], layout.strides[rank - 1]) };
     let outer = rank.saturating_sub(1);
     let mut index = vec![0; outer];
     let mut start = layout.offset;

@@ -66,7 +66,13 @@ pub trait Real:
     /// # Safety
     /// Every index that the extents and strides span lies within the allocations behind the pointers, and nothing else
     /// accesses C meanwhile.
-    unsafe fn gemm(dims: [usize; 3], a: (*const Self, [isize; 2]), b: (*const Self, [isize; 2]), beta: Self, c: (*mut Self, [isize; 2]));
+    unsafe fn gemm(
+        dims: [usize; 3],
+        a: (*const Self, [isize; 2]),
+        b: (*const Self, [isize; 2]),
+        beta: Self,
+        c: (*mut Self, [isize; 2]),
+    );
 }
 
 impl Real for f32 {
@@ -143,7 +149,13 @@ impl Real for f32 {
     fn is_finite(self) -> bool {
         f32::is_finite(self)
     }
-    unsafe fn gemm([m, k, n]: [usize; 3], a: (*const f32, [isize; 2]), b: (*const f32, [isize; 2]), beta: f32, c: (*mut f32, [isize; 2])) {
+    unsafe fn gemm(
+        [m, k, n]: [usize; 3],
+        a: (*const f32, [isize; 2]),
+        b: (*const f32, [isize; 2]),
+        beta: f32,
+        c: (*mut f32, [isize; 2]),
+    ) {
         let ([ra, ca], [rb, cb], [rc, cc]) = (a.1, b.1, c.1);
         // SAFETY: the caller's promise.
         unsafe { matrixmultiply::sgemm(m, k, n, 1.0, a.0, ra, ca, b.0, rb, cb, beta, c.0, rc, cc) }
@@ -200,7 +212,13 @@ impl Real for f64 {
     fn is_finite(self) -> bool {
         f64::is_finite(self)
     }
-    unsafe fn gemm([m, k, n]: [usize; 3], a: (*const f64, [isize; 2]), b: (*const f64, [isize; 2]), beta: f64, c: (*mut f64, [isize; 2])) {
+    unsafe fn gemm(
+        [m, k, n]: [usize; 3],
+        a: (*const f64, [isize; 2]),
+        b: (*const f64, [isize; 2]),
+        beta: f64,
+        c: (*mut f64, [isize; 2]),
+    ) {
         let ([ra, ca], [rb, cb], [rc, cc]) = (a.1, b.1, c.1);
         // SAFETY: the caller's promise.
         unsafe { matrixmultiply::dgemm(m, k, n, 1.0, a.0, ra, ca, b.0, rb, cb, beta, c.0, rc, cc) }
@@ -227,13 +245,18 @@ mod tests {
         assert!(worst(Real::exp, f64::exp, -87.0, 88.0, 0.0) < 2.5e-7);
         assert!(worst(Real::tanh, f64::tanh, -12.0, 12.0, 0.0) < 3e-7);
         assert!(worst(Real::erf, Real::erf, -6.0, 6.0, 0.0) < 6e-7);
-        assert_eq!((Real::exp(-1000f32), Real::exp(0f32), Real::tanh(0f32), Real::erf(0f32)), (0.0, 1.0, 0.0, 0.0));
+        assert_eq!(
+            (Real::exp(-1000f32), Real::exp(0f32), Real::tanh(0f32), Real::erf(0f32)),
+            (0.0, 1.0, 0.0, 0.0)
+        );
         assert!(Real::exp(f32::NAN).is_nan() || Real::exp(f32::NAN).is_finite());
     }
 
     #[test]
     fn erf_in_f64_has_known_values() {
-        for (x, y) in [(0.5, 0.520_499_877_813_046_5), (1.0, 0.842_700_792_949_714_9), (3.5, 0.999_999_256_901_627_7)] {
+        for (x, y) in
+            [(0.5, 0.520_499_877_813_046_5), (1.0, 0.842_700_792_949_714_9), (3.5, 0.999_999_256_901_627_7)]
+        {
             assert!((Real::erf(x) - y as f64).abs() < 1e-14, "erf({x})");
             assert!((Real::erf(-x) + y).abs() < 1e-14);
         }

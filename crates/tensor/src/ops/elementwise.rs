@@ -306,7 +306,8 @@ pub enum Instr {
 impl Expr {
     /// The functions of the chain, joined by dots; "copy" when there is none.
     pub fn label(&self) -> String {
-        let names = self.code.iter().filter_map(|i| if let Instr::Apply(f, _) = i { Some(f.name) } else { None });
+        let names =
+            self.code.iter().filter_map(|i| if let Instr::Apply(f, _) = i { Some(f.name) } else { None });
         match names.collect::<Vec<_>>() {
             names if names.is_empty() => "copy".into(),
             names => names.join("."),
@@ -375,7 +376,8 @@ fn samples() -> Vec<Sample> {
             vec![apply(f, &refs, DType::F32)]
         });
         // Comparisons have no gradient, and that of a slope would be a second derivative, which is not offered.
-        let flat = matches!(f.name, "eq" | "lt" | "le" | "gt" | "ge" | "trunc" | "sign") || f.name.ends_with("_slope");
+        let flat = matches!(f.name, "eq" | "lt" | "le" | "gt" | "ge" | "trunc" | "sign")
+            || f.name.ends_with("_slope");
         samples.push(if flat { sample.forward_only() } else { sample });
     }
     let n = Range::Normal;

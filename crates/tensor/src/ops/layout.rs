@@ -118,7 +118,12 @@ impl Tensor {
     #[track_caller]
     pub fn reshape(&self, shape: impl Into<Shape>) -> Tensor {
         let shape = shape.into();
-        assert_eq!(shape.numel(), self.shape().numel(), "reshape: {} does not have the size of {shape}", self.shape());
+        assert_eq!(
+            shape.numel(),
+            self.shape().numel(),
+            "reshape: {} does not have the size of {shape}",
+            self.shape()
+        );
         if shape == *self.shape() {
             return self.clone();
         }
@@ -133,7 +138,11 @@ impl Tensor {
     pub fn permute(&self, order: &[usize]) -> Tensor {
         let mut sorted = order.to_vec();
         sorted.sort_unstable();
-        assert!(sorted.iter().copied().eq(0..self.shape().len()), "permute: {order:?} does not permute {}", self.shape());
+        assert!(
+            sorted.iter().copied().eq(0..self.shape().len()),
+            "permute: {order:?} does not permute {}",
+            self.shape()
+        );
         self.graph.record_view(View::Permute(order.to_vec()), self, self.layout().permute(order))
     }
 
@@ -161,7 +170,12 @@ impl Tensor {
     /// Cuts dimension `dim` into `n` equal parts.
     #[track_caller]
     pub fn chunk(&self, dim: usize, n: usize) -> Vec<Tensor> {
-        assert_eq!(self.dim(dim) % n, 0, "chunk: dimension {dim} of {} is not divisible by {n}", self.shape());
+        assert_eq!(
+            self.dim(dim) % n,
+            0,
+            "chunk: dimension {dim} of {} is not divisible by {n}",
+            self.shape()
+        );
         let len = self.dim(dim) / n;
         (0..n).map(|i| self.slice(dim, i * len, (i + 1) * len)).collect()
     }
@@ -204,7 +218,8 @@ pub fn cat(tensors: &[Tensor], dim: usize) -> Tensor {
     let whole = Layout::contiguous(dims.clone());
     let (mut parts, mut starts, mut start) = (Vec::new(), Vec::new(), 0);
     for x in tensors {
-        let agrees = x.shape().len() == dims.len() && (0..dims.len()).all(|d| d == dim || x.dim(d) == dims[d]);
+        let agrees =
+            x.shape().len() == dims.len() && (0..dims.len()).all(|d| d == dim || x.dim(d) == dims[d]);
         assert!(agrees, "cat: {} does not join {} along dimension {dim}", x.shape(), first.shape());
         parts.push(whole.slice(dim, start, start + x.dim(dim)));
         starts.push(start);
@@ -239,10 +254,10 @@ fn samples() -> Vec<Sample> {
             vec![x[0].permute(&[2, 0, 1]).reshape((5, 12)) * 2.0]
         }),
         Sample::new("slice", &[(&[6, 257], n)], |x| vec![x[0].slice(0, 1, 4).slice(1, 3, 250) * 1.0]),
-        Sample::new("slices that overlap", &[(&[10], n)], |x| vec![x[0].slice(0, 0, 7) * x[0].slice(0, 3, 10)]),
-        Sample::new("cat rows", &[(&[2, 3], n), (&[4, 3], n)], |x| {
-            vec![cat(&[x[0].exp(), &x[1] * 2.0], 0)]
+        Sample::new("slices that overlap", &[(&[10], n)], |x| {
+            vec![x[0].slice(0, 0, 7) * x[0].slice(0, 3, 10)]
         }),
+        Sample::new("cat rows", &[(&[2, 3], n), (&[4, 3], n)], |x| vec![cat(&[x[0].exp(), &x[1] * 2.0], 0)]),
         Sample::new("cat columns", &[(&[5, 3], n), (&[5, 4], n)], |x| {
             vec![cat(&[x[0].exp(), x[1].clone(), x[0].clone()], 1) * 3.0]
         }),

@@ -141,9 +141,9 @@ impl Tensor {
             return matmul3(&self.reshape((1, rows, k)), &b.reshape((1, k, n))).reshape(dims);
         }
         let batch = |x: &Tensor, r: usize| Shape::from(&x.shape()[..r - 2]);
-        let outer = batch(self, ra)
-            .broadcast(&batch(b, rb))
-            .unwrap_or_else(|| panic!("matmul: the batches of {} and {} do not broadcast", self.shape(), b.shape()));
+        let outer = batch(self, ra).broadcast(&batch(b, rb)).unwrap_or_else(|| {
+            panic!("matmul: the batches of {} and {} do not broadcast", self.shape(), b.shape())
+        });
         let whole = |tail: [usize; 2]| Shape::from([outer.dims(), &tail].concat());
         let flat = |x: &Tensor, tail: [usize; 2]| {
             x.broadcast_to(&whole(tail)).reshape((outer.numel(), tail[0], tail[1])) // (Z, ·, ·)
@@ -162,23 +162,35 @@ fn matmul3(a: &Tensor, b: &Tensor) -> Tensor {
 fn samples() -> Vec<Sample> {
     let n = Range::Normal;
     let mut samples = Vec::new();
-    for (m, k, cols) in [(1, 1, 1), (3, 5, 2), (64, 64, 64), (33, 17, 65), (128, 96, 72), (1, 257, 31), (100, 3, 1)] {
-        samples.push(Sample::new(format!("{m}x{k}x{cols}"), &[(&[m, k], n), (&[k, cols], n)], |x| vec![x[0].matmul(&x[1])]));
+    for (m, k, cols) in
+        [(1, 1, 1), (3, 5, 2), (64, 64, 64), (33, 17, 65), (128, 96, 72), (1, 257, 31), (100, 3, 1)]
+    {
+        samples.push(Sample::new(format!("{m}x{k}x{cols}"), &[(&[m, k], n), (&[k, cols], n)], |x| {
+            vec![x[0].matmul(&x[1])]
+        }));
     }
     samples.extend([
         Sample::new("transposed left", &[(&[40, 24], n), (&[40, 36], n)], |x| vec![x[0].t().matmul(&x[1])]),
         Sample::new("transposed right", &[(&[24, 40], n), (&[36, 40], n)], |x| vec![x[0].matmul(&x[1].t())]),
-        Sample::new("transposed both", &[(&[40, 24], n), (&[36, 40], n)], |x| vec![x[0].t().matmul(&x[1].t())]),
+        Sample::new("transposed both", &[(&[40, 24], n), (&[36, 40], n)], |x| {
+            vec![x[0].t().matmul(&x[1].t())]
+        }),
         Sample::new("sliced", &[(&[20, 48], n), (&[30, 40], n)], |x| {
             vec![x[0].slice(1, 7, 27).matmul(&x[1].slice(0, 4, 24).slice(1, 3, 36))]
         }),
         Sample::new("batched", &[(&[3, 9, 12], n), (&[3, 12, 7], n)], |x| vec![x[0].matmul(&x[1])]),
-        Sample::new("batch broadcast", &[(&[2, 1, 9, 12], n), (&[3, 12, 7], n)], |x| vec![x[0].matmul(&x[1])]),
-        Sample::new("tall", &[(&[2, 3, 9, 12], n), (&[12, 8], n)], |x| vec![x[0].matmul(&x[1])]),
-        Sample::new("bias, gelu, residual", &[(&[20, 16], n), (&[16, 24], n), (&[24], n), (&[20, 24], n)], |x| {
-            let h = x[0].matmul(&x[1]) + &x[2];
-            vec![h.gelu() + &x[3]]
+        Sample::new("batch broadcast", &[(&[2, 1, 9, 12], n), (&[3, 12, 7], n)], |x| {
+            vec![x[0].matmul(&x[1])]
         }),
+        Sample::new("tall", &[(&[2, 3, 9, 12], n), (&[12, 8], n)], |x| vec![x[0].matmul(&x[1])]),
+        Sample::new(
+            "bias, gelu, residual",
+            &[(&[20, 16], n), (&[16, 24], n), (&[24], n), (&[20, 24], n)],
+            |x| {
+                let h = x[0].matmul(&x[1]) + &x[2];
+                vec![h.gelu() + &x[3]]
+            },
+        ),
     ]);
     samples
 }

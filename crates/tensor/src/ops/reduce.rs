@@ -127,7 +127,11 @@ impl Tensor {
     #[track_caller]
     fn reduce(&self, kind: Kind, dim: usize) -> Tensor {
         expect_dtype("reduce", self, DType::F32);
-        assert!(dim < self.shape().len() && self.dim(dim) > 0, "reduce: {} has no dimension {dim} to reduce", self.shape());
+        assert!(
+            dim < self.shape().len() && self.dim(dim) > 0,
+            "reduce: {} has no dimension {dim} to reduce",
+            self.shape()
+        );
         let outer: usize = self.shape()[..dim].iter().product();
         let inner: usize = self.shape()[dim + 1..].iter().product();
         let x = self.reshape((outer, self.dim(dim), inner)); // (outer, n, inner)
@@ -189,8 +193,11 @@ fn samples() -> Vec<Sample> {
     let n = Range::Normal;
     let mut samples = Vec::new();
     for size in [1, 3, 255, 256, 257, 5000] {
-        samples.push(Sample::new(format!("sum of rows of {size}"), &[(&[3, size], n)], |x| vec![x[0].sum(1)]));
-        samples.push(Sample::new(format!("sum of columns of {size}"), &[(&[size, 5], n)], |x| vec![x[0].sum(0)]));
+        samples
+            .push(Sample::new(format!("sum of rows of {size}"), &[(&[3, size], n)], |x| vec![x[0].sum(1)]));
+        samples.push(Sample::new(format!("sum of columns of {size}"), &[(&[size, 5], n)], |x| {
+            vec![x[0].sum(0)]
+        }));
     }
     samples.extend([
         Sample::new("sum in the middle", &[(&[4, 70, 6], n)], |x| vec![x[0].sum(1)]),

@@ -58,7 +58,9 @@ pub(super) fn emit(
         }
         match (fusion.chains.get(&n), places.copies.get(&n)) {
             (Some(_), _) => emitter.chain(fusion, n),
-            (None, Some(copies)) => copies.iter().for_each(|(x, part)| emitter.copy_into(*x, record.nodes[n].outputs[0], part)),
+            (None, Some(copies)) => {
+                copies.iter().for_each(|(x, part)| emitter.copy_into(*x, record.nodes[n].outputs[0], part))
+            }
             (None, None) => emitter.node(n),
         }
     }
@@ -74,7 +76,8 @@ impl Emitter<'_> {
     fn node(&mut self, n: usize) {
         let node = &self.record.nodes[n];
         let op = node.op.clone();
-        let inputs: Vec<Operand> = (0..node.inputs.len()).map(|i| self.input(&*op, i, node.inputs[i])).collect();
+        let inputs: Vec<Operand> =
+            (0..node.inputs.len()).map(|i| self.input(&*op, i, node.inputs[i])).collect();
         for &(output, input) in op.in_place() {
             let base = self.record.values[node.inputs[input].0].base;
             let view = self.record.values[node.inputs[input].0].layout.clone();
@@ -94,12 +97,18 @@ impl Emitter<'_> {
         let operands: Vec<Operand> = loads.iter().map(|&x| self.operand(x)).collect();
         let Some((host, value)) = chain.host else {
             let outputs = vec![self.operand(y)];
-            self.out.steps.push(Step { work: Work::Expr(Rc::new(expr)), inputs: operands, outputs, epilogue: None });
+            self.out.steps.push(Step {
+                work: Work::Expr(Rc::new(expr)),
+                inputs: operands,
+                outputs,
+                epilogue: None,
+            });
             return;
         };
         let node = &self.record.nodes[host];
         let op = node.op.clone();
-        let mut inputs: Vec<Operand> = (0..node.inputs.len()).map(|i| self.input(&*op, i, node.inputs[i])).collect();
+        let mut inputs: Vec<Operand> =
+            (0..node.inputs.len()).map(|i| self.input(&*op, i, node.inputs[i])).collect();
         let epilogue = Epilogue { expr, first_input: inputs.len(), keeps_input: chain.keeps_input };
         inputs.extend(operands);
         // The chain's result takes the place of output 0, in the shape that the operation gives it.

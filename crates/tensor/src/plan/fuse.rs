@@ -49,7 +49,8 @@ impl Fusion {
         for &n in &chain.nodes {
             for &x in &record.nodes[n].inputs {
                 let base = record.values[x.0].base;
-                let inner = record.producer(base).is_some_and(|p| members.contains(&p) || is_constant(record, p));
+                let inner =
+                    record.producer(base).is_some_and(|p| members.contains(&p) || is_constant(record, p));
                 if !inner && Some(base) != handed && !loads.contains(&x) {
                     loads.push(x);
                 }
@@ -100,10 +101,14 @@ impl Fusion {
             .filter(|&&x| record.is_whole(x) && record.values[x.0].layout.numel() == numel)
             .map(|x| record.values[x.0].base)
             // A second reading through another layout could not be handed over.
-            .filter(|base| loads.iter().filter(|l| record.values[l.0].base == *base).all(|&l| record.is_whole(l)))
+            .filter(|base| {
+                loads.iter().filter(|l| record.values[l.0].base == *base).all(|&l| record.is_whole(l))
+            })
             .filter_map(|base| record.producer(base).map(|p| (p, base)))
             .filter(|&(p, base)| {
-                record.nodes[p].op.epilogue() && record.nodes[p].outputs[0] == base && !self.hosted.contains_key(&p)
+                record.nodes[p].op.epilogue()
+                    && record.nodes[p].outputs[0] == base
+                    && !self.hosted.contains_key(&p)
             })
             .collect();
         hosts.sort_unstable();
@@ -113,7 +118,8 @@ impl Fusion {
             outputs.iter().flat_map(|&y| live.uses(y)).all(|u| u.node > root || members.contains(&u.node))
         };
         let Some((host, value)) = hosts.into_iter().rev().find(in_time) else { return };
-        let keeps_input = live.is_output(value) || live.uses(value).iter().any(|u| !members.contains(&u.node));
+        let keeps_input =
+            live.is_output(value) || live.uses(value).iter().any(|u| !members.contains(&u.node));
         let node = &record.nodes[host];
         let extra = loads.iter().filter(|x| record.values[x.0].base != value).count();
         if node.inputs.len() + node.outputs.len() + extra + keeps_input as usize > target.max_bindings {
@@ -146,7 +152,8 @@ fn chains(record: &Record, live: &Live, target: Target) -> HashMap<usize, Chain>
         }
         // 2. Does one chain contain all readers, and do they read element for element?
         let roots: HashSet<usize> = uses.iter().filter_map(|u| root_of.get(&u.node).copied()).collect();
-        let shared = roots.len() == 1 && uses.iter().all(|u| root_of.contains_key(&u.node) && record.is_whole(u.view));
+        let shared =
+            roots.len() == 1 && uses.iter().all(|u| root_of.contains_key(&u.node) && record.is_whole(u.view));
         let mut root = n;
         let own: HashSet<ValueId> = loads_of(record, n);
         if let (true, false, Some(&candidate)) = (shared, live.is_output(y), roots.iter().next()) {
@@ -175,7 +182,10 @@ fn chains(record: &Record, live: &Live, target: Target) -> HashMap<usize, Chain>
 
 /// What a single node reads, constants and per-run scalars left out.
 fn loads_of(record: &Record, n: usize) -> HashSet<ValueId> {
-    let is_scalar = |x: &ValueId| matches!(record.values[record.values[x.0].base.0].source, crate::graph::Source::Scalar(_));
-    let constant = |x: &ValueId| record.producer(record.values[x.0].base).is_some_and(|p| is_constant(record, p));
+    let is_scalar = |x: &ValueId| {
+        matches!(record.values[record.values[x.0].base.0].source, crate::graph::Source::Scalar(_))
+    };
+    let constant =
+        |x: &ValueId| record.producer(record.values[x.0].base).is_some_and(|p| is_constant(record, p));
     record.nodes[n].inputs.iter().copied().filter(|x| !is_scalar(x) && !constant(x)).collect()
 }

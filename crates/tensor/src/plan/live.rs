@@ -67,6 +67,8 @@ impl Record {
     pub(super) fn is_whole(&self, view: ValueId) -> bool {
         let value = &self.values[view.0];
         let base = &self.values[value.base.0];
-        value.layout.offset == 0 && value.layout.is_contiguous() && value.layout.numel() == base.layout.numel()
+        value.layout.offset == 0
+            && value.layout.is_contiguous()
+            && value.layout.numel() == base.layout.numel()
     }
 }

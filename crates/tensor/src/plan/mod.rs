@@ -108,8 +108,13 @@ impl Operand {
 
     /// Bytes that a kernel moves for it: each element once, broadcast ones not repeated.
     pub fn bytes(&self) -> u64 {
-        let distinct: usize =
-            self.layout.shape.iter().zip(&self.layout.strides).map(|(&n, &s)| if s == 0 { 1 } else { n }).product();
+        let distinct: usize = self
+            .layout
+            .shape
+            .iter()
+            .zip(&self.layout.strides)
+            .map(|(&n, &s)| if s == 0 { 1 } else { n })
+            .product();
         (distinct * self.dtype.bytes()) as u64
     }
 }
@@ -168,7 +173,8 @@ impl Plan {
 
     /// What the program will need. Dispatches are counted by the steps; operations of several dispatches count each.
     pub fn cost(&self) -> Cost {
-        let ports = |ports: &[Port]| ports.iter().map(|p| (p.shape.numel() * p.dtype.bytes()) as u64).sum::<u64>();
+        let ports =
+            |ports: &[Port]| ports.iter().map(|p| (p.shape.numel() * p.dtype.bytes()) as u64).sum::<u64>();
         let slots: u64 = self.slots.iter().map(|s| (s.numel * s.dtype.bytes()) as u64).sum();
         let data: u64 = self.data.iter().map(|d| 4 * d.len() as u64).sum();
         let state_bytes = ports(&self.states);
@@ -176,7 +182,12 @@ impl Plan {
             peak_bytes: slots + data + ports(&self.inputs) + state_bytes,
             state_bytes,
             flops: self.steps.iter().map(Step::flops).sum(),
-            bytes_moved: self.steps.iter().flat_map(|s| s.inputs.iter().chain(&s.outputs)).map(Operand::bytes).sum(),
+            bytes_moved: self
+                .steps
+                .iter()
+                .flat_map(|s| s.inputs.iter().chain(&s.outputs))
+                .map(Operand::bytes)
+                .sum(),
             dispatches: self.steps.iter().map(Step::dispatches).sum(),
         }
     }

@@ -54,7 +54,8 @@ impl Places {
         let base = record.values[x.0].base;
         let producer = record.producer(base)?;
         let node = &record.nodes[producer];
-        let only_here = live.uses(base).len() == 1 && !live.is_output(base) && !self.inside.contains_key(&base);
+        let only_here =
+            live.uses(base).len() == 1 && !live.is_output(base) && !self.inside.contains_key(&base);
         if !only_here || !record.is_whole(x) || !node.op.in_place().is_empty() {
             return None;
         }

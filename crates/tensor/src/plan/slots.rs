@@ -53,7 +53,8 @@ fn virtual_id(operand: &Operand) -> Option<usize> {
 
 fn rename(operand: &mut Operand, slot_of: &[Option<usize>]) {
     if let BufferId::Slot(id) = operand.buffer {
-        operand.buffer = BufferId::Slot(slot_of[id].expect("every buffer that is read was written by a step"));
+        operand.buffer =
+            BufferId::Slot(slot_of[id].expect("every buffer that is read was written by a step"));
     }
 }
 
@@ -61,7 +62,11 @@ fn rename(operand: &mut Operand, slot_of: &[Option<usize>]) {
 fn take(buffer: &Virtual, slots: &mut Vec<Slot>, free: &mut Vec<usize>) -> usize {
     let wanted = Slot { numel: buffer.numel.max(1), dtype: buffer.dtype };
     let usable = |i: &&usize| !buffer.dedicated && slots[**i].dtype == wanted.dtype;
-    let fits = free.iter().filter(usable).filter(|&&i| slots[i].numel >= wanted.numel).min_by_key(|&&i| slots[i].numel);
+    let fits = free
+        .iter()
+        .filter(usable)
+        .filter(|&&i| slots[i].numel >= wanted.numel)
+        .min_by_key(|&&i| slots[i].numel);
     let found = fits.or_else(|| free.iter().filter(usable).max_by_key(|&&i| slots[i].numel)).copied();
     let Some(slot) = found else {
         slots.push(wanted);

@@ -222,8 +222,12 @@ impl<F: Real> Place<F> {
     /// No mutable slice of this part exists meanwhile.
     unsafe fn input(&self) -> CpuIn<'_, F> {
         match &*self.buffer {
-            CpuBuffer::Float(cell) => CpuIn::Float(unsafe { &(&*cell.get())[self.start..self.end] }, &self.layout),
-            CpuBuffer::Uint(cell) => CpuIn::Uint(unsafe { &(&*cell.get())[self.start..self.end] }, &self.layout),
+            CpuBuffer::Float(cell) => {
+                CpuIn::Float(unsafe { &(&*cell.get())[self.start..self.end] }, &self.layout)
+            }
+            CpuBuffer::Uint(cell) => {
+                CpuIn::Uint(unsafe { &(&*cell.get())[self.start..self.end] }, &self.layout)
+            }
         }
     }
 
@@ -231,13 +235,22 @@ impl<F: Real> Place<F> {
     /// No other slice of this part exists meanwhile.
     unsafe fn output(&self) -> CpuOut<'_, F> {
         match &*self.buffer {
-            CpuBuffer::Float(cell) => CpuOut::Float(unsafe { &mut (&mut *cell.get())[self.start..self.end] }, &self.layout),
-            CpuBuffer::Uint(cell) => CpuOut::Uint(unsafe { &mut (&mut *cell.get())[self.start..self.end] }, &self.layout),
+            CpuBuffer::Float(cell) => {
+                CpuOut::Float(unsafe { &mut (&mut *cell.get())[self.start..self.end] }, &self.layout)
+            }
+            CpuBuffer::Uint(cell) => {
+                CpuOut::Uint(unsafe { &mut (&mut *cell.get())[self.start..self.end] }, &self.layout)
+            }
         }
     }
 }
 
-fn prepare<F: Real>(buffers: &Buffers<F>, work: &Work, inputs: &[Operand], outputs: &[Operand]) -> CpuStep<F> {
+fn prepare<F: Real>(
+    buffers: &Buffers<F>,
+    work: &Work,
+    inputs: &[Operand],
+    outputs: &[Operand],
+) -> CpuStep<F> {
     let place = |operand: &Operand| Place {
         buffer: buffers.get(operand.buffer).clone(),
         start: operand.layout.offset,

@@ -2,7 +2,9 @@
 
 use std::rc::Rc;
 
-use cloche_gpu::{Access, BindGroup, Buffer, BufferBinding, Gpu, Kernel, KernelSpec, PRELUDE, RUN_BYTES, grid};
+use cloche_gpu::{
+    Access, BindGroup, Buffer, BufferBinding, Gpu, Kernel, KernelSpec, PRELUDE, RUN_BYTES, grid,
+};
 
 use super::wgsl::{Chain, NO_EPILOGUE, store};
 use super::{Elements, LOG_NUMEL, LOG_RUNS, logged};
@@ -11,8 +13,8 @@ use crate::error::Error;
 use crate::graph::Data;
 use crate::ops::{Bind, Dispatch, GpuIo, Shader, groups};
 use crate::plan::{BufferId, Operand, Plan, Step, Work};
-use crate::shape::Layout;
 use crate::shader;
+use crate::shape::Layout;
 
 /// The template of element-wise kernels: the one shader whose body is the generated expression.
 pub(crate) const ELEMENTWISE: Shader = shader!("elementwise");
@@ -63,8 +65,12 @@ impl Buffers {
 
 impl GpuProgram {
     pub fn new(gpu: &Gpu, plan: &Plan, states: Vec<Rc<Buffer>>) -> Result<Self, Error> {
-        assert!(plan.scalars.len() <= RUN_BYTES as usize / 4, "more per-run scalars than the uniform block holds");
-        let buffer = |label: &str, numel: usize| Ok::<_, Error>(Rc::new(gpu.buffer(label, 4 * numel.max(1) as u64)?));
+        assert!(
+            plan.scalars.len() <= RUN_BYTES as usize / 4,
+            "more per-run scalars than the uniform block holds"
+        );
+        let buffer =
+            |label: &str, numel: usize| Ok::<_, Error>(Rc::new(gpu.buffer(label, 4 * numel.max(1) as u64)?));
         let buffers = Buffers {
             slots: plan.slots.iter().map(|s| buffer("slot", s.numel)).collect::<Result<_, _>>()?,
             inputs: plan.inputs.iter().map(|p| buffer(&p.name, p.shape.numel())).collect::<Result<_, _>>()?,
@@ -130,7 +136,10 @@ impl GpuProgram {
 
     pub async fn read(&self, operand: &Operand) -> Result<Data, Error> {
         let (start, end) = (operand.layout.offset, operand.layout.end());
-        let bytes = self.gpu.read(self.buffers.get(operand.buffer), 4 * start as u64, 4 * (end - start) as u64).await?;
+        let bytes = self
+            .gpu
+            .read(self.buffers.get(operand.buffer), 4 * start as u64, 4 * (end - start) as u64)
+            .await?;
         let data = data_of(&bytes, operand.dtype);
         if operand.layout.is_contiguous() {
             return Ok(data);
@@ -248,7 +257,9 @@ fn launch(
     // The chain belongs to the kernels that store output 0.
     let chain = chain.filter(|_| dispatch.bindings.contains(&Bind::Output(0)));
     if let Some((first, _)) = chain {
-        bound.extend(step.inputs[*first..].iter().filter(|x| x.buffer.scalar().is_none()).map(|x| (x, Access::Read)));
+        bound.extend(
+            step.inputs[*first..].iter().filter(|x| x.buffer.scalar().is_none()).map(|x| (x, Access::Read)),
+        );
         if step.epilogue.as_ref().is_some_and(|e| e.keeps_input) {
             bound.push((step.outputs.last().expect("the kept value"), Access::ReadWrite));
         }

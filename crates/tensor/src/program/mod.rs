@@ -58,7 +58,9 @@ impl Program {
     pub fn write<'a>(&mut self, name: &str, data: impl Into<Elements<'a>>) {
         let data = data.into();
         let i = self.inputs.iter().position(|p| p.name == name);
-        let i = i.unwrap_or_else(|| panic!("input {name:?}: the program has {}", names(self.inputs.iter().map(|p| &p.name))));
+        let i = i.unwrap_or_else(|| {
+            panic!("input {name:?}: the program has {}", names(self.inputs.iter().map(|p| &p.name)))
+        });
         let port = &self.inputs[i];
         assert!(
             data.len() == port.shape.numel() && data.dtype() == port.dtype,
@@ -138,7 +140,9 @@ impl Program {
     /// # Errors
     /// As [`read`](Self::read).
     pub async fn read_f64(&self, name: &str) -> Result<Vec<f64>, Error> {
-        if let (Executor::Cpu64(p), Some((_, operand))) = (&self.executor, self.outputs.iter().find(|(n, _)| n == name)) {
+        if let (Executor::Cpu64(p), Some((_, operand))) =
+            (&self.executor, self.outputs.iter().find(|(n, _)| n == name))
+        {
             return Ok(p.read_exact(operand));
         }
         Ok(self.read(name).await?.f32().iter().map(|&x| x as f64).collect())
@@ -160,7 +164,9 @@ impl Program {
 
 /// The outputs that every run appends to the log.
 pub(crate) fn logged(outputs: &[(String, Operand)]) -> Vec<Operand> {
-    let small = |y: &&Operand| y.layout.numel() <= LOG_NUMEL && y.layout.is_contiguous() && y.buffer.scalar().is_none();
+    let small = |y: &&Operand| {
+        y.layout.numel() <= LOG_NUMEL && y.layout.is_contiguous() && y.buffer.scalar().is_none()
+    };
     outputs.iter().map(|(_, y)| y).filter(small).cloned().collect()
 }
 

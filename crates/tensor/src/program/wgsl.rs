@@ -28,7 +28,11 @@ pub(super) fn index(layout: &Layout) -> String {
         if stride != 0 {
             let quotient = if inside == 1 { "i".to_string() } else { format!("i / {inside}u") };
             let remainder = if d == outermost { quotient } else { format!("({quotient}) % {n}u") };
-            terms.push(if stride == 1 { format!("({remainder})") } else { format!("({remainder}) * {stride}u") });
+            terms.push(if stride == 1 {
+                format!("({remainder})")
+            } else {
+                format!("({remainder}) * {stride}u")
+            });
         }
         inside *= n;
     }
@@ -112,7 +116,10 @@ mod tests {
     #[test]
     fn indices_are_as_simple_as_the_layout() {
         assert_eq!(index(&Layout::contiguous((2, 3, 4))), "(i)");
-        assert_eq!(index(&Layout::contiguous((4,)).expand(&(3, 4).into())), "((i) % 4u)".replace("((i)", "((i)"));
+        assert_eq!(
+            index(&Layout::contiguous((4,)).expand(&(3, 4).into())),
+            "((i) % 4u)".replace("((i)", "((i)")
+        );
         assert_eq!(index(&Layout::contiguous((3, 1)).expand(&(3, 4).into())), "(i / 4u)");
         assert_eq!(index(&Layout::contiguous((2, 3)).permute(&[1, 0])), "((i) % 2u) * 3u + (i / 2u)");
         assert_eq!(index(&Layout::contiguous((5, 8)).slice(1, 2, 6)), "((i) % 4u) + (i / 4u) * 8u + 2u");
