@@ -70,8 +70,7 @@ pub enum DataError {
 impl DataError {
     /// Names the file that an operation of the system was about.
     #[cfg(not(target_arch = "wasm32"))]
-    pub(super) fn io(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> DataError {
-        let path = path.to_path_buf();
-        move |error| DataError::Io { path, error }
+    pub(super) fn io(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> DataError + '_ {
+        |error| DataError::Io { path: path.to_path_buf(), error }
     }
 }

@@ -176,9 +176,9 @@ impl TokenSink for TokenWriter {
     fn extend(&mut self, ids: &[u32]) -> Result<(), DataError> {
         assert_in_vocabulary(ids, self.vocab_size);
         let width = id_width(self.vocab_size);
-        for id in ids {
-            self.write(&id.to_le_bytes()[..width])?;
-        }
+        let mut bytes = Vec::with_capacity(ids.len() * width);
+        ids.iter().for_each(|id| bytes.extend_from_slice(&id.to_le_bytes()[..width]));
+        self.write(&bytes)?;
         self.count += ids.len() as u64;
         Ok(())
     }
