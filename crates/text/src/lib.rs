@@ -17,6 +17,9 @@
 //! assert_eq!(tokenizer.decode(&[7, 5, 6, 4, 1]), "world");
 //! ```
 
+// In the order to read them. rustfmt would sort neighbours.
+mod read;
+
 mod train;
 
 mod byte_level;
@@ -37,8 +40,9 @@ mod error;
 
 pub use check::MAX_JSON_BYTES;
 pub use encode::Tokenizer;
-pub use error::{TextError, decode_utf8};
+pub use error::TextError;
 pub use hf::END_OF_TEXT;
+pub use read::{Utf8Reader, decode_utf8};
 pub use stream::StreamDecoder;
 pub use trace::{MergeStep, Piece, Trace, TraceToken, TrainStep, TrainTrace, train_trace};
 pub use train::{Progress, Stage, TOKENIZERS, TokenizerEntry, TokenizerKind, TokenizerTrainer};

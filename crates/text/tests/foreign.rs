@@ -55,7 +55,7 @@ fn the_configuration_says_which_token_ends_a_text() {
         end(r#"{"eos_token": "[END]"}"#).unwrap_err().to_string(),
         "tokenizer_config.json \"eos_token\": \"[END]\", expected a token of tokenizer.json"
     );
-    assert_eq!(end("{").unwrap_err().code(), "TOKENIZER_FORMAT");
+    assert_eq!(end("{").unwrap_err().code(), "bad-data");
 }
 
 /// A small valid pipeline, one field of it replaced.
@@ -79,7 +79,7 @@ fn what_is_wrong_with_a_file_is_named() {
     let message = |json: &str| match Tokenizer::from_json(json) {
         Ok(_) => panic!("accepted {json}"),
         Err(error) => {
-            assert_eq!(error.code(), "TOKENIZER_FORMAT");
+            assert_eq!(error.code(), "bad-data");
             error.to_string()
         }
     };
