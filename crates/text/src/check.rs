@@ -8,9 +8,6 @@ use crate::train::LARGEST_VOCAB;
 use serde_json::{Map, Value};
 use std::collections::HashSet;
 
-/// A `tokenizer.json` larger than this is refused unread.
-pub const MAX_JSON_BYTES: usize = 32 << 20;
-
 type Check = Result<(), TextError>;
 
 fn wrong(field: &str, found: impl Into<String>, expected: &str) -> TextError {
@@ -30,10 +27,6 @@ fn name(value: Option<&Value>) -> String {
 
 /// Parses a `tokenizer.json` and checks it.
 pub(crate) fn parse(json: &str) -> Result<Value, TextError> {
-    if json.len() > MAX_JSON_BYTES {
-        let (found, expected) = (format!("{} bytes", json.len()), format!("at most {MAX_JSON_BYTES} bytes"));
-        return Err(TextError::format("tokenizer.json", found, expected));
-    }
     let value: Value = serde_json::from_str(json)
         .map_err(|error| TextError::format("tokenizer.json", error.to_string(), "JSON"))?;
     check(&value)?;

@@ -5,11 +5,15 @@
 
 use crate::encode::{Scheme, Tokenizer};
 use crate::{TextError, bpe, byte_level, check};
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 
 /// The token between documents.
 pub const END_OF_TEXT: &str = "<|endoftext|>";
+
+/// A `tokenizer.json` larger than this is refused unread.
+pub const MAX_JSON_BYTES: usize = 32 << 20;
 
 /// What other tokenizers call the token that ends a document.
 const OTHER_ENDS: [&str; 4] = ["<|end_of_text|>", "</s>", "<eos>", "<|im_end|>"];
@@ -19,7 +23,7 @@ const OTHER_ENDS: [&str; 4] = ["<|end_of_text|>", "</s>", "<eos>", "<|im_end|>"]
 pub(crate) fn char_tokenizer(characters: &[char], end_of_text: bool) -> Result<Tokenizer, TextError> {
     let mut tokens: Vec<String> = characters.iter().map(char::to_string).collect();
     tokens.extend(end_of_text.then(|| END_OF_TEXT.to_string()));
-    Tokenizer::from_pipeline(pipeline(&tokens, &[], Value::Null, json!({ "type": "Fuse" })), None)
+    trained(&tokens, &[], None, json!({ "type": "Fuse" }))
 }
 
 /// One token per byte, in GPT-2's order, and `<|endoftext|>`.
@@ -34,42 +38,89 @@ pub(crate) fn bpe_tokenizer(merges: &bpe::Merges) -> Result<Tokenizer, TextError
 }
 
 fn byte_level_tokenizer(merges: &bpe::Merges, split_words: bool) -> Result<Tokenizer, TextError> {
-    let mut tokens: Vec<String> = merges.tokens.iter().map(|token| byte_level::show(token)).collect();
-    let pairs: Vec<(&str, &str)> = merges
-        .pairs
-        .iter()
-        .map(|&(left, right)| (tokens[left as usize].as_str(), tokens[right as usize].as_str()))
-        .collect();
+    let shown = merges.tokens.iter().map(|token| byte_level::show(token));
+    let tokens: Vec<String> = shown.chain([END_OF_TEXT.to_string()]).collect();
+    let token = |id: u32| tokens[id as usize].as_str();
+    let pairs: Vec<_> = merges.pairs.iter().map(|&(left, right)| (token(left), token(right))).collect();
     let byte_level = json!({
         "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": split_words,
     });
-    let pairs = json!(pairs);
-    tokens.push(END_OF_TEXT.to_string());
-    let pairs = pairs.as_array().map_or(&[][..], Vec::as_slice);
-    Tokenizer::from_pipeline(pipeline(&tokens, pairs, byte_level.clone(), byte_level), None)
+    trained(&tokens, &pairs, Some(byte_level.clone()), byte_level)
 }
 
-/// A `tokenizer.json`: text → pre-tokenizer → BPE → ids → decoder → text. There is no post-processor, since nothing
-/// is put around a text that was not in it.
-fn pipeline(tokens: &[String], merges: &[Value], pre_tokenizer: Value, decoder: Value) -> Value {
-    let vocab: Map<String, Value> = tokens.iter().cloned().zip((0..tokens.len()).map(Value::from)).collect();
-    let added_tokens: Vec<Value> = vocab
-        .get(END_OF_TEXT)
-        .map(|id| {
-            json!({
-                "id": id, "content": END_OF_TEXT, "special": true,
-                "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
-            })
+/// `tokenizer.json` as we write it: text → pre-tokenizer → BPE → ids → decoder → text. There is no post-processor,
+/// since nothing is put around a text that was not in it.
+#[derive(Serialize)]
+struct Pipeline<'a> {
+    version: &'a str,
+    truncation: (),
+    padding: (),
+    added_tokens: Vec<Value>,
+    normalizer: (),
+    pre_tokenizer: Option<Value>,
+    post_processor: (),
+    decoder: Value,
+    model: Model<'a>,
+}
+
+#[derive(Serialize)]
+struct Model<'a> {
+    r#type: &'a str,
+    dropout: (),
+    unk_token: (),
+    continuing_subword_prefix: (),
+    end_of_word_suffix: (),
+    fuse_unk: bool,
+    byte_fallback: bool,
+    ignore_merges: bool,
+    #[serde(serialize_with = "by_id")]
+    vocab: &'a [String],
+    merges: &'a [(&'a str, &'a str)],
+}
+
+/// The vocabulary as an object in the order of its ids, so that a reader finds them.
+fn by_id<S: Serializer>(tokens: &&[String], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(tokens.iter().zip(0..))
+}
+
+/// Writes the pipeline of a trained tokenizer and loads it.
+fn trained(
+    tokens: &[String],
+    merges: &[(&str, &str)],
+    pre_tokenizer: Option<Value>,
+    decoder: Value,
+) -> Result<Tokenizer, TextError> {
+    let end_of_text = tokens.iter().position(|token| token == END_OF_TEXT).map(|id| {
+        json!({
+            "id": id, "content": END_OF_TEXT, "special": true,
+            "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
         })
-        .into_iter()
-        .collect();
-    json!({
-        "version": "1.0",
-        "added_tokens": added_tokens,
-        "pre_tokenizer": pre_tokenizer,
-        "decoder": decoder,
-        "model": { "type": "BPE", "vocab": vocab, "merges": merges },
-    })
+    });
+    let pipeline = Pipeline {
+        version: "1.0",
+        truncation: (),
+        padding: (),
+        added_tokens: end_of_text.into_iter().collect(),
+        normalizer: (),
+        pre_tokenizer,
+        post_processor: (),
+        decoder,
+        model: Model {
+            r#type: "BPE",
+            dropout: (),
+            unk_token: (),
+            continuing_subword_prefix: (),
+            end_of_word_suffix: (),
+            fuse_unk: false,
+            byte_fallback: false,
+            ignore_merges: false,
+            vocab: tokens,
+            merges,
+        },
+    };
+    let json = serde_json::to_string_pretty(&pipeline)
+        .map_err(|error| TextError::format("tokenizer.json", error.to_string(), "a vocabulary"))?;
+    Tokenizer::from_pipeline(check::parse(&json)?, json)
 }
 
 impl Tokenizer {
@@ -79,10 +130,18 @@ impl Tokenizer {
     /// there, and BPE dropout is off: encoding a text gives the ids of that text, always the same.
     ///
     /// # Errors
-    /// [`TextError::Format`], naming the field, for a file that is too large ([`crate::MAX_JSON_BYTES`]), not JSON,
+    /// [`TextError::Format`], naming the field, for a file that is too large ([`MAX_JSON_BYTES`]), not JSON,
     /// or not a tokenizer.
     pub fn from_json(json: &str) -> Result<Self, TextError> {
-        Self::from_pipeline(check::parse(json)?, Some(json))
+        if json.len() > MAX_JSON_BYTES {
+            let found = format!("{} bytes", json.len());
+            return Err(TextError::format(
+                "tokenizer.json",
+                found,
+                format!("at most {MAX_JSON_BYTES} bytes"),
+            ));
+        }
+        Self::from_pipeline(check::parse(json)?, json.to_string())
     }
 
     /// Reads a `tokenizer.json` together with its `tokenizer_config.json`, which says which token ends a text.
@@ -92,7 +151,7 @@ impl Tokenizer {
     pub fn from_files(tokenizer_json: &str, tokenizer_config: &str) -> Result<Self, TextError> {
         let file = "tokenizer_config.json";
         let mut tokenizer = Self::from_json(tokenizer_json)?;
-        if tokenizer_config.len() > check::MAX_JSON_BYTES {
+        if tokenizer_config.len() > MAX_JSON_BYTES {
             return Err(TextError::format(file, "more than 32 MB", "a small JSON file"));
         }
         let config: Value = serde_json::from_str(tokenizer_config)
@@ -112,8 +171,8 @@ impl Tokenizer {
         Ok(tokenizer)
     }
 
-    /// Builds a tokenizer from a checked pipeline. `json` is its text, if it came as one.
-    pub(crate) fn from_pipeline(mut value: Value, json: Option<&str>) -> Result<Self, TextError> {
+    /// Builds a tokenizer from a checked pipeline and its text.
+    fn from_pipeline(mut value: Value, json: String) -> Result<Self, TextError> {
         let scheme = Scheme::of(&value);
         for field in ["truncation", "padding", "post_processor"] {
             value[field] = Value::Null;
@@ -136,7 +195,7 @@ impl Tokenizer {
             .collect();
         let ends = std::iter::once(END_OF_TEXT).chain(OTHER_ENDS);
         let eot = ends.filter_map(|end| hf.token_to_id(end)).find(|id| special.contains_key(id));
-        Ok(Self::new(hf, scheme, tokens, special, eot, json.map(Into::into)))
+        Ok(Self::new(hf, scheme, tokens, special, eot, json))
     }
 
     /// The files that make a folder open in `transformers`, as (name, content): `tokenizer.json`,
@@ -162,7 +221,7 @@ impl Tokenizer {
         config.extend(names.clone());
         let pretty = |value: Map<String, Value>| format!("{:#}\n", Value::Object(value));
         vec![
-            ("tokenizer.json".to_string(), self.json()),
+            ("tokenizer.json".to_string(), self.json().to_string()),
             ("tokenizer_config.json".to_string(), pretty(config)),
             ("special_tokens_map.json".to_string(), pretty(names)),
         ]

@@ -38,10 +38,9 @@ mod check;
 
 mod error;
 
-pub use check::MAX_JSON_BYTES;
 pub use encode::Tokenizer;
 pub use error::TextError;
-pub use hf::END_OF_TEXT;
+pub use hf::{END_OF_TEXT, MAX_JSON_BYTES};
 pub use read::{Utf8Reader, decode_utf8};
 pub use stream::StreamDecoder;
 pub use trace::{MergeStep, Piece, Trace, TraceToken, TrainStep, TrainTrace, train_trace};

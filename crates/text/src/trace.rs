@@ -2,6 +2,7 @@
 
 use crate::{TextError, Tokenizer};
 use serde::Serialize;
+use serde_json::Value;
 use std::collections::HashMap;
 use tokenizers::{
     Model, ModelWrapper, Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer,
@@ -106,10 +107,17 @@ impl Tokenizer {
         if varied || has(&bpe.continuing_subword_prefix) || has(&bpe.end_of_word_suffix) {
             return None;
         }
-        // The library does not hand its merges out, except by writing them.
-        let model = serde_json::to_value(bpe).ok()?;
-        let merges: Vec<(String, String)> = serde_json::from_value(model.get("merges")?.clone()).ok()?;
-        Some(merges.into_iter().enumerate().map(|(rank, pair)| (pair, rank)).collect())
+        // The library does not hand its merges out; they stand in the file.
+        let pipeline: Value = serde_json::from_str(self.json()).ok()?;
+        let pair = |merge: &Value| match merge {
+            Value::String(line) if line.starts_with("#version") => None,
+            Value::String(line) => {
+                line.split_once(' ').map(|(left, right)| (left.to_string(), right.to_string()))
+            }
+            pair => Some((pair[0].as_str()?.to_string(), pair[1].as_str()?.to_string())),
+        };
+        let merges = pipeline["model"]["merges"].as_array()?.iter().filter_map(pair);
+        Some(merges.zip(0..).collect())
     }
 }
 

@@ -87,7 +87,7 @@ pub fn tokenizers() -> Result<JsValue> {
 
 /// Learns a vocabulary from a short text and shows each merge.
 #[wasm_bindgen(js_name = trainTrace, unchecked_return_type = "TrainTrace")]
-pub fn train_trace(text: &str, n_merges: usize) -> Result<JsValue> {
+pub fn train_trace(text: &str, #[wasm_bindgen(js_name = nMerges)] n_merges: usize) -> Result<JsValue> {
     to_js(&cloche_text::train_trace(text, n_merges).map_err(thrown)?)
 }
 
@@ -101,7 +101,7 @@ impl Tokenizer {
     pub fn train(
         kind: &str,
         #[wasm_bindgen(unchecked_param_type = "string | Iterable<string>")] documents: JsValue,
-        #[wasm_bindgen(unchecked_param_type = "((progress: TokenizerProgress) => void) | undefined")]
+        #[wasm_bindgen(js_name = onProgress, unchecked_optional_param_type = "(progress: TokenizerProgress) => void")]
         on_progress: Option<Function>,
     ) -> Result<Tokenizer> {
         let mut trainer = TokenizerTrainer::new(kind)?;
@@ -109,7 +109,7 @@ impl Tokenizer {
             trainer.feed(&document)?;
         } else {
             let expected = || JsValue::from(TypeError::new("expected a string or an iterable of strings"));
-            for document in js_sys::try_iter(&documents)?.ok_or_else(expected)? {
+            for document in js_sys::try_iter(&documents).ok().flatten().ok_or_else(expected)? {
                 trainer.feed(&string_of(&document?)?)?;
                 trainer.end_document()?;
             }
@@ -211,7 +211,10 @@ impl Tokenizer {
 
     /// The files of a Hugging Face folder, as `[name, content]`.
     #[wasm_bindgen(unchecked_return_type = "[name: string, content: string][]")]
-    pub fn files(&self, model_max_length: usize) -> Result<JsValue> {
+    pub fn files(
+        &self,
+        #[wasm_bindgen(js_name = modelMaxLength)] model_max_length: usize,
+    ) -> Result<JsValue> {
         to_js(&self.0.files(model_max_length))
     }
 
@@ -296,7 +299,7 @@ impl TokenizerTrainer {
     /// Makes the tokenizer; afterwards the trainer is of no more use.
     pub fn finish(
         &mut self,
-        #[wasm_bindgen(unchecked_param_type = "((progress: TokenizerProgress) => void) | undefined")]
+        #[wasm_bindgen(js_name = onProgress, unchecked_optional_param_type = "(progress: TokenizerProgress) => void")]
         on_progress: Option<Function>,
     ) -> Result<Tokenizer> {
         let trainer = self.trainer.take().ok_or_else(finished)?;
