@@ -52,6 +52,18 @@ pub(crate) enum Source {
     Node { node: usize },
 }
 
+impl Source {
+    /// Whether both are what the host binds or sets by the same name.
+    fn is_port(&self, other: &Source) -> bool {
+        match (self, other) {
+            (Source::Input(a), Source::Input(b)) => a == b,
+            (Source::State(a), Source::State(b)) => a == b,
+            (Source::Scalar(a), Source::Scalar(b)) => a == b,
+            _ => false,
+        }
+    }
+}
+
 /// Host data of either element type.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Data {
@@ -134,16 +146,19 @@ impl Graph {
     }
 
     /// A tensor that the host writes before a run, by `name`.
+    #[track_caller]
     pub fn input(&self, name: &str, shape: impl Into<Shape>, dtype: DType) -> Tensor {
         self.leaf(Source::Input(name.into()), shape.into(), dtype)
     }
 
     /// A tensor in a persistent buffer (parameters, moments, cache), bound by `name` when the graph is compiled.
+    #[track_caller]
     pub fn state(&self, name: &str, shape: impl Into<Shape>, dtype: DType) -> Tensor {
         self.leaf(Source::State(name.into()), shape.into(), dtype)
     }
 
     /// An f32 that the host sets before a run, by `name` (learning rate, temperature). Shape `()`.
+    #[track_caller]
     pub fn scalar(&self, name: &str) -> Tensor {
         self.leaf(Source::Scalar(name.into()), Shape::from(()), DType::F32)
     }
@@ -151,6 +166,7 @@ impl Graph {
     /// A u32 that the host sets before a run, by `name` (step, seed). Shape `()`.
     ///
     /// Operations receive all 32 bits of it; in element-wise arithmetic it is an f32, exact below 2²⁴.
+    #[track_caller]
     pub fn scalar_u32(&self, name: &str) -> Tensor {
         self.leaf(Source::Scalar(name.into()), Shape::from(()), DType::U32)
     }
@@ -233,7 +249,19 @@ impl Graph {
         Tensor { graph: self.clone(), id, shape: value.layout.shape.clone(), dtype: value.dtype }
     }
 
+    /// Asking for the same input, state or scalar again yields the tensor that is already there.
+    #[track_caller]
     fn leaf(&self, source: Source, shape: Shape, dtype: DType) -> Tensor {
+        if let Some(known) = self.read().values.iter().position(|v| v.source.is_port(&source)).map(ValueId) {
+            let known = self.tensor(known);
+            assert!(
+                known.shape == shape && known.dtype == dtype,
+                "{source:?}: recorded as {} of {}, and again as {shape} of {dtype}",
+                known.shape,
+                known.dtype
+            );
+            return known;
+        }
         let mut record = self.0.borrow_mut();
         let id = ValueId(record.values.len());
         record.values.push(Value { dtype, layout: Layout::contiguous(shape), base: id, source, probe: None });

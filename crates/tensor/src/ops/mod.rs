@@ -16,6 +16,7 @@ use crate::tensor::Tensor;
 pub mod elementwise;
 pub mod layout;
 pub mod matmul;
+pub mod assign;
 pub mod reduce;
 
 /// One row of the table of operations.
@@ -29,7 +30,7 @@ pub struct OpEntry {
 }
 
 /// All operations, in the order in which to read them.
-pub const OPS: &[OpEntry] = &[elementwise::ENTRY, layout::ENTRY, reduce::ENTRY, matmul::ENTRY];
+pub const OPS: &[OpEntry] = &[elementwise::ENTRY, layout::ENTRY, reduce::ENTRY, matmul::ENTRY, assign::ENTRY];
 
 /// What the engine needs to know of an operation.
 ///
