@@ -5,6 +5,7 @@ use crate::check::model_type;
 use crate::train::TokenizerKind;
 use serde_json::Value;
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::OnceLock;
 use tokenizers::{Model, ModelWrapper};
 
@@ -334,6 +335,13 @@ impl Tokenizer {
     /// `tokenizer.json`, as it was loaded or learnt.
     pub(crate) fn json(&self) -> &str {
         &self.json
+    }
+}
+
+impl fmt::Debug for Tokenizer {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = self.kind().map(|kind| kind.to_string());
+        out.debug_struct("Tokenizer").field("kind", &kind).field("vocab_size", &self.vocab_size()).finish()
     }
 }
 

@@ -74,15 +74,15 @@ fn broken(path: &str, value: Value) -> String {
     pipeline.to_string()
 }
 
+/// The message with which a file is refused.
+fn message(json: &str) -> String {
+    let error = Tokenizer::from_json(json).expect_err(json);
+    assert_eq!(error.code(), "bad-data");
+    error.to_string()
+}
+
 #[test]
-fn what_is_wrong_with_a_file_is_named() {
-    let message = |json: &str| match Tokenizer::from_json(json) {
-        Ok(_) => panic!("accepted {json}"),
-        Err(error) => {
-            assert_eq!(error.code(), "bad-data");
-            error.to_string()
-        }
-    };
+fn what_is_wrong_with_a_vocabulary_is_named() {
     let cases = [
         ("/model/vocab", json!(null), r#"tokenizer.json "model.vocab": null, expected an object of ids"#),
         ("/model/vocab", json!({}), r#"tokenizer.json "model.vocab": no token, expected at least one"#),
@@ -119,6 +119,15 @@ fn what_is_wrong_with_a_file_is_named() {
             json!("@@@@"),
             r#"tokenizer.json "model.merges[0]": "b", expected a token after "@@@@""#,
         ),
+    ];
+    for (path, value, expected) in cases {
+        assert_eq!(message(&broken(path, value)), expected);
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_pipeline_is_named() {
+    let cases = [
         (
             "/model/unk_token",
             json!("?"),
@@ -160,21 +169,21 @@ fn what_is_wrong_with_a_file_is_named() {
         assert_eq!(message(&broken(path, value)), expected);
     }
     // What only the library knows is told in its words.
+    let split =
+        json!({ "type": "Split", "pattern": { "Regex": "(" }, "behavior": "Isolated", "invert": false });
     for (path, value) in [
         ("/version", json!("9.9")),
         ("/pre_tokenizer", json!({ "type": "Nonsense" })),
-        (
-            "/pre_tokenizer",
-            json!({ "type": "Split", "pattern": { "Regex": "(" }, "behavior": "Isolated", "invert": false }),
-        ),
+        ("/pre_tokenizer", split),
         ("/added_tokens", json!([{ "content": "x" }])),
-        ("/model/dropout", json!("much")),
     ] {
-        let json = broken(path, value);
-        if path != "/model/dropout" {
-            assert!(message(&json).ends_with("expected a Hugging Face tokenizer"), "{json}");
-        }
+        let message = message(&broken(path, value));
+        assert!(message.ends_with("expected a Hugging Face tokenizer"), "{message}");
     }
+}
+
+#[test]
+fn what_is_no_pipeline_is_refused() {
     for json in [
         "",
         "[]",
@@ -188,10 +197,14 @@ fn what_is_wrong_with_a_file_is_named() {
         assert!(message(json).starts_with("tokenizer.json"), "{json}");
     }
     let huge = " ".repeat(MAX_JSON_BYTES + 1);
-    assert_eq!(
-        message(&huge),
-        format!("tokenizer.json: {} bytes, expected at most {MAX_JSON_BYTES} bytes", huge.len())
-    );
+    let expected = format!("tokenizer.json: {} bytes, expected at most {MAX_JSON_BYTES} bytes", huge.len());
+    assert_eq!(message(&huge), expected);
+}
+
+#[test]
+fn dropout_is_off() {
+    let tokenizer = Tokenizer::from_json(&broken("/model/dropout", json!(0.9))).unwrap();
+    assert!((0..50).all(|_| tokenizer.encode("abab") == [2, 2]));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! An error is an `Error` with a `code` that stays the same from version to version, and the message of the library.
 //! A value that the types forbid is a `TypeError`.
 
-use cloche_text::{Progress, TOKENIZERS, TextError, TokenizerKind};
+use cloche_text::{Progress, Stage, TOKENIZERS, TextError, TokenizerKind};
 use js_sys::{Array, Function, Reflect, TypeError, Uint32Array};
 use serde::Serialize;
 use serde_wasm_bindgen::Serializer;
@@ -105,6 +105,8 @@ impl Tokenizer {
         on_progress: Option<Function>,
     ) -> Result<Tokenizer> {
         let mut trainer = TokenizerTrainer::new(kind)?;
+        let mut listener = Listener::new(on_progress);
+        let mut reported = 0;
         if let Some(document) = documents.as_string() {
             trainer.feed(&document)?;
         } else {
@@ -112,9 +114,15 @@ impl Tokenizer {
             for document in js_sys::try_iter(&documents).ok().flatten().ok_or_else(expected)? {
                 trainer.feed(&string_of(&document?)?)?;
                 trainer.end_document()?;
+                // Documents may be a line each: a report per quarter megabyte is often enough.
+                let done = trainer.trainer()?.bytes();
+                if done - reported >= 1 << 18 {
+                    reported = done;
+                    listener.hear(Progress { stage: Stage::Reading, done, total: None });
+                }
             }
         }
-        trainer.finish(on_progress)
+        trainer.finish_with(listener)
     }
 
     /// Reads a `tokenizer.json`, with its `tokenizer_config.json` if there is one.
@@ -266,10 +274,6 @@ impl TokenizerTrainer {
         Ok(Self { trainer: Some(cloche_text::TokenizerTrainer::new(parse_kind(kind)?)) })
     }
 
-    fn trainer(&mut self) -> Result<&mut cloche_text::TokenizerTrainer> {
-        self.trainer.as_mut().ok_or_else(finished)
-    }
-
     /// Continues the current document.
     pub fn feed(&mut self, text: &str) -> Result<()> {
         self.trainer()?.feed(text);
@@ -302,8 +306,17 @@ impl TokenizerTrainer {
         #[wasm_bindgen(js_name = onProgress, unchecked_optional_param_type = "(progress: TokenizerProgress) => void")]
         on_progress: Option<Function>,
     ) -> Result<Tokenizer> {
+        self.finish_with(Listener::new(on_progress))
+    }
+}
+
+impl TokenizerTrainer {
+    fn trainer(&mut self) -> Result<&mut cloche_text::TokenizerTrainer> {
+        self.trainer.as_mut().ok_or_else(finished)
+    }
+
+    fn finish_with(&mut self, mut listener: Listener) -> Result<Tokenizer> {
         let trainer = self.trainer.take().ok_or_else(finished)?;
-        let mut listener = Listener::new(on_progress);
         let tokenizer = trainer.finish(&mut |progress| listener.hear(progress));
         listener.thrown?;
         Ok(Tokenizer(Rc::new(tokenizer.map_err(thrown)?)))
