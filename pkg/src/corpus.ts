@@ -12,8 +12,6 @@ interface Piece {
 
 /** A text that can be read more than once. */
 export interface Source {
-  /** Whether it consists of documents, to be separated by the end-of-text token. */
-  documents: boolean;
   pieces(): AsyncIterable<Piece>;
   /** Log-probability of the held-out part where the source knows it, in nats. */
   heldOut?: { texts: string[]; logProb: number };
@@ -28,7 +26,7 @@ export interface Corpus {
   floor?: number;
 }
 
-/** Without documents to choose from, the last tenth of the text is held out, as nanoGPT does. */
+/** Of a text, the last tenth is held out, as nanoGPT does. */
 const HELD_OUT = 0.1;
 /** A vocabulary is learnt from at most this many characters: more changes it little and takes longer. */
 const LEARN_FROM = 4_000_000;
@@ -44,7 +42,6 @@ type TextModule = typeof import("./wasm/text.js");
 export function storySource(stories: StoriesFunction, seed: number): Source {
   const { texts, logProbs } = stories(seed, "validation", 0, HELD_OUT_STORIES);
   return {
-    documents: true,
     heldOut: { texts, logProb: logProbs.reduce((sum, logProb) => sum + logProb, 0) },
     async *pieces() {
       for (let start = 0; start < STORIES; start += STORY_BATCH) {
@@ -57,7 +54,6 @@ export function storySource(stories: StoriesFunction, seed: number): Source {
 /** A text file, streamed; it is never in memory as a whole. */
 export function textSource({ Utf8Reader }: TextModule, blob: Blob, name: string): Source {
   return {
-    documents: false,
     async *pieces() {
       const reader = new Utf8Reader(name);
       let carry = "";
@@ -102,18 +98,18 @@ export async function* prepare(
   for await (const { text, ends } of source.pieces()) {
     signal.throwIfAborted();
     ids.push(tokenizer.encode(text));
-    if (ends && source.documents) ids.push([tokenizer.eotId ?? 0]);
+    if (ends) ids.end(tokenizer);
     yield { event: "prepare", phase: "encoding", done: ids.length };
   }
   if (!source.heldOut) {
     const all = ids.take();
-    const cut = Math.floor(all.length * (1 - HELD_OUT));
-    return { tokenizer, train: all.slice(0, cut), val: all.slice(cut) };
+    const cut = all.length - Math.round(all.length * HELD_OUT);
+    return { tokenizer, train: all.subarray(0, cut), val: all.subarray(cut) };
   }
   const val = new Ids();
   for (const text of source.heldOut.texts) {
     val.push(tokenizer.encode(text));
-    val.push([tokenizer.eotId ?? 0]);
+    val.end(tokenizer);
   }
   return { tokenizer, train: ids.take(), val: val.take(), floor: -source.heldOut.logProb / val.length };
 }
@@ -156,6 +152,11 @@ class Ids {
     }
     this.#ids.set(more, this.length);
     this.length += more.length;
+  }
+
+  /** Ends a document; a character vocabulary of a single text has no token for that. */
+  end({ eotId }: Tokenizer): void {
+    if (eotId !== undefined) this.push([eotId]);
   }
 
   take(): Uint32Array<ArrayBuffer> {

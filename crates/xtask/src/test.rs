@@ -61,6 +61,7 @@ pub(crate) fn run(quick: bool) -> Result<ExitCode> {
     report.stage("documentation", || cargo_test(&["--workspace", "--doc"], Some(&tools.lavapipe)));
     report.stage("build for the web", build);
     report.stage("size", sizes);
+    report.stage("package", package_tests);
     report.stage("node", || browser_tests("node", &tools));
     if !quick {
         report.stage("chromium", || browser_tests("chromium", &tools));
@@ -92,7 +93,7 @@ pub(crate) fn cargo_tests(args: &[&str], driver: Option<&Path>) -> Result<Tally>
     let nextest = command("cargo", &["nextest", "run", "--no-fail-fast", "--no-tests", "pass"]);
     count(nextest, args, driver, |line| {
         // Summary [   0.123s] 5 tests run: 4 passed, 1 failed, 2 skipped
-        line.trim_start().strip_prefix("Summary [")?.split_once("run: ").map(|(_, counts)| counts)
+        line.trim_start().strip_prefix("Summary [")?.split_once("run: ").map(|(_, counts)| tally_of(counts))
     })
 }
 
@@ -100,7 +101,7 @@ pub(crate) fn cargo_tests(args: &[&str], driver: Option<&Path>) -> Result<Tally>
 fn cargo_test(args: &[&str], driver: Option<&Path>) -> Result<Tally> {
     count(command("cargo", &["test", "--no-fail-fast"]), args, driver, |line| {
         // test result: ok. 4 passed; 1 failed; 2 ignored; 0 measured; 0 filtered out; finished in 0.00s
-        line.strip_prefix("test result: ")?.split_once(". ").map(|(_, counts)| counts)
+        line.strip_prefix("test result: ")?.split_once(". ").map(|(_, counts)| tally_of(counts))
     })
 }
 
@@ -109,7 +110,7 @@ fn count(
     mut tests: Command,
     args: &[&str],
     driver: Option<&Path>,
-    summary: impl Fn(&str) -> Option<&str>,
+    summary: impl Fn(&str) -> Option<Tally>,
 ) -> Result<Tally> {
     if let (Some(driver), None) = (driver, std::env::var_os("VK_DRIVER_FILES")) {
         tests.env("VK_DRIVER_FILES", driver);
@@ -117,14 +118,10 @@ fn count(
     let mut tally = Tally::default();
     let mut found = false;
     let ended_well = watch(tests.args(args), |line| {
-        let Some(counts) = summary(line) else { return };
+        let Some(found_here) = summary(line) else { return };
         found = true;
-        tally.passed += number_before(counts, "passed");
-        // A test that does not run shows nothing: it counts against us.
-        tally.failed += ["failed", "ignored", "skipped", "timed out"]
-            .map(|w| number_before(counts, w))
-            .iter()
-            .sum::<usize>();
+        tally.passed += found_here.passed;
+        tally.failed += found_here.failed;
     })?;
     if !found {
         bail!("the tests did not get as far as a summary");
@@ -135,12 +132,30 @@ fn count(
     Ok(tally)
 }
 
+/// The package's own tests, in Node's runner.
+fn package_tests() -> Result<Tally> {
+    package::compile()?;
+    let tests = command("node", &["--test", "--test-reporter=tap", "pkg/tests/remote.test.js"]);
+    count(tests, &[], None, |line| {
+        let failed = usize::from(line.starts_with("not ok "));
+        let passed = usize::from(line.starts_with("ok "));
+        (passed + failed > 0).then_some(Tally { passed, failed })
+    })
+}
+
 /// One of the stacks of `tests/browser`.
 fn browser_tests(stack: &str, tools: &Tools) -> Result<Tally> {
     let mut tests = command("node", &["tests/browser/run.js", stack]);
     tests.env("CLOCHE_CHROMIUM", &tools.chromium).env("CLOCHE_FIREFOX", &tools.firefox);
     tests.env("CLOCHE_LAVAPIPE", &tools.lavapipe).env("CLOCHE_SWIFTSHADER", &tools.swiftshader);
-    count(tests, &[], None, |line| line.strip_prefix("total: "))
+    count(tests, &[], None, |line| line.strip_prefix("total: ").map(tally_of))
+}
+
+/// What a summary such as `4 passed, 1 failed, 2 skipped` says. A test that does not run shows nothing: it counts
+/// against us.
+fn tally_of(counts: &str) -> Tally {
+    let failures = ["failed", "ignored", "skipped", "timed out"].map(|word| number_before(counts, word));
+    Tally { passed: number_before(counts, "passed"), failed: failures.iter().sum() }
 }
 
 /// The number that stands before a word: 3 for `failed` in `1 passed, 3 failed`.
