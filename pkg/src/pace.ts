@@ -34,11 +34,13 @@ export class Gate {
 }
 
 const channel = new MessageChannel();
+const waiting: (() => void)[] = [];
+channel.port1.onmessage = () => waiting.shift()?.();
 
 /** Lets waiting messages in. A timer would be held back to a second in a hidden tab; a message is not. */
 export function breathe(): Promise<void> {
   return new Promise((resolve) => {
-    channel.port1.onmessage = () => resolve();
+    waiting.push(resolve);
     channel.port2.postMessage(undefined);
   });
 }
