@@ -3,10 +3,12 @@
 /** Where the engine computes. */
 export type DeviceKind = "webgpu" | "cpu";
 
-/** The device in use, and the reason for it in one sentence. */
+/** The device in use. */
 export interface DeviceInfo {
   kind: DeviceKind;
+  /** The adapter's name, or `CPU`. */
   name: string;
+  /** Which device it is and why, for the user: `the CPU, because there is no WebGPU`. */
   why: string;
 }
 

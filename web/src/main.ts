@@ -60,7 +60,7 @@ async function open(device: Setup["device"]): Promise<void> {
   showState("Waking the engine …");
   cloche = await Cloche.create({ device });
   openedFor = device;
-  element("device").textContent = `Computing on ${cloche.device.name}: ${cloche.device.why}.`;
+  element("device").textContent = `Computing on ${cloche.device.why}.`;
 }
 
 function show(event: GrowEvent): void {

@@ -14,7 +14,7 @@ export function addSample(step: number, text: string): void {
   element("no-samples").hidden = true;
   const item = document.createElement("li");
   const title = document.createElement("h3");
-  title.textContent = step === 0 ? "before the first step" : `after ${step.toLocaleString("en")} steps`;
+  title.textContent = step === 0 ? "before the first step" : `after step ${step.toLocaleString("en")}`;
   const words = document.createElement("p");
   words.textContent = text;
   item.append(title, words);
