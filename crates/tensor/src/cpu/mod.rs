@@ -7,8 +7,10 @@ mod expr;
 mod io;
 mod parallel;
 mod real;
+mod row;
 
 pub(crate) use expr::run_expr;
 pub use io::{CpuIn, CpuIo, CpuOut};
-pub use parallel::{for_each_index, join_chunks, split_chunks, split_chunks2};
+pub use parallel::{for_each_index, join_chunks, split_chunks, split_chunks2, split_rows, split_rows2};
 pub use real::Real;
+pub use row::{row_max, row_sum, row_sums};

@@ -9,32 +9,49 @@ const GRAIN: usize = 16 * 1024;
 ///
 /// The pieces' sizes depend on the tensor alone.
 pub fn split_chunks<T: Send>(y: &mut [T], row_len: usize, f: impl Fn(usize, &mut [T]) + Sync + Send) {
-    let rows_per_piece = (GRAIN / row_len.max(1)).max(1);
-    #[cfg(not(target_arch = "wasm32"))]
-    if y.len() > GRAIN {
-        use rayon::prelude::*;
-        y.par_chunks_mut(rows_per_piece * row_len)
-            .enumerate()
-            .for_each(|(i, rows)| f(i * rows_per_piece, rows));
-        return;
-    }
-    y.chunks_mut((rows_per_piece * row_len).max(1))
-        .enumerate()
-        .for_each(|(i, rows)| f(i * rows_per_piece, rows));
+    split_rows((y, row_len), row_len, f);
 }
 
 /// Like [`split_chunks`] for two outputs whose rows belong together: `f(first_row, rows_a, rows_b)`.
 pub fn split_chunks2<A: Send, B: Send>(
-    (a, a_len): (&mut [A], usize),
-    (b, b_len): (&mut [B], usize),
+    a: (&mut [A], usize),
+    b: (&mut [B], usize),
     f: impl Fn(usize, &mut [A], &mut [B]) + Sync + Send,
 ) {
-    let rows = (GRAIN / a_len.max(b_len).max(1)).max(1);
+    let work = a.1.max(b.1);
+    split_rows2(a, b, work, f);
+}
+
+/// Like [`split_chunks`] for rows that take as much work as `work` elements: rows that are read are longer than those
+/// that are written.
+pub fn split_rows<T: Send>(
+    (y, len): (&mut [T], usize),
+    work: usize,
+    f: impl Fn(usize, &mut [T]) + Sync + Send,
+) {
+    let rows = (GRAIN / work.max(1)).max(1);
     #[cfg(not(target_arch = "wasm32"))]
-    if a.len().max(b.len()) > GRAIN {
+    if y.len() > rows * len {
         use rayon::prelude::*;
-        a.par_chunks_mut(rows * a_len)
-            .zip(b.par_chunks_mut(rows * b_len))
+        y.par_chunks_mut((rows * len).max(1)).enumerate().for_each(|(i, y)| f(i * rows, y));
+        return;
+    }
+    y.chunks_mut((rows * len).max(1)).enumerate().for_each(|(i, y)| f(i * rows, y));
+}
+
+/// Like [`split_rows`] for two outputs whose rows belong together: `f(first_row, rows_a, rows_b)`.
+pub fn split_rows2<A: Send, B: Send>(
+    (a, a_len): (&mut [A], usize),
+    (b, b_len): (&mut [B], usize),
+    work: usize,
+    f: impl Fn(usize, &mut [A], &mut [B]) + Sync + Send,
+) {
+    let rows = (GRAIN / work.max(1)).max(1);
+    #[cfg(not(target_arch = "wasm32"))]
+    if a.len() > rows * a_len {
+        use rayon::prelude::*;
+        a.par_chunks_mut((rows * a_len).max(1))
+            .zip(b.par_chunks_mut((rows * b_len).max(1)))
             .enumerate()
             .for_each(|(i, (a, b))| f(i * rows, a, b));
         return;

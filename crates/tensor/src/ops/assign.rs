@@ -73,7 +73,9 @@ impl Tensor {
             x.shape(),
             x.dtype()
         );
-        self.graph().record(Assign(self.dtype()), &[self, x], &[(self.shape().clone(), self.dtype())]).remove(0)
+        self.graph()
+            .record(Assign(self.dtype()), &[self, x], &[(self.shape().clone(), self.dtype())])
+            .remove(0)
     }
 }
 
@@ -81,13 +83,17 @@ fn samples() -> Vec<Sample> {
     let n = Range::Normal;
     let state = |x: &Tensor, dtype| x.graph().state("state", x.shape(), dtype);
     vec![
-        Sample::new("257 elements", &[(&[257], n)], move |x| vec![state(&x[0], DType::F32).assign(&x[0]) * 2.0]),
+        Sample::new("257 elements", &[(&[257], n)], move |x| {
+            vec![state(&x[0], DType::F32).assign(&x[0]) * 2.0]
+        }),
         Sample::new("a transposed tensor", &[(&[7, 40], n)], move |x| {
             let x = x[0].t();
             vec![state(&x, DType::F32).assign(&x)]
         }),
-        Sample::new("of ids", &[(&[3, 100], Range::Ids(50_000))], move |x| vec![state(&x[0], DType::U32).assign(&x[0])])
-            .forward_only(),
+        Sample::new("of ids", &[(&[3, 100], Range::Ids(50_000))], move |x| {
+            vec![state(&x[0], DType::U32).assign(&x[0])]
+        })
+        .forward_only(),
         Sample::new("twice", &[(&[64], n), (&[64], n)], move |x| {
             let first = state(&x[0], DType::F32).assign(&x[0]);
             vec![first.assign(&(&first + &x[1]))]

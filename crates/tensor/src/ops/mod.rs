@@ -18,6 +18,8 @@ pub mod layout;
 pub mod matmul;
 pub mod assign;
 pub mod reduce;
+pub mod layer_norm;
+pub mod rms_norm;
 
 /// One row of the table of operations.
 pub struct OpEntry {
@@ -30,7 +32,15 @@ pub struct OpEntry {
 }
 
 /// All operations, in the order in which to read them.
-pub const OPS: &[OpEntry] = &[elementwise::ENTRY, layout::ENTRY, reduce::ENTRY, matmul::ENTRY, assign::ENTRY];
+pub const OPS: &[OpEntry] = &[
+    elementwise::ENTRY,
+    layout::ENTRY,
+    reduce::ENTRY,
+    matmul::ENTRY,
+    assign::ENTRY,
+    layer_norm::ENTRY,
+    rms_norm::ENTRY,
+];
 
 /// What the engine needs to know of an operation.
 ///
