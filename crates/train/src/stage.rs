@@ -53,7 +53,9 @@ struct Slot<Event> {
 }
 
 /// Makes a stage of an async function. Nothing runs before the first [`Stage::next`].
-pub fn stage<Event: 'static, Error>(run: impl AsyncFnOnce(Events<Event>) -> Result<(), Error> + 'static) -> Stage<Event, Error> {
+pub fn stage<Event: 'static, Error>(
+    run: impl AsyncFnOnce(Events<Event>) -> Result<(), Error> + 'static,
+) -> Stage<Event, Error> {
     let slot = Rc::new(RefCell::new(Slot { event: None, stop: false }));
     let events = Events(slot.clone());
     Stage { future: Box::pin(async move { run(events).await }), slot, finished: false }

@@ -304,11 +304,12 @@ pub enum Instr {
 }
 
 impl Expr {
-    /// The functions of the chain, joined by dots; "copy" when there is none.
+    /// The functions of the chain, joined by dots; "copy" or "fill" when there is none.
     pub fn label(&self) -> String {
         let names =
             self.code.iter().filter_map(|i| if let Instr::Apply(f, _) = i { Some(f.name) } else { None });
         match names.collect::<Vec<_>>() {
+            names if names.is_empty() && matches!(self.code[0], Instr::Constant(_)) => "fill".into(),
             names if names.is_empty() => "copy".into(),
             names => names.join("."),
         }

@@ -1,0 +1,115 @@
+//! What the planner promises: few kernels, no needless copies, shared memory, a cost that is right.
+
+use cloche_tensor::{DType, Device, Graph, Plan, Target, Tensor, cat};
+
+fn input(graph: &Graph, name: &str, shape: &[usize]) -> Tensor {
+    graph.input(name, shape, DType::F32)
+}
+
+fn labels(plan: &Plan) -> Vec<String> {
+    plan.describe().iter().map(|step| step.split(':').next().unwrap_or_default().to_string()).collect()
+}
+
+#[test]
+fn a_chain_is_one_kernel() {
+    let graph = Graph::new();
+    let (x, b) = (input(&graph, "x", &[4, 8]), input(&graph, "b", &[8]));
+    let h = &x * 2.0 + &b;
+    let y = h.sigmoid() * &h - 1.0;
+    assert_eq!(labels(&Plan::new(&graph, &[("y", &y)], Target::CPU)), ["mul.add.sigmoid.mul.sub"]);
+    // An inner value that the host reads, too, must exist.
+    assert_eq!(labels(&Plan::new(&graph, &[("y", &y), ("h", &h)], Target::CPU)).len(), 2);
+}
+
+#[test]
+fn a_kernel_takes_the_chain_behind_it() {
+    let graph = Graph::new();
+    let (x, w) = (input(&graph, "x", &[2, 3, 4]), input(&graph, "w", &[4, 5]));
+    let (b, r) = (input(&graph, "b", &[5]), input(&graph, "r", &[2, 3, 5]));
+    let y = (x.matmul(&w) + &b).gelu() + &r;
+    assert_eq!(labels(&Plan::new(&graph, &[("y", &y)], Target::GPU)), ["matmul+add.gelu.add"]);
+    assert_eq!(labels(&Plan::new(&graph, &[("y", &y)], Target::CPU)), ["matmul", "add.gelu.add"]);
+}
+
+#[test]
+fn a_kernel_keeps_what_is_read_again_later() {
+    let graph = Graph::new();
+    let (x, w, v) = (input(&graph, "x", &[6, 4]), input(&graph, "w", &[4, 5]), input(&graph, "v", &[5, 3]));
+    let y = x.matmul(&w).gelu().matmul(&v);
+    let dx = graph.grad(&y.sum_all(), &[&x]).remove(0);
+    let plan = Plan::new(&graph, &[("y", &y), ("dx", &dx)], Target::GPU);
+    // The derivative of gelu needs the product before gelu: it is stored by the same kernel.
+    let first = &plan.describe()[0];
+    assert!(first.starts_with("matmul+gelu:"), "{first}");
+    assert_eq!(
+        first
+            .split('→')
+            .nth(1)
+            .map(|outputs| outputs.split_whitespace().filter(|w| w.contains("Slot")).count()),
+        Some(2)
+    );
+    assert!(labels(&plan).iter().any(|l| l.starts_with("matmul+gelu_slope")), "{:?}", labels(&plan));
+}
+
+#[test]
+fn producers_write_into_a_concatenation() {
+    let graph = Graph::new();
+    let (x, w) = (input(&graph, "x", &[6, 4]), input(&graph, "w", &[4, 5]));
+    let both = cat(&[x.matmul(&w), x.exp()], 1);
+    let plan = Plan::new(&graph, &[("both", &both)], Target::GPU);
+    assert_eq!(labels(&plan), ["matmul", "exp"]);
+    // An input of the graph belongs to the host, so it is copied.
+    let plan = Plan::new(&graph, &[("both", &cat(&[x.clone(), x.exp()], 1))], Target::GPU);
+    assert_eq!(labels(&plan), ["exp", "copy"]);
+}
+
+#[test]
+fn gradients_land_in_one_buffer() {
+    let graph = Graph::new();
+    let x = input(&graph, "x", &[6, 4]);
+    let params = graph.state("params", (128,), DType::F32);
+    let (w, v) = (params.slice(0, 0, 20).reshape((4, 5)), params.slice(0, 64, 79).reshape((5, 3)));
+    let loss = x.matmul(&w).matmul(&v).sum_all();
+    let grads = graph.pack(&graph.grad(&loss, &[&w, &v]), &[0, 64], 128);
+    let plan = Plan::new(&graph, &[("grads", &grads)], Target::GPU);
+    assert!(labels(&plan).iter().all(|l| l != "copy"), "{:?}", plan.describe());
+}
+
+#[test]
+fn memory_is_shared_by_what_does_not_live_at_the_same_time() {
+    let graph = Graph::new();
+    let x = input(&graph, "x", &[64, 64]);
+    let deep = (0..10).fold(x.clone(), |h, _| h.matmul(&x));
+    let cost = Plan::new(&graph, &[("y", &deep)], Target::CPU).cost();
+    // The input and two buffers that take turns, not eleven.
+    assert_eq!(cost.peak_bytes, 3 * 64 * 64 * 4);
+    assert_eq!(cost.flops, 10 * 2 * 64u64.pow(3));
+    assert_eq!(cost.dispatches, 10);
+}
+
+#[test]
+fn what_nobody_reads_is_not_computed() {
+    let graph = Graph::new();
+    let x = input(&graph, "x", &[3]);
+    let _unused = x.exp().named("unused");
+    let y = x.tanh();
+    assert_eq!(labels(&Plan::new(&graph, &[("y", &y)], Target::CPU)), ["tanh"]);
+    // A probe costs something only once it is asked for.
+    let probe = graph.probe("unused").expect("it was named");
+    assert_eq!(labels(&Plan::new(&graph, &[("y", &y), ("unused", &probe)], Target::CPU)), ["exp", "tanh"]);
+}
+
+#[test]
+#[should_panic(expected = "matmul: (2, 3) and (4, 5) do not multiply")]
+fn a_wrong_shape_names_operation_and_shapes() {
+    let graph = Graph::new();
+    input(&graph, "x", &[2, 3]).matmul(&input(&graph, "w", &[4, 5]));
+}
+
+#[test]
+fn a_missing_state_is_named() {
+    let graph = Graph::new();
+    let y = graph.state("params", (4,), DType::F32).exp();
+    let error = Device::cpu().compile(&graph, &[("y", &y)], &[]).err().expect("nothing is bound");
+    assert_eq!(error.to_string(), "state \"params\": not found; the program has none");
+}
