@@ -42,6 +42,9 @@ pub const OPS: &[OpEntry] = &[
     rms_norm::ENTRY,
 ];
 
+/// The template of element-wise kernels: the one shader whose body is generated.
+pub const ELEMENTWISE: Shader = crate::shader!("elementwise");
+
 /// What the engine needs to know of an operation.
 ///
 /// An operation is a small value that holds its settings (an axis, an epsilon); its tensors are given to it.
@@ -201,6 +204,8 @@ pub enum Bind {
     Input(usize),
     /// Output `k`, read and write. An input that is updated in place is bound as the output only.
     Output(usize),
+    /// Output `k`, read only: what an earlier dispatch of the operation wrote.
+    Written(usize),
 }
 
 /// The work of one workgroup item: how many groups of `per_group` cover `n`.

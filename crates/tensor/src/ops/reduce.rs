@@ -5,13 +5,17 @@ use crate::check::{Range, Sample};
 use crate::cpu::{CpuIo, Real, split_chunks};
 use crate::cpu_kernel;
 use crate::dtype::DType;
-use crate::ops::{Bind, Dispatch, GpuIo, Op, OpEntry, Operands, expect_dtype, groups};
+use crate::ops::{Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, expect_dtype, groups};
+use crate::shader;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
 /// Registry row.
-pub const ENTRY: OpEntry = OpEntry { name: "reduce", samples, shader: None };
+pub const ENTRY: OpEntry = OpEntry { name: "reduce", samples, shader: Some(SHADER) };
 
+const SHADER: Shader = shader!("reduce");
+
+/// In the order of the shader's constants.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
     Sum,
@@ -51,14 +55,70 @@ impl Op for Reduce {
     fn flops(&self, io: &Operands) -> u64 {
         io.inputs[0].layout.numel() as u64
     }
+    fn dispatches(&self, io: &Operands) -> u64 {
+        io.outputs.len() as u64
+    }
+    fn epilogue(&self) -> bool {
+        self.0 != Kind::Argmax
+    }
     cpu_kernel!(run);
     fn gpu(&self, io: &GpuIo) -> Vec<Dispatch> {
-        let _ = (io, Bind::Output(0), groups(1, 1));
-        Vec::new()
+        let &[outer, n, inner] = io.inputs[0].layout.shape.dims() else { unreachable!() };
+        let software = io.software();
+        let Some(partial) = io.outputs.get(1) else {
+            return vec![self.pass(software, [outer, n, inner], 1, [Bind::Input(0), Bind::Output(0)])];
+        };
+        let slices = partial.layout.shape[1];
+        vec![
+            self.pass(software, [outer, n, inner], slices, [Bind::Input(0), Bind::Output(1)]),
+            self.pass(software, [outer, slices, inner], 1, [Bind::Written(1), Bind::Output(0)]),
+        ]
     }
 }
 
+/// How many slices to cut rows into, so that there is work for some thousand threads; 1 where there is enough.
+fn slices(kind: Kind, [outer, n, inner]: [usize; 3]) -> usize {
+    let wanted = match kind {
+        Kind::Argmax => 1,
+        _ => (4096 / (outer * inner).max(1)).min(n / 256).clamp(1, 1024),
+    };
+    n.div_ceil(n.div_ceil(wanted)) // none of them empty
+}
+
 impl Reduce {
+    /// Reduces (outer, n, inner) to (outer, slices, inner).
+    fn pass(
+        &self,
+        software: bool,
+        [outer, n, inner]: [usize; 3],
+        slices: usize,
+        bindings: [Bind; 2],
+    ) -> Dispatch {
+        let len = n.div_ceil(slices);
+        // Columns lie side by side in memory, and so do the lanes that read them.
+        let columns = if inner == 1 { 1 } else { 32 };
+        let (entry, workgroups) = match software || len <= 32 {
+            true => ("software", groups(outer * slices * inner, 64)),
+            false => ("gpu", (outer * slices * inner.div_ceil(columns)) as u64),
+        };
+        let constants = [
+            ("OUTER", outer),
+            ("ROW", n),
+            ("INNER", inner),
+            ("SLICES", slices),
+            ("LEN", len),
+            ("KIND", self.0 as usize),
+            ("COLUMNS", columns),
+        ];
+        Dispatch {
+            shader: SHADER,
+            entry,
+            constants: constants.map(|(name, value)| (name, value as f64)).to_vec(),
+            bindings: bindings.to_vec(),
+            workgroups,
+        }
+    }
+
     fn run<F: Real>(&self, mut io: CpuIo<F>) {
         let x = io.x(0);
         let &[_, n, inner] = io.dims(0) else { unreachable!() };
@@ -136,7 +196,10 @@ impl Tensor {
         let inner: usize = self.shape()[dim + 1..].iter().product();
         let x = self.reshape((outer, self.dim(dim), inner)); // (outer, n, inner)
         let dtype = if kind == Kind::Argmax { DType::U32 } else { DType::F32 };
-        let y = self.graph().record(Reduce(kind), &[&x], &[((outer, inner).into(), dtype)]).remove(0);
+        let slices = slices(kind, [outer, self.dim(dim), inner]);
+        let partial = ((outer, slices, inner).into(), dtype); // scratch of the kernels
+        let outputs = [((outer, inner).into(), dtype), partial];
+        let y = self.graph().record(Reduce(kind), &[&x], &outputs[..1 + (slices > 1) as usize]).remove(0);
         let mut dims = self.shape().to_vec();
         dims.remove(dim);
         y.reshape(dims)
@@ -205,6 +268,14 @@ fn samples() -> Vec<Sample> {
         Sample::new("mean of all", &[(&[13, 21], n)], |x| vec![x[0].mean_all()]),
         Sample::new("max of rows", &[(&[9, 300], n)], |x| vec![x[0].max(1)]),
         Sample::new("max of columns", &[(&[300, 9], n)], |x| vec![x[0].max(0)]),
+        Sample::new("argmax of columns", &[(&[300, 9], n)], |x| vec![x[0].argmax(0)]),
+        Sample::new("argmax of equals", &[(&[3, 300], n)], |x| vec![(&x[0] * 0.0).argmax(1)]),
+        Sample::new("sum of many", &[(&[1_000_003], Range::Positive)], |x| vec![x[0].sum(0)]).forward_only(),
+        Sample::new("max of many", &[(&[70_000], n)], |x| vec![x[0].max(0)]).forward_only(),
+        Sample::new("few long columns", &[(&[4097, 3], n)], |x| vec![x[0].sum(0).exp()]),
+        Sample::new("many columns", &[(&[2, 40, 67], n)], |x| vec![x[0].sum(1) * 2.0]),
+        Sample::new("rows beyond 65535 workgroups", &[(&[65_600, 33], n)], |x| vec![x[0].max(1)])
+            .forward_only(),
         Sample::new("argmax", &[(&[9, 300], n)], |x| vec![x[0].argmax(1)]),
         Sample::new("beyond 65535 workgroups", &[(&[65_600, 3], n)], |x| vec![x[0].sum(1)]).forward_only(),
     ]);

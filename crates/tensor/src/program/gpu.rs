@@ -11,13 +11,9 @@ use super::{Elements, LOG_NUMEL, LOG_RUNS, logged};
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::graph::Data;
-use crate::ops::{Bind, Dispatch, GpuIo, Shader, groups};
+use crate::ops::{Bind, Dispatch, ELEMENTWISE, GpuIo, groups};
 use crate::plan::{BufferId, Operand, Plan, Step, Work};
-use crate::shader;
 use crate::shape::Layout;
-
-/// The template of element-wise kernels: the one shader whose body is the generated expression.
-pub(crate) const ELEMENTWISE: Shader = shader!("elementwise");
 
 /// Bytes that one run takes in the log: all small outputs.
 const LOG_STRIDE: u64 = 4 * LOG_NUMEL as u64;
@@ -252,6 +248,7 @@ fn launch(
         .map(|bind| match *bind {
             Bind::Input(i) => (&step.inputs[i], Access::Read),
             Bind::Output(k) => (&step.outputs[k], Access::ReadWrite),
+            Bind::Written(k) => (&step.outputs[k], Access::Read),
         })
         .collect();
     // The chain belongs to the kernels that store output 0.
