@@ -12,6 +12,8 @@ interface Piece {
 
 /** A text that can be read more than once. */
 export interface Source {
+  /** What the text is called. */
+  name: string;
   pieces(): AsyncIterable<Piece>;
   /** Log-probability of the held-out part where the source knows it, in nats. */
   heldOut?: { texts: string[]; logProb: number };
@@ -19,6 +21,8 @@ export interface Source {
 
 /** What the engine trains on. */
 export interface Corpus {
+  /** What the text is called. */
+  name: string;
   tokenizer: Tokenizer;
   train: Uint32Array<ArrayBuffer>;
   val: Uint32Array<ArrayBuffer>;
@@ -42,6 +46,7 @@ type TextModule = typeof import("./wasm/text.js");
 export function storySource(stories: StoriesFunction, seed: number): Source {
   const { texts, logProbs } = stories(seed, "validation", 0, HELD_OUT_STORIES);
   return {
+    name: `Cloche's built-in stories, seed ${seed}`,
     heldOut: { texts, logProb: logProbs.reduce((sum, logProb) => sum + logProb, 0) },
     async *pieces() {
       for (let start = 0; start < STORIES; start += STORY_BATCH) {
@@ -54,6 +59,7 @@ export function storySource(stories: StoriesFunction, seed: number): Source {
 /** A text file, streamed; it is never in memory as a whole. */
 export function textSource({ Utf8Reader }: TextModule, blob: Blob, name: string): Source {
   return {
+    name,
     async *pieces() {
       const reader = new Utf8Reader(name);
       let carry = "";
@@ -104,14 +110,15 @@ export async function* prepare(
   if (!source.heldOut) {
     const all = ids.take();
     const cut = all.length - Math.round(all.length * HELD_OUT);
-    return { tokenizer, train: all.subarray(0, cut), val: all.subarray(cut) };
+    return { name: source.name, tokenizer, train: all.subarray(0, cut), val: all.subarray(cut) };
   }
   const val = new Ids();
   for (const text of source.heldOut.texts) {
     val.push(tokenizer.encode(text));
     val.end(tokenizer);
   }
-  return { tokenizer, train: ids.take(), val: val.take(), floor: -source.heldOut.logProb / val.length };
+  const floor = -source.heldOut.logProb / val.length;
+  return { name: source.name, tokenizer, train: ids.take(), val: val.take(), floor };
 }
 
 /** The bytes of a file in chunks. A `ReadableStream` is no async iterable in every browser yet. */

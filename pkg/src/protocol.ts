@@ -20,7 +20,7 @@ export interface Hyperparameters {
   batchSize?: number;
   contextLen?: number;
   /** Micro-batches whose gradients are added up before a step. */
-  gradAccum?: number;
+  gradAccumulation?: number;
   /** Highest learning rate, reached after the warm-up. */
   lr?: number;
   /** Where the cosine ends. */

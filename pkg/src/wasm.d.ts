@@ -31,7 +31,7 @@ declare module "*/wasm/engine.js" {
     /** Makes the next event the last. */
     stop(): void;
     /** Starts to continue a prompt with the weights of this moment. */
-    generate(prompt: Uint32Array, options: object): Promise<Generator>;
+    generate(prompt: Uint32Array, options: object): Generator;
     /** The weights and configuration of this moment. */
     files(): Promise<[name: string, bytes: Uint8Array<ArrayBuffer>][]>;
     free(): void;

@@ -43,7 +43,7 @@ class Session implements Api {
     try {
       const corpus = yield* this.#prepare(options, signal);
       yield { event: "prepare", phase: "compiling", done: 0 };
-      const settings = settingsOf(options, corpus.tokenizer);
+      const settings = settingsOf(options, corpus);
       const run = await this.#turns.take(() => this.#engine!.startPretrain(settings, corpus.train, corpus.val));
       this.#grown?.run.free();
       this.#grown?.tokenizer.free();
@@ -94,7 +94,7 @@ class Session implements Api {
   }
 
   async *#prepare(options: GrowOptions, signal: AbortSignal): AsyncGenerator<GrowEvent, Corpus> {
-    const { data, tokenizer = "char", seed = DEFAULT_SEED } = options;
+    const { data, tokenizer = DEFAULT_TOKENIZER, seed = DEFAULT_SEED } = options;
     const text = await this.#text();
     const blob = typeof data === "string" ? new Blob([data]) : data;
     const source =
@@ -141,6 +141,7 @@ class Session implements Api {
 
 /** The seed of runs that name none, as the command line's. */
 const DEFAULT_SEED = 1337;
+const DEFAULT_TOKENIZER = "char";
 /** Progress is reported no more often than this. */
 const REPORT_MS = 100;
 
@@ -153,11 +154,15 @@ async function loading<T>(load: () => Promise<T>): Promise<T> {
   }
 }
 
-/** The engine's settings: the options it knows, in its spelling, with what the tokenizer decided. */
-function settingsOf(options: GrowOptions, tokenizer: Tokenizer): object {
-  const { data: _data, tokenizer: _kind, ...rest } = options;
-  const { preset = "tiny", steps = 500, seed = DEFAULT_SEED, ...others } = rest;
-  return snakeCase({ preset, steps, seed, ...others, vocabSize: tokenizer.vocabSize, eotId: tokenizer.eotId });
+/** The engine's settings: the options it knows, in its spelling, with what the text and the tokenizer decided. */
+function settingsOf(options: GrowOptions, { name, tokenizer }: Corpus): object {
+  const { data: _data, tokenizer: kind = DEFAULT_TOKENIZER, ...rest } = options;
+  const { vocabSize, eotId } = tokenizer;
+  // A sample begins as a text does: behind the end of another, or else behind a line break.
+  const beginning = eotId === undefined ? tokenizer.encode("\n") : [eotId];
+  const samplePrompt = beginning.length > 0 ? Array.from(beginning) : [0];
+  const found = { vocabSize, eotId, samplePrompt, dataName: name, tokenizer: kind };
+  return snakeCase({ preset: "tiny", steps: 500, seed: DEFAULT_SEED, ...rest, ...found });
 }
 
 /** Adds to an event what only the worker knows: the text of samples, the size of the corpus. */
