@@ -1,3 +1,16 @@
 //! Layers, parameters by path, initialisation, losses, optimizers, schedules, checkpoints.
+//!
+//! A layer is a function: it takes [`Params`] at its own path and a tensor, declares what it needs, and returns a tensor.
+//! Modules in reading order.
 
+mod params;
+mod init;
+mod weights;
+pub mod linear;
+pub mod norm;
+pub mod schedule;
 pub mod checkpoint;
+
+pub use init::Init;
+pub use params::{Kind, PARAM_ALIGN, ParamSpec, Params};
+pub use weights::{HostWeights, Weights, WeightsError};
