@@ -18,6 +18,9 @@ pub mod layout;
 pub mod matmul;
 pub mod assign;
 pub mod reduce;
+pub mod embedding;
+pub mod rope;
+pub mod kv_cache;
 pub mod layer_norm;
 pub mod rms_norm;
 
@@ -38,6 +41,10 @@ pub const OPS: &[OpEntry] = &[
     reduce::ENTRY,
     matmul::ENTRY,
     assign::ENTRY,
+    layer_norm::ENTRY,
+    embedding::ENTRY,
+    rope::ENTRY,
+    kv_cache::ENTRY,
     layer_norm::ENTRY,
     rms_norm::ENTRY,
 ];

@@ -1,0 +1,76 @@
+// Rotary positions: y = x rotated, pair by pair (i, i + D/2), by the angle position * frequency[i].
+// Host side: crates/tensor/src/ops/rope.rs. Dispatch: one thread for each pair of each head.
+//
+// An angle is a u32 that wraps around as angles do: 2^32 is a full turn. Position times frequency is then exact
+// modulo a turn for every position, the same bits as on the CPU, and no reduction of a large argument is needed.
+
+override B: u32;
+override T: u32;
+override H: u32; // heads
+override ROTATED: u32; // heads that are rotated; the others are copied
+override HALF: u32; // D / 2
+override INVERSE: bool; // rotate backwards
+override HAS_POSITION: bool;
+// Where (b, t, h, 0) lies in x and in y.
+override X_OFFSET: u32;
+override X_B: u32;
+override X_T: u32;
+override X_H: u32;
+override Y_OFFSET: u32;
+override Y_B: u32;
+override Y_T: u32;
+override Y_H: u32;
+
+@group(0) @binding(1) var<storage, read> x: array<f32>; // (B, T, H, D)
+@group(0) @binding(2) var<storage, read> frequency: array<u32>; // (D / 2), turns / 2^32 for each position
+@group(0) @binding(3) var<storage, read> position: array<u32>; // (B), of the first token; not read unless HAS_POSITION
+@group(0) @binding(4) var<storage, read_write> y: array<f32>; // (B, T, H, D)
+
+/// (cos, sin) of a phase: the quadrant is its upper bits, and Taylor's polynomials cover the 45 degrees to either side.
+fn cos_sin(phase: u32) -> vec2<f32> {
+    let quadrant = (phase + 0x20000000u) >> 30u;
+    let angle = f32(bitcast<i32>(phase - (quadrant << 30u))) * 1.4629181e-9; // 2 pi / 2^32
+    let s = angle * angle;
+    let sine = angle * (1.0 + s * (-0.16666667 + s * (0.0083333333 + s * (-0.00019841270 + s * 2.7557319e-6))));
+    let cosine = 1.0 + s * (-0.5 + s * (0.041666667 + s * (-0.0013888889 + s * 0.000024801587)));
+    switch quadrant {
+        case 1u: { return vec2<f32>(-sine, cosine); }
+        case 2u: { return vec2<f32>(-cosine, -sine); }
+        case 3u: { return vec2<f32>(sine, -cosine); }
+        default: { return vec2<f32>(cosine, sine); }
+    }
+}
+
+@compute @workgroup_size(64)
+fn rotate(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    // 1. Which pair is it?
+    let n = flat_id(workgroup, grid) * 64u + lane;
+    let i = n % HALF;
+    let h = n / HALF % H;
+    let t = n / (HALF * H) % T;
+    let b = n / (HALF * H * T);
+    if (b >= B) {
+        return;
+    }
+    let source = X_OFFSET + b * X_B + t * X_T + h * X_H + i;
+    let destination = Y_OFFSET + b * Y_B + t * Y_T + h * Y_H + i;
+    let pair = vec2<f32>(x[source], x[source + HALF]);
+    // 2. By which angle?
+    var rotation = vec2<f32>(1.0, 0.0);
+    if (h < ROTATED) {
+        var p = t;
+        if (HAS_POSITION) {
+            p += position[b];
+        }
+        rotation = cos_sin(p * frequency[i]);
+    }
+    if (INVERSE) {
+        rotation.y = -rotation.y;
+    }
+    y[destination] = pair.x * rotation.x - pair.y * rotation.y;
+    y[destination + HALF] = pair.x * rotation.y + pair.y * rotation.x;
+}
