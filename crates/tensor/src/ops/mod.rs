@@ -23,6 +23,9 @@ pub mod rope;
 pub mod kv_cache;
 pub mod layer_norm;
 pub mod rms_norm;
+pub mod cross_entropy;
+pub mod grad_norm;
+pub mod adamw;
 
 /// One row of the table of operations.
 pub struct OpEntry {
@@ -47,6 +50,9 @@ pub const OPS: &[OpEntry] = &[
     kv_cache::ENTRY,
     layer_norm::ENTRY,
     rms_norm::ENTRY,
+    cross_entropy::ENTRY,
+    grad_norm::ENTRY,
+    adamw::ENTRY,
 ];
 
 /// The template of element-wise kernels: the one shader whose body is generated.
@@ -224,4 +230,25 @@ pub fn groups(n: usize, per_group: usize) -> u64 {
 #[track_caller]
 pub(crate) fn expect_dtype(op: &str, x: &Tensor, dtype: DType) {
     assert!(x.dtype() == dtype, "{op}: expected {dtype}, found {} of shape {}", x.dtype(), x.shape());
+}
+
+/// For tests of single operations: the CPU and, where there is an adapter, both families of kernels on it.
+#[cfg(test)]
+pub(crate) fn test_devices() -> Vec<crate::Device> {
+    let gpu = |class| {
+        let options =
+            cloche_gpu::OpenOptions { allow_software: true, class: Some(class), ..Default::default() };
+        pollster::block_on(cloche_gpu::Gpu::open(options)).map(crate::Device::from_gpu)
+    };
+    let mut devices = vec![crate::Device::cpu()];
+    for class in [AdapterClass::Hardware, AdapterClass::Software] {
+        match gpu(class) {
+            Ok(device) => devices.push(device),
+            Err(error) => {
+                assert!(std::env::var("CI").is_err(), "no adapter: {error}");
+                eprintln!("SKIPPED: no adapter: {error}");
+            }
+        }
+    }
+    devices
 }
