@@ -7,8 +7,8 @@ use naga::valid::{Capabilities, ValidationFlags, Validator};
 /// What the planner writes in front of a kernel: the identity, and a chain that ends it.
 const EPILOGUES: [&str; 2] = [
     "fn epilogue(i: u32, v: f32) -> f32 { return v; }",
-    "@group(0) @binding(7) var<storage, read> e7: array<f32>;
-     fn epilogue(i: u32, v: f32) -> f32 { return safe_tanh(v + e7[i % 5u]) + run_f32(2u); }",
+    "@group(0) @binding(30) var<storage, read> e30: array<f32>;
+     fn epilogue(i: u32, v: f32) -> f32 { return safe_tanh(v + e30[i % 5u]) + run_f32(2u); }",
 ];
 
 /// The text of a kernel, or what naga says against it.

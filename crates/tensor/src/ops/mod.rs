@@ -18,6 +18,7 @@ pub mod layout;
 pub mod matmul;
 pub mod assign;
 pub mod reduce;
+pub mod softmax;
 pub mod embedding;
 pub mod rope;
 pub mod kv_cache;
@@ -43,6 +44,7 @@ pub const OPS: &[OpEntry] = &[
     layout::ENTRY,
     reduce::ENTRY,
     matmul::ENTRY,
+    softmax::ENTRY,
     assign::ENTRY,
     layer_norm::ENTRY,
     embedding::ENTRY,
