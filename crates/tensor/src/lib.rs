@@ -36,6 +36,7 @@ pub mod check;
 mod error;
 
 pub use autograd::Vjp;
+pub use cloche_gpu::Timing;
 pub use device::{Device, DeviceKind, State};
 pub use dtype::DType;
 pub use error::Error;

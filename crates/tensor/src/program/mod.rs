@@ -4,6 +4,8 @@ pub(crate) mod cpu;
 pub(crate) mod gpu;
 mod wgsl;
 
+use cloche_gpu::Timing;
+
 use crate::device::{Device, Executor, State};
 use crate::error::Error;
 use crate::graph::Data;
@@ -108,6 +110,19 @@ impl Program {
             Executor::Cpu64(p) => p.run(),
             Executor::Gpu(p) => p.run(),
         }
+    }
+
+    /// Runs once and says how long each kernel took, the most expensive first. Later runs are as fast as before.
+    ///
+    /// # Errors
+    /// A GPU without timestamps, a lost device.
+    pub async fn profile(&mut self) -> Result<Vec<Timing>, Error> {
+        let profile = match &mut self.executor {
+            Executor::Cpu(p) => p.profile(&self.steps),
+            Executor::Cpu64(p) => p.profile(&self.steps),
+            Executor::Gpu(p) => p.profile().await?,
+        };
+        Ok(profile.by_kernel())
     }
 
     /// Waits until the device has room for another submission; at most two are in flight.
