@@ -7,7 +7,10 @@ mod params;
 mod init;
 mod weights;
 pub mod linear;
+pub mod embedding;
 pub mod norm;
+pub mod loss;
+pub mod optim;
 pub mod schedule;
 pub mod checkpoint;
 
