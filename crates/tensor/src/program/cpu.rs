@@ -4,6 +4,9 @@ use std::cell::UnsafeCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use cloche_gpu::{Profile, Timing};
+use web_time::Instant;
+
 use super::{Elements, LOG_RUNS, logged};
 use crate::cpu::{CpuIn, CpuIo, CpuOut, Real, for_each_index, run_expr};
 use crate::dtype::DType;
@@ -184,6 +187,24 @@ impl Runs for f64 {
 impl<F: Runs> CpuProgram<F> {
     pub fn run(&mut self) {
         self.steps.iter().for_each(|step| self.step(step));
+        self.append_to_log();
+    }
+
+    /// Runs with a clock; `steps` describes them.
+    pub fn profile(&mut self, steps: &[String]) -> Profile {
+        let began = Instant::now();
+        let timing = |(step, label): (&CpuStep<F>, &String)| {
+            let began = Instant::now();
+            self.step(step);
+            Timing { label: label.clone(), count: 1, seconds: began.elapsed().as_secs_f64() }
+        };
+        let timings = self.steps.iter().zip(steps).map(timing).collect();
+        let wall_seconds = began.elapsed().as_secs_f64();
+        self.append_to_log();
+        Profile { timings, wall_seconds }
+    }
+
+    fn append_to_log(&mut self) {
         if !self.logged.is_empty() {
             let row = self.logged.iter().map(|y| self.read(y)).collect();
             self.log.push_back(row);
@@ -191,17 +212,6 @@ impl<F: Runs> CpuProgram<F> {
                 self.log.pop_front();
             }
         }
-    }
-
-    /// Runs all steps, and measures each.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn profile(&self) -> Vec<std::time::Duration> {
-        let timed = |step| {
-            let start = std::time::Instant::now();
-            self.step(step);
-            start.elapsed()
-        };
-        self.steps.iter().map(timed).collect()
     }
 
     fn step(&self, step: &CpuStep<F>) {

@@ -3,7 +3,8 @@
 use std::rc::Rc;
 
 use cloche_gpu::{
-    Access, BindGroup, Buffer, BufferBinding, Gpu, Kernel, KernelSpec, PRELUDE, RUN_BYTES, grid,
+    Access, BindGroup, Buffer, BufferBinding, Gpu, Kernel, KernelSpec, PRELUDE, Pass, Profile, RUN_BYTES,
+    grid,
 };
 
 use super::wgsl::{Chain, NO_EPILOGUE, store};
@@ -115,17 +116,37 @@ impl GpuProgram {
         if !self.scalars.is_empty() {
             self.gpu.write(&self.uniform, 0, bytemuck::cast_slice(&self.scalars));
         }
-        self.gpu.submit(|pass| {
-            for launch in &self.launches {
-                pass.dispatch(&launch.kernel, &launch.group, launch.grid);
-            }
-            let Some(log) = &self.log else { return };
-            for (i, y) in self.logged.iter().enumerate() {
-                let to = (self.next * self.logged.len() + i) as u64 * LOG_STRIDE;
-                let from = self.buffers.get(y.buffer);
-                pass.copy(from, 4 * y.layout.offset as u64, log, to, 4 * y.layout.numel() as u64);
-            }
-        });
+        self.gpu.submit(|pass| self.record(pass));
+        self.count_run();
+    }
+
+    /// Runs with a timestamp around each dispatch.
+    pub async fn profile(&mut self) -> Result<Profile, Error> {
+        self.gpu.write(&self.uniform, 0, bytemuck::cast_slice(&self.scalars));
+        let profile = self.gpu.profile(|pass| self.record(pass)).await?;
+        self.count_run();
+        Ok(profile)
+    }
+
+    /// All dispatches, then the copies of small outputs into the log.
+    fn record(&self, pass: &mut Pass) {
+        for launch in &self.launches {
+            pass.dispatch(&launch.kernel, &launch.group, launch.grid);
+        }
+        let Some(log) = &self.log else { return };
+        for (i, y) in self.logged.iter().enumerate() {
+            let to = (self.next * self.logged.len() + i) as u64 * LOG_STRIDE;
+            pass.copy(
+                self.buffers.get(y.buffer),
+                4 * y.layout.offset as u64,
+                log,
+                to,
+                4 * y.layout.numel() as u64,
+            );
+        }
+    }
+
+    fn count_run(&mut self) {
         self.next = (self.next + 1) % LOG_RUNS;
         self.pending = (self.pending + 1).min(LOG_RUNS);
     }

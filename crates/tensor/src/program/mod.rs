@@ -4,6 +4,8 @@ pub(crate) mod cpu;
 pub(crate) mod gpu;
 mod wgsl;
 
+use cloche_gpu::Timing;
+
 use crate::device::{Device, Executor, State};
 use crate::error::Error;
 use crate::graph::Data;
@@ -110,16 +112,17 @@ impl Program {
         }
     }
 
-    /// Runs all steps once on the CPU, and measures each: lines as in [`steps`](Self::steps), in the same order. Empty on a
-    /// GPU, whose steps overlap.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn profile(&mut self) -> Vec<(String, std::time::Duration)> {
-        let times = match &self.executor {
-            Executor::Cpu(p) => p.profile(),
-            Executor::Cpu64(p) => p.profile(),
-            Executor::Gpu(_) => Vec::new(),
+    /// Runs once and says how long each kernel took, the most expensive first. Later runs are as fast as before.
+    ///
+    /// # Errors
+    /// A GPU without timestamps, a lost device.
+    pub async fn profile(&mut self) -> Result<Vec<Timing>, Error> {
+        let profile = match &mut self.executor {
+            Executor::Cpu(p) => p.profile(&self.steps),
+            Executor::Cpu64(p) => p.profile(&self.steps),
+            Executor::Gpu(p) => p.profile().await?,
         };
-        self.steps.iter().cloned().zip(times).collect()
+        Ok(profile.by_kernel())
     }
 
     /// Waits until the device has room for another submission; at most two are in flight.
