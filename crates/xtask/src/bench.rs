@@ -24,5 +24,5 @@ fn web() -> Result<()> {
     let tools = setup::tools()?;
     wasm::build()?;
     package::compile()?;
-    run(command("node", &["tests/browser/run.js", "bench"]).env("CLOCHE_CHROMIUM", &tools.chromium))
+    run(command("node", &["tests/browser/bench.js"]).env("CLOCHE_CHROMIUM", &tools.chromium))
 }

@@ -1,0 +1,23 @@
+/** Speed in headless Chromium: `cargo xtask bench web` builds the modules and runs this. */
+import { fileURLToPath } from "node:url";
+import { serveFolders } from "./server.js";
+import { launchChromium } from "./stacks.js";
+
+/** @param {string} folder */
+const at = (folder) => fileURLToPath(new URL(folder, import.meta.url));
+const server = await serveFolders({ "/checks/": at("checks"), "/pkg/": at("../../pkg/dist") });
+const browser = await launchChromium();
+const page = await browser.newPage();
+const finished = new Promise((resolve) => {
+  page.exposeFunction("report", (/** @type {string} */ line) => (line === "finished" ? resolve(undefined) : console.log(line)));
+});
+await page.goto(`${server.origin}/checks/?only=nothing`);
+await page.evaluate(() => {
+  const worker = new Worker("bench.js", { type: "module" });
+  const report = /** @type {any} */ (globalThis).report;
+  worker.onmessage = ({ data }) => report(data);
+  worker.onerror = (event) => report(`FAILED: ${event.message}`).then(() => report("finished"));
+});
+await finished;
+await browser.close();
+server.close();
