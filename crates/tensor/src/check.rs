@@ -107,7 +107,7 @@ pub async fn check(op: &str, sample: &Sample, device: &Device) -> Result<(), Str
 /// # Errors
 /// Which input's gradient is off, and by how much.
 pub async fn check_gradient(op: &str, sample: &Sample) -> Result<(), String> {
-    if record(sample).2.is_none() {
+    if record(sample).loss.is_none() {
         return Ok(());
     }
     let device = Device::cpu64();
@@ -139,7 +139,7 @@ pub async fn check_gradient(op: &str, sample: &Sample) -> Result<(), String> {
             .sum::<f64>()
             .sqrt();
         let error = (losses[0] - losses[1] - expected).abs();
-        if !(error <= 2e-4 * scale + 1e-9) {
+        if error.is_nan() || error > 2e-4 * scale + 1e-9 {
             return Err(format!(
                 "{op}, {}: dx{i} along a direction is {expected:e}, central differences say {:e}",
                 sample.name,
@@ -162,7 +162,7 @@ pub fn compare(want: &[f64], got: &[f64], tolerance: f64) -> Result<(), String> 
     let error = |i: usize| (got[i] - want[i]).abs() / (want[i].abs() + rms + 1e-30);
     let worst = (0..want.len()).max_by(|&a, &b| error(a).total_cmp(&error(b)));
     match worst {
-        Some(i) if !(error(i) <= tolerance) => Err(format!(
+        Some(i) if error(i).is_nan() || error(i) > tolerance => Err(format!(
             "element {i} is {:e}, expected {:e}: off by {:.1e}, allowed {tolerance:.1e}",
             got[i],
             want[i],
@@ -187,8 +187,17 @@ fn generate(sample: &Sample, i: usize, shape: &Shape, range: Range) -> Data {
     }
 }
 
-/// Records the sample; returns the outputs, the loss, and the float inputs.
-fn record(sample: &Sample) -> (Graph, Vec<Tensor>, Option<Tensor>, Vec<(usize, Tensor)>) {
+/// A sample's graph.
+struct Recorded {
+    graph: Graph,
+    outputs: Vec<Tensor>,
+    /// The weighted sum of the float outputs, for samples with gradients.
+    loss: Option<Tensor>,
+    /// The inputs that can have a gradient, with their numbers.
+    floats: Vec<(usize, Tensor)>,
+}
+
+fn record(sample: &Sample) -> Recorded {
     let graph = Graph::new();
     let dtype = |r: Range| if matches!(r, Range::Ids(_)) { DType::U32 } else { DType::F32 };
     let inputs: Vec<Tensor> = (sample.inputs.iter().enumerate())
@@ -203,11 +212,11 @@ fn record(sample: &Sample) -> (Graph, Vec<Tensor>, Option<Tensor>, Vec<(usize, T
     });
     let loss = loss.reduce(|a, b| a + b).filter(|_| sample.gradients);
     let floats = inputs.into_iter().enumerate().filter(|(_, x)| x.dtype() == DType::F32).collect();
-    (graph, outputs, loss, floats)
+    Recorded { graph, outputs, loss, floats }
 }
 
 async fn run(sample: &Sample, data: &[Data], device: &Device) -> Result<Outcome, Error> {
-    let (graph, outputs, loss, floats) = record(sample);
+    let Recorded { graph, outputs, loss, floats } = record(sample);
     let mut named: Vec<(String, Tensor)> =
         outputs.into_iter().enumerate().map(|(k, y)| (format!("y{k}"), y)).collect();
     if let Some(loss) = loss {
@@ -235,7 +244,7 @@ async fn run(sample: &Sample, data: &[Data], device: &Device) -> Result<Outcome,
 }
 
 async fn loss_of(sample: &Sample, data: &[Data], device: &Device) -> Result<f64, Error> {
-    let (graph, _, loss, _) = record(sample);
+    let Recorded { graph, loss, .. } = record(sample);
     let loss = loss.expect("a sample with gradients has a loss");
     let mut program = compile(&graph, &[("loss".to_string(), loss)], device)?;
     feed(&mut program, sample, data);

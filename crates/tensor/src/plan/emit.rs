@@ -126,7 +126,8 @@ impl Emitter<'_> {
     /// An input as the operation can read it: copied first when it lies in a way that the operation cannot follow.
     fn input(&mut self, op: &dyn crate::ops::Op, i: usize, x: ValueId) -> Operand {
         let operand = self.operand(x);
-        let aligned = operand.layout.is_contiguous() && operand.layout.offset % self.target.alignment == 0;
+        let aligned =
+            operand.layout.is_contiguous() && operand.layout.offset.is_multiple_of(self.target.alignment);
         if aligned || op.strided_input(i) || operand.buffer.scalar().is_some() {
             return operand;
         }

@@ -69,7 +69,7 @@ impl Places {
             Some(chain) => chain.host.is_none_or(|(host, _)| record.nodes[host].op.strided_output(0)),
             None => node.op.strided_output(k),
         };
-        let aligned = layout.is_contiguous() && layout.offset % target.alignment == 0;
+        let aligned = layout.is_contiguous() && layout.offset.is_multiple_of(target.alignment);
         (aligned || stores_anywhere).then_some((base, layout))
     }
 }

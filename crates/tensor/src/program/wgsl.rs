@@ -116,10 +116,7 @@ mod tests {
     #[test]
     fn indices_are_as_simple_as_the_layout() {
         assert_eq!(index(&Layout::contiguous((2, 3, 4))), "(i)");
-        assert_eq!(
-            index(&Layout::contiguous((4,)).expand(&(3, 4).into())),
-            "((i) % 4u)".replace("((i)", "((i)")
-        );
+        assert_eq!(index(&Layout::contiguous((4,)).expand(&(3, 4).into())), "((i) % 4u)");
         assert_eq!(index(&Layout::contiguous((3, 1)).expand(&(3, 4).into())), "(i / 4u)");
         assert_eq!(index(&Layout::contiguous((2, 3)).permute(&[1, 0])), "((i) % 2u) * 3u + (i / 2u)");
         assert_eq!(index(&Layout::contiguous((5, 8)).slice(1, 2, 6)), "((i) % 4u) + (i / 4u) * 8u + 2u");
