@@ -36,8 +36,8 @@ impl Op for Rope {
     }
     /// A rotation is orthogonal, so its gradient is the rotation back.
     fn grad(&self, vjp: &Vjp) -> Vec<Option<Tensor>> {
-        let (dy, frequency) = (vjp.dy(0), vjp.x(1));
-        let mut inputs = vec![dy, frequency];
+        let (dy, frequency) = (with_whole_heads(vjp.dy(0)), vjp.x(1));
+        let mut inputs = vec![&dy, frequency];
         inputs.extend(self.positioned.then(|| vjp.x(2)));
         let mut dx = vec![None; inputs.len()];
         let back = Rope { rotated: self.rotated, inverse: !self.inverse, positioned: self.positioned };
@@ -173,7 +173,7 @@ impl Tensor {
             frequencies.len()
         );
         assert!(rotated <= heads, "rope: {rotated} heads to rotate of {heads}");
-        let x = if self.layout().strides[3] == 1 || d == 1 { self.clone() } else { self.contiguous() };
+        let x = with_whole_heads(self);
         let phases: Vec<u32> =
             frequencies.iter().map(|f| (f / TAU * TURN).round().rem_euclid(TURN) as u32).collect();
         let frequency = self.graph().data((d / 2,), phases);
@@ -186,6 +186,11 @@ impl Tensor {
         let op = Rope { rotated, inverse: false, positioned: position.is_some() };
         self.graph().record(op, &inputs, &[(self.shape().clone(), DType::F32)]).remove(0)
     }
+}
+
+/// The tensor itself where the elements of a head lie one after another, else a copy in which they do.
+fn with_whole_heads(x: &Tensor) -> Tensor {
+    if x.layout().strides[3] == 1 { x.clone() } else { x.contiguous() }
 }
 
 /// `theta^(−2i/D)` for each pair i < D/2: the radians by which a pair turns from one position to the next.
@@ -210,6 +215,9 @@ fn samples() -> Vec<Sample> {
         }),
         Sample::new("transposed", &[(&[2, 8, 3, 4], n)], |x| {
             vec![x[0].permute(&[0, 2, 3, 1]).rope(None, 1e4)]
+        }),
+        Sample::new("transposed gradient", &[(&[2, 3, 4, 8], n)], |x| {
+            vec![x[0].rope(None, 1e4).permute(&[0, 2, 3, 1]) * 1.0]
         }),
         Sample::new("q and k rotated, v copied", &[(&[2, 5, 6, 8], n)], |x| {
             vec![x[0].rope_heads(None, &inverse_frequencies(8, 100.0), 5)]
