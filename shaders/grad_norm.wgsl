@@ -4,7 +4,7 @@
 // elements), by a workgroup each on GPUs, by a thread each on CPU adapters; `finish` adds them up in one workgroup.
 
 override N: u32 = 1u; // elements
-override P: u32 = 1u; // partial sums, at most 1024
+override P: u32 = 1u; // partial sums
 override MAX_NORM: f32 = 0.0; // 0: no clipping
 
 @group(0) @binding(1) var<storage, read> grads: array<f32>; // (N)

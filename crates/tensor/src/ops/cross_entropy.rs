@@ -46,10 +46,11 @@ impl Op for CrossEntropy {
         let (mut constants, rows, v) = constants(io, self.ignore_index);
         let lanes = if v < 1024 { 64 } else { 256 };
         constants.push(("LANES", lanes as f64));
-        let rows_per_group = if io.software() { 32 } else { 256 / lanes };
+        let software = io.software_for(2 * v + v / 64);
+        let rows_per_group = if software { 32 } else { 256 / lanes };
         vec![Dispatch {
             shader: SHADER,
-            entry: if io.software() { "forward_software" } else { "forward_gpu" },
+            entry: if software { "forward_software" } else { "forward_gpu" },
             constants,
             bindings: vec![Bind::Input(0), Bind::Input(1), Bind::Output(0), Bind::Output(1)],
             workgroups: groups(rows, rows_per_group),
@@ -189,6 +190,9 @@ fn samples() -> Vec<Sample> {
         ));
     }
     samples.extend([
+        Sample::new("a large vocabulary", &[(&[3, 50_257], n), (&[3], Range::Ids(50_257))], |x| {
+            vec![x[0].cross_entropy(&x[1], NONE)]
+        }),
         Sample::new("large logits", &[(&[9, 40], n), (&[9], Range::Ids(40))], |x| {
             vec![(&x[0] * 1e4).cross_entropy(&x[1], NONE)]
         })

@@ -118,7 +118,9 @@ impl Tensor {
         );
         assert!(max_norm >= 0.0, "grad_norm: max_norm is {max_norm}");
         let op = GradNorm { max_norm: if max_norm.is_finite() { max_norm } else { 0.0 } };
-        let partials = self.dim(0).div_ceil(256).min(1024);
+        // A thread that makes a partial sum by itself must not loop too long: see `GpuIo::software_for`.
+        let n = self.dim(0);
+        let partials = n.div_ceil(256).min(1024).max(n.div_ceil(32 * 1024));
         let outputs = [((4,).into(), DType::F32), ((partials, 2).into(), DType::F32)];
         self.graph().record(op, &[self], &outputs).remove(0)
     }

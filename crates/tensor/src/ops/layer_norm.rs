@@ -42,14 +42,14 @@ impl Op for LayerNorm {
     cpu_kernel!(run);
     fn gpu(&self, io: &GpuIo) -> Vec<Dispatch> {
         let &[rows, cols] = io.inputs[0].dims() else { unreachable!("x is (R, C)") };
-        let grid = Grid::new(io, rows, cols);
+        let grid = Grid::new(io, (rows, cols), 3 * cols);
         let mut constants = grid.constants();
         constants.extend([("EPS", self.eps), ("BIAS", self.bias as u32 as f64)]);
         // Without b the shader reads w in its place and does not use it.
         let b = Bind::Input(if self.bias { 2 } else { 1 });
         vec![Dispatch {
             shader: SHADER,
-            entry: if io.software() { "forward_software" } else { "forward_gpu" },
+            entry: if grid.software { "forward_software" } else { "forward_gpu" },
             constants,
             bindings: vec![Bind::Input(0), Bind::Input(1), b, Bind::Output(0), Bind::Output(1)],
             workgroups: grid.row_groups,
@@ -73,10 +73,10 @@ impl Op for LayerNormGrad {
     cpu_kernel!(run);
     fn gpu(&self, io: &GpuIo) -> Vec<Dispatch> {
         let &[rows, cols] = io.inputs[0].dims() else { unreachable!("x is (R, C)") };
-        let grid = Grid::new(io, rows, cols);
+        let grid = Grid::new(io, (rows, cols), rows.max(cols) * 2);
         vec![Dispatch {
             shader: SHADER,
-            entry: if io.software() { "backward_software" } else { "backward_gpu" },
+            entry: if grid.software { "backward_software" } else { "backward_gpu" },
             constants: grid.constants(),
             bindings: [0, 1, 2, 3].map(Bind::Input).into_iter().chain([0, 1, 2].map(Bind::Output)).collect(),
             workgroups: grid.row_groups + grid.column_groups,
@@ -89,6 +89,8 @@ pub(super) struct Grid {
     rows: usize,
     cols: usize,
     lanes: usize,
+    /// Whether a row or a column is one thread's work.
+    pub software: bool,
     /// Workgroups that work on rows.
     pub row_groups: u64,
     /// Workgroups that work on columns, in the backward pass.
@@ -96,11 +98,13 @@ pub(super) struct Grid {
 }
 
 impl Grid {
-    pub fn new(io: &GpuIo, rows: usize, cols: usize) -> Grid {
+    /// A grid for a kernel in which a thread alone would run `trips` loop iterations.
+    pub fn new(io: &GpuIo, (rows, cols): (usize, usize), trips: usize) -> Grid {
         let lanes = if cols < 1024 { 64 } else { 256 };
-        let (rows_per_group, columns_per_group) = if io.software() { (32, 32) } else { (256 / lanes, 16) };
+        let software = io.software_for(trips);
+        let (rows_per_group, columns_per_group) = if software { (32, 32) } else { (256 / lanes, 16) };
         let (row_groups, column_groups) = (groups(rows, rows_per_group), groups(cols, columns_per_group));
-        Grid { rows, cols, lanes, row_groups, column_groups }
+        Grid { rows, cols, lanes, software, row_groups, column_groups }
     }
 
     pub fn constants(&self) -> Vec<(&'static str, f64)> {
@@ -264,6 +268,9 @@ fn samples() -> Vec<Sample> {
         ),
         Sample::new("a sliced input", &[(&[9, 32], n), (&[10], n)], |x| {
             vec![x[0].slice(1, 7, 17).layer_norm(&x[1], None, 1e-3)]
+        }),
+        Sample::new("more rows than a thread may loop over", &[(&[70_000, 3], n), (&[3], n)], |x| {
+            vec![x[0].layer_norm(&x[1], None, 1e-2)]
         }),
         Sample::new("beyond 65535 workgroups", &[(&[262_200, 3], n), (&[3], n)], |x| {
             vec![x[0].layer_norm(&x[1], None, 1e-1)]

@@ -27,6 +27,9 @@ pub mod rms_norm;
 pub mod cross_entropy;
 pub mod grad_norm;
 pub mod adamw;
+pub mod dropout;
+pub mod index;
+pub mod topk;
 
 /// One row of the table of operations.
 pub struct OpEntry {
@@ -55,6 +58,9 @@ pub const OPS: &[OpEntry] = &[
     cross_entropy::ENTRY,
     grad_norm::ENTRY,
     adamw::ENTRY,
+    dropout::ENTRY,
+    index::ENTRY,
+    topk::ENTRY,
 ];
 
 /// The template of element-wise kernels: the one shader whose body is generated.
@@ -174,6 +180,14 @@ impl GpuIo<'_> {
     /// Whether the adapter is a CPU in disguise, which wants kernels without barriers.
     pub fn software(&self) -> bool {
         self.class == AdapterClass::Software
+    }
+
+    /// Whether to take a kernel without barriers in which one thread runs `trips` loop iterations, all its loops together.
+    ///
+    /// Mesa's lavapipe leaves every loop of a thread, without a word, once the thread has gone through 65,535 iterations
+    /// (`LP_MAX_TGSI_LOOP_ITERATIONS`). Beyond that the kernel for GPUs, which shares the work among threads, is right.
+    pub fn software_for(&self, trips: usize) -> bool {
+        self.software() && trips < 60_000
     }
 }
 

@@ -40,12 +40,12 @@ impl Op for RmsNorm {
     cpu_kernel!(run);
     fn gpu(&self, io: &GpuIo) -> Vec<Dispatch> {
         let &[rows, cols] = io.inputs[0].dims() else { unreachable!("x is (R, C)") };
-        let grid = Grid::new(io, rows, cols);
+        let grid = Grid::new(io, (rows, cols), 3 * cols);
         let mut constants = grid.constants();
         constants.push(("EPS", self.eps));
         vec![Dispatch {
             shader: SHADER,
-            entry: if io.software() { "forward_software" } else { "forward_gpu" },
+            entry: if grid.software { "forward_software" } else { "forward_gpu" },
             constants,
             bindings: vec![Bind::Input(0), Bind::Input(1), Bind::Output(0), Bind::Output(1)],
             workgroups: grid.row_groups,
@@ -69,10 +69,10 @@ impl Op for RmsNormGrad {
     cpu_kernel!(run);
     fn gpu(&self, io: &GpuIo) -> Vec<Dispatch> {
         let &[rows, cols] = io.inputs[0].dims() else { unreachable!("x is (R, C)") };
-        let grid = Grid::new(io, rows, cols);
+        let grid = Grid::new(io, (rows, cols), rows.max(cols) * 2);
         vec![Dispatch {
             shader: SHADER,
-            entry: if io.software() { "backward_software" } else { "backward_gpu" },
+            entry: if grid.software { "backward_software" } else { "backward_gpu" },
             constants: grid.constants(),
             bindings: [0, 1, 2, 3].map(Bind::Input).into_iter().chain([0, 1].map(Bind::Output)).collect(),
             workgroups: grid.row_groups + grid.column_groups,
@@ -174,6 +174,9 @@ fn samples() -> Vec<Sample> {
         }),
         Sample::new("a sliced input", &[(&[9, 32], n), (&[10], n)], |x| {
             vec![x[0].slice(1, 7, 17).rms_norm(&x[1], 1e-3)]
+        }),
+        Sample::new("more rows than a thread may loop over", &[(&[70_000, 3], n), (&[3], n)], |x| {
+            vec![x[0].rms_norm(&x[1], 1e-2)]
         }),
         Sample::new("beyond 65535 workgroups", &[(&[262_200, 3], n), (&[3], n)], |x| {
             vec![x[0].rms_norm(&x[1], 1e-1)]
