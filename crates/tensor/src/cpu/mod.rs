@@ -4,12 +4,14 @@
 //! gradient checks). Work is cut into pieces that do not depend on the number of threads, so the results do not either.
 
 mod expr;
+mod heads;
 mod io;
 mod parallel;
 mod real;
 mod row;
 
 pub(crate) use expr::run_expr;
+pub(crate) use heads::{HeadRows, dot};
 pub use io::{CpuIn, CpuIo, CpuOut};
 pub use parallel::{for_each_index, join_chunks, split_chunks, split_chunks2, split_rows, split_rows2};
 pub use real::Real;

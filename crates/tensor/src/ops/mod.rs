@@ -21,6 +21,8 @@ pub mod reduce;
 pub mod softmax;
 pub mod embedding;
 pub mod rope;
+pub mod attention;
+pub mod attention_grad;
 pub mod kv_cache;
 pub mod layer_norm;
 pub mod rms_norm;
@@ -49,9 +51,11 @@ pub const OPS: &[OpEntry] = &[
     matmul::ENTRY,
     softmax::ENTRY,
     assign::ENTRY,
-    layer_norm::ENTRY,
     embedding::ENTRY,
     rope::ENTRY,
+    attention::ENTRY,
+    attention_grad::ENTRY,
+    attention_grad::ENTRY_ROWS,
     kv_cache::ENTRY,
     layer_norm::ENTRY,
     rms_norm::ENTRY,

@@ -1,0 +1,421 @@
+//! Causal attention with grouped key/value heads, fused. Its gradient is [`super::attention_grad`].
+
+use crate::autograd::Vjp;
+use crate::check::{Range, Sample};
+use crate::cpu::{CpuIo, HeadRows, Real, dot, join_chunks, row_max, row_sum};
+use crate::cpu_kernel;
+use crate::dtype::DType;
+use crate::ops::attention_grad::AttentionGrad;
+use crate::ops::{Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, expect_dtype, groups};
+use crate::plan::Operand;
+use crate::shader;
+use crate::shape::{Layout, Shape};
+use crate::tensor::Tensor;
+
+/// Registry row.
+pub const ENTRY: OpEntry = OpEntry { name: "attention", samples, shader: Some(SHADER) };
+
+const SHADER: Shader = shader!("attention");
+
+/// Queries that the CPU treats at a time: their scores with all keys fit into the second-level cache.
+pub(super) const BLOCK: usize = 64;
+
+/// The heads of an attention, and where q, k and v come from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Heads {
+    pub h: usize,
+    pub g: usize,
+    pub d: usize,
+    /// q, k and v are one input (B, T, (H + 2·G)·D) instead of three.
+    pub packed: bool,
+    /// The last input is the position of each sequence's first query.
+    pub positioned: bool,
+}
+
+impl Heads {
+    /// How q (B, T, H, D), k and v (B, S, G, D) lie in the inputs, or their gradients in the outputs, of these layouts.
+    pub fn views(&self, layouts: &[&Layout]) -> [Layout; 3] {
+        if !self.packed {
+            return [0, 1, 2].map(|i| layouts[i].clone());
+        }
+        let (b, t) = (layouts[0].shape[0], layouts[0].shape[1]);
+        [(0, self.h), (self.h, self.g), (self.h + self.g, self.g)].map(|(first, heads)| {
+            let part = layouts[0].slice(2, first * self.d, (first + heads) * self.d);
+            part.reshape(&(b, t, heads, self.d).into()).expect("columns of a row-major matrix")
+        })
+    }
+
+    /// The inputs that hold q, k and v.
+    pub fn inputs(&self) -> [usize; 3] {
+        if self.packed { [0, 0, 0] } else { [0, 1, 2] }
+    }
+
+    /// The input that holds the positions, if any, when the operation has nothing behind q, k and v but these.
+    pub fn position(&self) -> Option<usize> {
+        self.positioned.then_some(if self.packed { 1 } else { 3 })
+    }
+
+    /// q, k and v on the CPU, with the layouts of [`views`](Self::views).
+    pub fn read<'a, F: Real>(&self, io: &CpuIo<'a, F>) -> ([HeadRows<'a, F>; 3], [Layout; 3]) {
+        let inputs = self.inputs();
+        let layouts: Vec<&Layout> = (0..=inputs[2]).map(|i| io.layout(i)).collect();
+        let places = self.views(&layouts);
+        ([0, 1, 2].map(|i| HeadRows::read(io.x(inputs[i]), &places[i])), places)
+    }
+
+    pub fn scale(&self) -> f64 {
+        1.0 / (self.d as f64).sqrt()
+    }
+
+    /// The overrides that the shaders of both directions share.
+    pub fn constants(&self, inputs: &[Operand]) -> Vec<(&'static str, f64)> {
+        let layouts: Vec<&Layout> = inputs.iter().map(|x| &x.layout).collect();
+        let [q, k, v] = self.views(&layouts);
+        let mut constants = vec![
+            ("B", q.shape[0] as f64),
+            ("T", q.shape[1] as f64),
+            ("S", k.shape[1] as f64),
+            ("H", self.h as f64),
+            ("GROUP", (self.h / self.g) as f64),
+            ("D4", (self.d / 4) as f64),
+            ("SCALE", self.scale()),
+            ("HAS_POSITION", self.positioned as u8 as f64),
+        ];
+        constants.extend(vec4_places(["Q_OFFSET", "Q_B", "Q_T", "Q_H"], &q));
+        constants.extend(vec4_places(["K_OFFSET", "K_B", "K_S", "K_G"], &k));
+        constants.extend(vec4_places(["V_OFFSET", "V_B", "V_S", "V_G"], &v));
+        constants
+    }
+
+    /// What is bound to q, k, v and position. Where there is no position, q stands in its place and is not read.
+    pub fn bindings(&self) -> Vec<Bind> {
+        let [q, k, v] = self.inputs();
+        [q, k, v, self.position().unwrap_or(q)].map(Bind::Input).to_vec()
+    }
+}
+
+/// Offset and outer strides of `(…, D)` in units of four elements.
+pub(super) fn vec4_places(names: [&'static str; 4], layout: &Layout) -> Vec<(&'static str, f64)> {
+    let numbers = std::iter::once(&layout.offset).chain(&layout.strides).map(|&n| n as f64 / 4.0);
+    names.into_iter().zip(numbers).collect()
+}
+
+/// (q, k, v, [position]) or (qkv, [position]) → (y (B, T, H, D), lse (B, H, T))
+#[derive(Debug)]
+struct Attention(Heads);
+
+impl Op for Attention {
+    fn name(&self) -> &'static str {
+        "attention"
+    }
+    fn grad(&self, vjp: &Vjp) -> Vec<Option<Tensor>> {
+        AttentionGrad::record(self.0, vjp)
+    }
+    fn flops(&self, io: &Operands) -> u64 {
+        4 * pairs(&self.0, io)
+    }
+    fn strided_input(&self, i: usize) -> bool {
+        i < if self.0.packed { 0 } else { 3 }
+    }
+    cpu_kernel!(run);
+    fn gpu(&self, io: &GpuIo) -> Vec<Dispatch> {
+        let &[b, t, h, d] = io.outputs[0].dims() else { unreachable!() };
+        let by_row = io.software() || d > 128;
+        let mut bindings = self.0.bindings();
+        bindings.extend([Bind::Output(0), Bind::Output(1)]);
+        vec![Dispatch {
+            shader: SHADER,
+            entry: if by_row { "rows" } else { "tiles" },
+            constants: self.0.constants(io.inputs),
+            bindings,
+            workgroups: if by_row { groups(b * h * t, 64) } else { b as u64 * h as u64 * groups(t, 32) },
+        }]
+    }
+}
+
+/// Multiplications of one product over all pairs of query and key: about half of T·S, by causality.
+pub(super) fn pairs(heads: &Heads, io: &Operands) -> u64 {
+    let layouts: Vec<&Layout> = io.inputs.iter().map(|x| &x.layout).collect();
+    let [q, k, _] = heads.views(&layouts);
+    let (t, s) = (q.shape[1], k.shape[1]);
+    let seen = if heads.positioned { t * s } else { t * (t + 1) / 2 };
+    (q.shape[0] * heads.h * seen * heads.d) as u64
+}
+
+impl Attention {
+    fn run<F: Real>(&self, mut io: CpuIo<F>) {
+        let heads = self.0;
+        let (qkv, places) = heads.read(&io);
+        let position = heads.position().map(|i| io.ids(i));
+        let &[batch, t_len, n_head, d] = &places[0].shape[..] else { unreachable!() };
+        let s_len = places[1].shape[1];
+        let (y, layout) = io.take_strided(0);
+        let y = HeadRows::write(y, layout);
+        let lse = HeadRows::write(io.take(1), &Layout::contiguous((batch, 1, n_head, t_len)));
+        join_chunks(batch * n_head, |unit| {
+            let (b, h) = (unit / n_head, unit % n_head);
+            let start = position.map_or(0, |p| p[b] as usize);
+            // SAFETY: each pair (b, h) writes rows of its own.
+            let lse = unsafe { lse.row_mut([b, 0, h], t_len) };
+            let mut scores = Vec::new();
+            for t0 in (0..t_len).step_by(BLOCK) {
+                let rows = BLOCK.min(t_len - t0);
+                let keys = s_len.min(start.saturating_add(t0 + rows));
+                let at = [[b, t0, h], [b, 0, h / (n_head / heads.g)]];
+                // 1. Scores of a block of queries with all keys that one of them sees.
+                scores.resize(rows * keys, F::ZERO);
+                score(&qkv, at, [rows, d, keys], &mut scores);
+                // 2. exp(score − largest), not yet divided by its sum.
+                let mut sums = [F::ZERO; BLOCK];
+                for (i, row) in scores.chunks_exact_mut(keys).enumerate() {
+                    let seen = keys.min(start.saturating_add(t0 + i + 1));
+                    let (largest, sum) = exponentials(row, seen, F::of(heads.scale()));
+                    (sums[i], lse[t0 + i]) = (sum, largest + sum.ln());
+                }
+                // 3. Weights times values.
+                mix(&scores, &qkv[2], at, [rows, keys, d], &y);
+                for (i, &sum) in sums[..rows].iter().enumerate() {
+                    // SAFETY: as above.
+                    let y = unsafe { y.row_mut([b, t0 + i, h], d) };
+                    y.iter_mut().for_each(|y| *y = *y / sum);
+                }
+            }
+        });
+    }
+}
+
+/// Fewer rows than this are multiplied by plain loops, which need not pack their operands.
+const FEW: usize = 4;
+
+/// scores (rows, keys) ← q·kᵀ for the rows of q at `at[0]` and of k at `at[1]`.
+fn score<F: Real>([q, k, _]: &[HeadRows<F>; 3], at: [[usize; 3]; 2], dims: [usize; 3], scores: &mut [F]) {
+    let [rows, d, keys] = dims;
+    if rows >= FEW {
+        let c = (scores.as_mut_ptr(), [keys as isize, 1]);
+        let (a, strides) = q.matrix(at[0]);
+        // SAFETY: the caller's rows are within q and k, and `scores` has room for rows · keys.
+        return unsafe { F::gemm(dims, (a, strides), k.transposed(at[1]), F::ZERO, c) };
+    }
+    let row = |[b, t, h]: [usize; 3], i: usize| [b, t + i, h];
+    for (i, scores) in scores.chunks_exact_mut(keys).enumerate() {
+        for (s, score) in scores.iter_mut().enumerate() {
+            // SAFETY: as above; nobody writes q or k.
+            *score = unsafe { dot(q.row(row(at[0], i), d), k.row(row(at[1], s), d)) };
+        }
+    }
+}
+
+/// The rows of y at `at[0]` ← weights (rows, keys)·v, for the rows of v at `at[1]`.
+fn mix<F: Real>(weights: &[F], v: &HeadRows<F>, at: [[usize; 3]; 2], dims: [usize; 3], y: &HeadRows<F>) {
+    let [rows, keys, d] = dims;
+    if rows >= FEW {
+        let (b, strides) = v.matrix(at[1]);
+        let a = (weights.as_ptr(), [keys as isize, 1]);
+        // SAFETY: the caller's rows are within v and y, and only this thread writes these rows of y.
+        return unsafe { F::gemm(dims, a, (b, strides), F::ZERO, y.matrix(at[0])) };
+    }
+    let row = |[b, t, h]: [usize; 3], i: usize| [b, t + i, h];
+    for (i, weights) in weights.chunks_exact(keys).enumerate() {
+        // SAFETY: as above.
+        let y = unsafe { y.row_mut(row(at[0], i), d) };
+        y.fill(F::ZERO);
+        for (s, &p) in weights.iter().enumerate() {
+            let v = unsafe { v.row(row(at[1], s), d) };
+            y.iter_mut().zip(v).for_each(|(y, &v)| *y += p * v);
+        }
+    }
+}
+
+/// Replaces the first `seen` scores by exp(scale·score − largest) and the others by 0; returns (largest, sum).
+fn exponentials<F: Real>(row: &mut [F], seen: usize, scale: F) -> (F, F) {
+    row[seen..].fill(F::ZERO);
+    let row = &mut row[..seen];
+    let largest = row_max(row) * scale;
+    row.iter_mut().for_each(|x| *x = (*x * scale - largest).exp());
+    (largest, row_sum(row, |p| p))
+}
+
+impl Tensor {
+    /// Causal scaled dot-product attention (Vaswani et al. 2017, <https://arxiv.org/abs/1706.03762>) with query heads in groups
+    /// that share a key/value head (Ainslie et al. 2023, <https://arxiv.org/abs/2305.13245>), fused into one kernel (Dao et
+    /// al. 2022, <https://arxiv.org/abs/2205.14135>).
+    ///
+    /// `y[b, t, h] = Σₛ pₛ · v[b, s, g]` with `p = softmax(q[b, t, h]·k[b, s, g] / √D)` over the keys s ≤ position[b] + t and
+    /// g = h·G/H.
+    ///
+    /// # Shapes
+    /// q `(B, T, H, D)`; k, v `(B, S, G, D)` with H a multiple of G; position `(B,)` of u32, the position of each sequence's
+    /// first query among the keys. Without it S = T, and query t sees keys 0 to t. → `(B, T, H, D)`.
+    ///
+    /// # Gradient
+    /// Recomputes the weights from the log-sum-exp, tile by tile; no T×S matrix is kept. Where q, k and v are columns of one
+    /// matrix, [`attention_packed`](Self::attention_packed) is faster.
+    ///
+    /// # Cost
+    /// 4·B·H·D operations for each pair of query and key; one dispatch, backward two. q, k and v may be slices.
+    ///
+    /// # Panics
+    /// When the shapes do not agree, D is not a multiple of 4, or D > 256.
+    #[track_caller]
+    pub fn attention(&self, k: &Tensor, v: &Tensor, position: Option<&Tensor>) -> Tensor {
+        [self, k, v].into_iter().for_each(|x| expect_dtype("attention", x, DType::F32));
+        let agree = match (self.dims(), k.dims()) {
+            (&[b, t, h, d], &[kb, s, g, kd]) => {
+                b == kb
+                    && d == kd
+                    && g > 0
+                    && h % g == 0
+                    && k.dims() == v.dims()
+                    && (position.is_some() || s == t)
+            }
+            _ => false,
+        };
+        assert!(
+            agree,
+            "attention: q {}, k {} and v {} do not fit together",
+            self.shape(),
+            k.shape(),
+            v.shape()
+        );
+        let heads = Heads {
+            h: self.dim(2),
+            g: k.dim(2),
+            d: self.dim(3),
+            packed: false,
+            positioned: position.is_some(),
+        };
+        let [q, k, v] = [self, k, v].map(with_contiguous_rows);
+        record(heads, vec![&q, &k, &v], position, self.shape().clone())
+    }
+
+    /// [`attention`](Self::attention) of q, k and v that are columns of one matrix, as a single linear layer computes them.
+    ///
+    /// ```text
+    /// x (B, T, (H + 2·G)·D) = [q: H heads | k: G heads | v: G heads]
+    /// ```
+    ///
+    /// # Shapes
+    /// `(B, T, (H + 2·G)·D)` → `(B, T, H, D)`
+    ///
+    /// # Gradient
+    /// One matrix, written by two kernels without a copy.
+    ///
+    /// # Panics
+    /// When the width is not a multiple of H + 2·G, or D is not a multiple of 4, or D > 256.
+    #[track_caller]
+    pub fn attention_packed(&self, n_head: usize, n_kv_head: usize) -> Tensor {
+        expect_dtype("attention", self, DType::F32);
+        let all = n_head + 2 * n_kv_head;
+        let fits =
+            self.shape().len() == 3 && n_kv_head > 0 && n_head % n_kv_head == 0 && self.dim(2) % all == 0;
+        assert!(
+            fits,
+            "attention: {} does not hold {n_head} heads of q, {n_kv_head} of k and of v",
+            self.shape()
+        );
+        let heads = Heads { h: n_head, g: n_kv_head, d: self.dim(2) / all, packed: true, positioned: false };
+        record(heads, vec![self], None, (self.dim(0), self.dim(1), n_head, heads.d).into())
+    }
+}
+
+/// Kernels read rows of D as vectors of four elements, from any row on.
+fn with_contiguous_rows(x: &Tensor) -> Tensor {
+    let layout = x.layout();
+    let vectors = layout.strides[..3].iter().chain([&layout.offset]).all(|n| n % 4 == 0);
+    if vectors && (layout.strides[3] == 1 || x.dim(3) == 1) { x.clone() } else { x.contiguous() }
+}
+
+#[track_caller]
+fn record<'a>(
+    heads: Heads,
+    mut inputs: Vec<&'a Tensor>,
+    position: Option<&'a Tensor>,
+    shape: Shape,
+) -> Tensor {
+    let (b, t, h, d) = (shape[0], shape[1], heads.h, heads.d);
+    assert!(
+        d % 4 == 0 && (4..=256).contains(&d),
+        "attention: heads of width {d}, expected a multiple of 4 up to 256"
+    );
+    if let Some(position) = position {
+        expect_dtype("attention", position, DType::U32);
+        assert!(*position.dims() == [b], "attention: position must be ({b},), found {}", position.shape());
+        inputs.push(position);
+    }
+    let outputs = [(shape, DType::F32), ((b, h, t).into(), DType::F32)];
+    inputs[0].graph().record(Attention(heads), &inputs, &outputs).remove(0)
+}
+
+fn samples() -> Vec<Sample> {
+    let (n, ids) = (Range::Normal, Range::Ids);
+    let mut samples = Vec::new();
+    // Whole sequences: (B, T, H, G, D).
+    for [b, t, h, g, d] in [
+        [1, 2, 1, 1, 4],
+        [2, 5, 4, 2, 8],
+        [1, 33, 3, 1, 16],
+        [1, 64, 2, 2, 64],
+        [2, 65, 2, 1, 12],
+        [1, 40, 1, 1, 132],
+    ] {
+        let shapes: &[(&[usize], Range)] = &[(&[b, t, h, d], n), (&[b, t, g, d], n), (&[b, t, g, d], n)];
+        samples.push(Sample::new(format!("B {b}, T {t}, H {h}, G {g}, D {d}"), shapes, |x| {
+            vec![x[0].attention(&x[1], &x[2], None)]
+        }));
+    }
+    // Queries at positions among more keys: (B, T, S, H, G, D).
+    for [b, t, s, h, g, d] in [[3, 1, 257, 4, 2, 16], [2, 3, 70, 2, 2, 8], [1, 70, 100, 2, 1, 8]] {
+        let shapes: &[(&[usize], Range)] =
+            &[(&[b, t, h, d], n), (&[b, s, g, d], n), (&[b, s, g, d], n), (&[b], ids((s - t + 1) as u32))];
+        samples.push(Sample::new(format!("T {t} at positions, S {s}, D {d}"), shapes, |x| {
+            vec![x[0].attention(&x[1], &x[2], Some(&x[3]))]
+        }));
+    }
+    samples.extend([
+        Sample::new("packed", &[(&[2, 37, 48], n)], |x| vec![x[0].attention_packed(6, 3)]),
+        Sample::new("packed, wide", &[(&[1, 70, 192], n)], |x| {
+            vec![(&x[0] * 0.5).attention_packed(1, 1) * 2.0]
+        }),
+        Sample::new("slices of a packed matrix", &[(&[2, 9, 64], n)], |x| {
+            let part =
+                |from: usize, heads: usize| x[0].slice(2, from, from + heads * 8).reshape((2, 9, heads, 8));
+            vec![part(0, 4).attention(&part(32, 2), &part(48, 2), None)]
+        }),
+        Sample::new("transposed heads", &[(&[2, 2, 9, 8], n), (&[2, 8, 9, 2], n)], |x| {
+            let (q, kv) = (x[0].permute(&[0, 2, 1, 3]), x[1].permute(&[0, 2, 3, 1]));
+            vec![q.attention(&kv, &kv, None)]
+        }),
+        // One key has weight 1 whatever its score, so dq is 0 and only the second term has a slope.
+        Sample::new("one token", &[(&[2, 1, 1, 4], n)], |x| vec![x[0].attention(&x[0], &x[0], None) + &x[0]]),
+        Sample::new("large scores", &[(&[1, 20, 1, 8], n), (&[1, 20, 1, 8], n)], |x| {
+            vec![(&x[0] * 100.0).attention(&x[1], &x[1], None)]
+        })
+        .tolerance(1e-3)
+        .forward_only(),
+        Sample::new("beyond 65535 workgroups", &[(&[65_537, 1, 24], n)], |x| {
+            vec![x[0].attention_packed(4, 1)]
+        })
+        .forward_only(),
+    ]);
+    samples
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{DType, Graph, Plan, Target};
+
+    #[test]
+    fn a_packed_layer_moves_no_data_between_its_kernels() {
+        let graph = Graph::new();
+        let x = graph.input("x", (2, 8, 16), DType::F32);
+        let w = graph.input("w", (16, 32), DType::F32);
+        let y = x.matmul(&w).attention_packed(4, 2);
+        let grads = graph.grad(&(&y * &y).sum_all(), &[&x, &w]);
+        for target in [Target::CPU, Target::GPU] {
+            let steps = Plan::new(&graph, &[("dx", &grads[0]), ("dw", &grads[1])], target).describe();
+            let names: Vec<&str> = steps.iter().map(|s| s.split(':').next().unwrap()).collect();
+            let expected = ["matmul", "attention", "mul.mul.add", "attention_grad", "matmul", "matmul"];
+            assert_eq!(names, expected, "{steps:#?}");
+        }
+    }
+}

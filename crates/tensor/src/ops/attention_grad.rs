@@ -1,0 +1,225 @@
+//! The gradient of [`super::attention`], which recomputes the weights from the log-sum-exp.
+
+use crate::autograd::Vjp;
+use crate::cpu::{CpuIo, HeadRows, Real, dot, join_chunks};
+use crate::cpu_kernel;
+use crate::dtype::DType;
+use crate::ops::attention::{BLOCK, Heads, pairs, vec4_places};
+use crate::ops::{Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, groups};
+use crate::shader;
+use crate::shape::{Layout, Shape};
+use crate::tensor::Tensor;
+
+/// Registry row. The samples of `attention` ask for gradients, so there are none of its own.
+pub const ENTRY: OpEntry = OpEntry { name: "attention_grad", samples: Vec::new, shader: Some(SHADER) };
+
+/// Registry row of the kernels for CPU adapters, which stand in a file of their own.
+pub const ENTRY_ROWS: OpEntry =
+    OpEntry { name: "attention_grad_rows", samples: Vec::new, shader: Some(SHADER_ROWS) };
+
+const SHADER: Shader = shader!("attention_grad");
+const SHADER_ROWS: Shader = shader!("attention_grad_rows");
+
+/// (q, k, v, [position], dy (B, T, H, D), y, lse (B, H, T)) → (dq (B, T, H, D), dkv (B, S, 2, G, D)), or
+/// (qkv, [position], dy, y, lse) → dqkv (B, T, (H + 2·G)·D).
+///
+/// With p the weights and δ = Σ dy·y (which equals Σₛ pₛ·(dy·vₛ)):
+/// ds = p·(dy·v − δ)/√D, dq = Σₛ ds·k, dk = Σₜ ds·q, dv = Σₜ p·dy (Dao et al. 2022, appendix B.2).
+#[derive(Debug)]
+pub(super) struct AttentionGrad(Heads);
+
+impl AttentionGrad {
+    /// Records the gradients of the inputs of an attention.
+    pub fn record(heads: Heads, vjp: &Vjp) -> Vec<Option<Tensor>> {
+        // The log-sum-exp is not given out, so only y has a gradient.
+        let (y, lse, dy) = (vjp.y(0), vjp.y(1), vjp.dy(0));
+        let [q, k, _] = heads.inputs().map(|i| vjp.x(i));
+        let n_inputs = heads.inputs()[2] + 1;
+        let mut inputs: Vec<&Tensor> = (0..n_inputs).map(|i| vjp.x(i)).collect();
+        inputs.extend(heads.position().map(|i| vjp.x(i)));
+        inputs.extend([dy, y, lse]);
+        let record = |shapes: &[(Shape, DType)]| dy.graph().record(AttentionGrad(heads), &inputs, shapes);
+        let mut grads = if heads.packed {
+            vec![Some(record(&[(q.shape().clone(), DType::F32)]).remove(0))]
+        } else {
+            let &[b, s, g, d] = k.dims() else { unreachable!() };
+            let both = record(&[(q.shape().clone(), DType::F32), ((b, s, 2, g, d).into(), DType::F32)]);
+            let part = |i: usize| both[1].slice(2, i, i + 1).reshape((b, s, g, d));
+            vec![Some(both[0].clone()), Some(part(0)), Some(part(1))]
+        };
+        grads.extend(heads.position().map(|_| None));
+        grads
+    }
+
+    /// How dq, dk and dv lie in the outputs, and in which.
+    fn places(&self, outputs: &[&Layout]) -> [(usize, Layout); 3] {
+        if self.0.packed {
+            return self.0.views(outputs).map(|layout| (0, layout));
+        }
+        let shape = &outputs[1].shape;
+        let part = |i: usize| {
+            let part = outputs[1].slice(2, i, i + 1);
+            part.reshape(&(shape[0], shape[1], shape[3], shape[4]).into()).expect("a dimension of extent 1")
+        };
+        [(0, outputs[0].clone()), (1, part(0)), (1, part(1))]
+    }
+
+    /// The first input behind q, k, v and position: dy, then y and lse.
+    fn dy(&self) -> usize {
+        self.0.inputs()[2] + 1 + self.0.positioned as usize
+    }
+}
+
+impl Op for AttentionGrad {
+    fn name(&self) -> &'static str {
+        "attention_grad"
+    }
+    fn grad(&self, _: &Vjp) -> Vec<Option<Tensor>> {
+        panic!("attention: second gradients are not supported")
+    }
+    fn flops(&self, io: &Operands) -> u64 {
+        // Each of the two kernels recomputes two products; three more give dq, dk and dv.
+        14 * pairs(&self.0, io)
+    }
+    fn dispatches(&self, _: &Operands) -> u64 {
+        2
+    }
+    fn strided_input(&self, i: usize) -> bool {
+        !self.0.packed && i < 3
+    }
+    cpu_kernel!(run);
+    fn gpu(&self, io: &GpuIo) -> Vec<Dispatch> {
+        let outputs: Vec<&Layout> = io.outputs.iter().map(|y| &y.layout).collect();
+        let [dq, dk, dv] = self.places(&outputs);
+        let (&[b, t, h, d], &[_, s, g, _]) = (&dq.1.shape[..], &dk.1.shape[..]) else { unreachable!() };
+        let by_row = io.software() || d > 128;
+        let work = |rows: usize, heads: usize| match by_row {
+            true => groups(b * heads * rows, 64),
+            false => (b * heads) as u64 * groups(rows, 32),
+        };
+        let mut bindings = self.0.bindings();
+        bindings.extend([0, 1, 2].map(|i| Bind::Input(self.dy() + i)));
+        let constants = self.0.constants(io.inputs);
+        let dispatch = |entry, output: usize, layout: &Layout, workgroups| {
+            let mut dispatch = Dispatch {
+                shader: if by_row { SHADER_ROWS } else { SHADER },
+                entry,
+                constants: constants.clone(),
+                bindings: bindings.clone(),
+                workgroups,
+            };
+            dispatch.constants.extend(vec4_places(["OUT_OFFSET", "OUT_B", "OUT_ROW", "OUT_HEAD"], layout));
+            dispatch.constants.push(("OUT_DV", (dv.1.offset - dk.1.offset) as f64 / 4.0));
+            dispatch.bindings.push(Bind::Output(output));
+            dispatch
+        };
+        vec![dispatch("dq", dq.0, &dq.1, work(t, h)), dispatch("dkv", dk.0, &dk.1, work(s, g))]
+    }
+}
+
+/// What the threads of a gradient share.
+struct Job<'a, F> {
+    heads: Heads,
+    qkv: [HeadRows<'a, F>; 3],
+    grads: [HeadRows<'a, F>; 3],
+    dy: HeadRows<'a, F>,
+    y: HeadRows<'a, F>,
+    lse: &'a [F],
+    position: Option<&'a [u32]>,
+    t_len: usize,
+    s_len: usize,
+}
+
+impl AttentionGrad {
+    fn run<F: Real>(&self, mut io: CpuIo<F>) {
+        let heads = self.0;
+        let (qkv, places) = heads.read(&io);
+        let position = heads.position().map(|i| io.ids(i));
+        let first = self.dy();
+        let [dy, y] = [first, first + 1].map(|i| HeadRows::read(io.x(i), io.layout(i)));
+        let lse = io.x(first + 2);
+        let mut outputs = vec![io.take_strided(0)];
+        if !heads.packed {
+            outputs.push(io.take_strided(1));
+        }
+        let layouts: Vec<&Layout> = outputs.iter().map(|(_, layout)| *layout).collect();
+        let places_out = self.places(&layouts);
+        let memory: Vec<(*mut F, usize)> =
+            outputs.iter_mut().map(|(y, _)| (y.as_mut_ptr(), y.len())).collect();
+        let grads = places_out.map(|(k, layout)| HeadRows::part(memory[k].0, memory[k].1, &layout));
+        let (batch, t_len, s_len) = (places[0].shape[0], places[0].shape[1], places[1].shape[1]);
+        let job = Job { heads, qkv, grads, dy, y, lse, position, t_len, s_len };
+        join_chunks(batch * heads.g, |unit| job.group(unit / heads.g, unit % heads.g));
+    }
+}
+
+impl<F: Real> Job<'_, F> {
+    /// The gradients of one key/value head, and of the query heads that share it.
+    fn group(&self, b: usize, g: usize) {
+        let Heads { h: n_head, g: n_kv_head, d, .. } = self.heads;
+        for s in 0..self.s_len {
+            // SAFETY: each pair (b, g) writes rows of its own.
+            self.grads[1..].iter().for_each(|dkv| unsafe { dkv.row_mut([b, s, g], d) }.fill(F::ZERO));
+        }
+        let n = n_head / n_kv_head;
+        let (mut p, mut dp) = (Vec::new(), Vec::new());
+        for h in g * n..(g + 1) * n {
+            for t0 in (0..self.t_len).step_by(BLOCK) {
+                self.block([b, t0, h], [b, 0, g], &mut p, &mut dp);
+            }
+        }
+    }
+
+    /// What one block of queries gives to dq, and adds to dk and dv.
+    fn block(&self, at_q: [usize; 3], at_k: [usize; 3], p: &mut Vec<F>, dp: &mut Vec<F>) {
+        let ([b, t0, h], d) = (at_q, self.heads.d);
+        let ([q, k, v], [dq, dk, dv]) = (&self.qkv, &self.grads);
+        let start = self.position.map_or(0, |p| p[b] as usize);
+        let rows = BLOCK.min(self.t_len - t0);
+        let keys = self.s_len.min(start.saturating_add(t0 + rows));
+        p.resize(rows * keys, F::ZERO);
+        dp.resize(rows * keys, F::ZERO);
+        let of = |(start, strides): (*mut F, [isize; 2])| (start.cast_const(), strides);
+        let (forward, transposed) = ([keys as isize, 1], [1, keys as isize]);
+        // SAFETY (of all products): the rows are within their tensors, the buffers have room for rows · keys, and only
+        // this thread writes these rows of dq, dk and dv.
+        // 1. Scores, and the products of dy with the values.
+        unsafe {
+            F::gemm(
+                [rows, d, keys],
+                of(q.matrix(at_q)),
+                k.transposed(at_k),
+                F::ZERO,
+                (p.as_mut_ptr(), forward),
+            );
+            F::gemm(
+                [rows, d, keys],
+                of(self.dy.matrix(at_q)),
+                v.transposed(at_k),
+                F::ZERO,
+                (dp.as_mut_ptr(), forward),
+            );
+        }
+        // 2. Weights, and the gradients of the scores.
+        let scale = F::of(self.heads.scale());
+        let lse = &self.lse[(b * self.heads.h + h) * self.t_len + t0..];
+        for (i, (p, ds)) in p.chunks_exact_mut(keys).zip(dp.chunks_exact_mut(keys)).enumerate() {
+            let seen = keys.min(start.saturating_add(t0 + i + 1));
+            let at = [b, t0 + i, h];
+            let delta = unsafe { dot(self.dy.row(at, d), self.y.row(at, d)) };
+            p[seen..].fill(F::ZERO);
+            ds[seen..].fill(F::ZERO);
+            for (p, ds) in p[..seen].iter_mut().zip(&mut ds[..seen]) {
+                *p = (*p * scale - lse[i]).exp();
+                *ds = *p * (*ds - delta) * scale;
+            }
+        }
+        // 3. What they give to q, k and v.
+        let (p, ds) = (p.as_ptr(), dp.as_ptr());
+        unsafe {
+            F::gemm([rows, keys, d], (ds, forward), of(k.matrix(at_k)), F::ZERO, dq.matrix(at_q));
+            F::gemm([keys, rows, d], (ds, transposed), of(q.matrix(at_q)), F::ONE, dk.matrix(at_k));
+            F::gemm([keys, rows, d], (p, transposed), of(self.dy.matrix(at_q)), F::ONE, dv.matrix(at_k));
+        }
+    }
+}
