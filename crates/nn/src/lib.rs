@@ -9,6 +9,7 @@ mod weights;
 pub mod linear;
 pub mod embedding;
 pub mod norm;
+pub mod dropout;
 pub mod loss;
 pub mod optim;
 pub mod schedule;
