@@ -192,9 +192,14 @@ impl ModelConfig {
             return Err(ConfigError::value("n_kv_head", self.n_kv_head, expected));
         }
         match self.arch {
-            Arch::Gpt2 => self.validate_gpt2(),
-            Arch::Llama => self.validate_llama(),
+            Arch::Gpt2 => self.validate_gpt2()?,
+            Arch::Llama => self.validate_llama()?,
         }
+        if !self.d_head.is_multiple_of(4) || self.d_head > 256 {
+            let expected = "a multiple of 4 up to 256, which the attention kernels can read";
+            return Err(ConfigError::value("d_head", self.d_head, expected));
+        }
+        Ok(())
     }
 
     fn validate_gpt2(&self) -> Result<(), ConfigError> {
@@ -286,6 +291,10 @@ mod tests {
             (
                 ModelConfig { d_head: 7, ..llama },
                 "d_head: found 7, expected an even number, for rotary positions",
+            ),
+            (
+                ModelConfig { d_head: 6, ..llama },
+                "d_head: found 6, expected a multiple of 4 up to 256, which the attention kernels can read",
             ),
             (ModelConfig { bias: true, ..llama }, "bias: found true, expected false: Llama has no biases"),
             (ModelConfig { dropout: 1.0, ..gpt2 }, "dropout: found 1, expected at least 0 and less than 1"),

@@ -1,0 +1,61 @@
+//! What differs between training, scoring and generating, so that a model file need not know.
+
+use cloche_nn::dropout::Dropout;
+use cloche_tensor::{Graph, Tensor};
+
+use crate::kv_cache::KvCache;
+
+/// One recording of a model: whether activations are dropped, and where keys and values of earlier tokens are.
+#[derive(Clone, Default)]
+pub struct Pass {
+    dropout: Dropout,
+    cache: Option<KvCache>,
+}
+
+impl Pass {
+    /// Scoring: every position at once, nothing dropped.
+    pub fn eval() -> Self {
+        Self::default()
+    }
+
+    /// Training: as [`eval`](Self::eval), with a share `p` of the activations dropped under the scalars `seed` and `step`.
+    pub fn train(graph: &Graph, p: f32) -> Self {
+        Pass { dropout: Dropout::train(graph, p), cache: None }
+    }
+
+    /// Generating: keys and values are kept in `cache`.
+    pub fn cached(cache: KvCache) -> Self {
+        Pass { dropout: Dropout::off(), cache: Some(cache) }
+    }
+
+    /// `x` with a share of it dropped in training. Same shape.
+    pub fn dropout(&self, x: Tensor) -> Tensor {
+        self.dropout.apply(x)
+    }
+
+    /// How many tokens come before the first one of each sequence, `(B,)`; `None` where there are none.
+    pub fn position(&self) -> Option<&Tensor> {
+        self.cache.as_ref().and_then(KvCache::position)
+    }
+
+    /// Causal attention of layer `layer`, where q, k and v lie side by side; with a cache also to the earlier tokens in it.
+    ///
+    /// Without a cache they stay together, and so do their gradients: one kernel forward, and no copies backward.
+    ///
+    /// # Shapes
+    /// qkv `(B, T, (H + 2·G)·D)`: H heads of q, then G of k, then G of v → `(B, T, H·D)`
+    pub fn attention(&self, layer: usize, qkv: &Tensor, (n_head, n_kv_head): (usize, usize)) -> Tensor {
+        let (b, t, heads) = (qkv.dim(0), qkv.dim(1), n_head + 2 * n_kv_head);
+        let d = qkv.dim(2) / heads;
+        let y = match &self.cache {
+            None => qkv.attention_packed(n_head, n_kv_head), // (B, T, H, D)
+            Some(cache) => {
+                let qkv = qkv.reshape((b, t, heads, d));
+                let part = |start, n| qkv.slice(2, start, start + n);
+                let (q, k) = (part(0, n_head), part(n_head, n_kv_head));
+                cache.attention(layer, &q, &k, &part(n_head + n_kv_head, n_kv_head)) // (B, T, H, D)
+            }
+        };
+        y.reshape((b, t, n_head * d))
+    }
+}
