@@ -1,32 +1,30 @@
 // y[z, m, n] = sum over k of a[z, m, k] * b[z, k, n], then the epilogue.
-// Host side: crates/tensor/src/ops/matmul.rs, which swaps the roles of a and b where that saves work: then y is
-// seen transposed, and only YM, YN, IM and IN know it.
-//
-// Entry points: `gpu`, tiles in workgroup memory; and without barriers, for adapters that are CPUs, `software_n`,
-// `software_k` and `software`, which differ in how they read b. Dispatch: see each.
+// Host side: crates/tensor/src/ops/matmul.rs. Dispatch: `gpu`, one workgroup for each tile, in workgroup memory; for
+// adapters that are CPUs, without barriers, `software` and `software_any`, one thread for each tile.
 
 override Z: u32 = 1u; override M: u32 = 1u; override N: u32 = 1u; override K: u32 = 1u;
 
-// Where an element lies: A0 + z * AZ + m * AM + k * AK, and so on; IM and IN give its index for the epilogue.
+// Where an element lies: A0 + z * AZ + m * AM + k * AK, and so on.
 override A0: u32 = 0u; override AZ: u32 = 0u; override AM: u32 = 0u; override AK: u32 = 0u;
 override B0: u32 = 0u; override BZ: u32 = 0u; override BK: u32 = 0u; override BN: u32 = 0u;
 override Y0: u32 = 0u; override YZ: u32 = 0u; override YM: u32 = 0u; override YN: u32 = 0u;
-override IM: u32 = 0u; override IN: u32 = 0u;
+override A_ALONG_K: bool = true; // whether neighbours along k are closer than those along m
+override B_ALONG_K: bool = false;
 
 @group(0) @binding(1) var<storage, read> a: array<f32>;
 @group(0) @binding(2) var<storage, read> b: array<f32>;
-@group(0) @binding(2) var<storage, read> b4: array<vec4<f32>>; // the same, four at a time
+@group(0) @binding(1) var<storage, read> a4: array<vec4<f32>>; // the same, four at a time
+@group(0) @binding(2) var<storage, read> b4: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 
 struct Thread {
-    @builtin(workgroup_id) workgroup: vec3<u32>,
-    @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 }
 
 fn store(z: u32, m: u32, n: u32, sum: f32) {
     if (m < M && n < N) {
-        y[Y0 + z * YZ + m * YM + n * YN] = epilogue(z * M * N + m * IM + n * IN, sum);
+        y[Y0 + z * YZ + m * YM + n * YN] = epilogue((z * M + m) * N + n, sum);
     }
 }
 
@@ -48,143 +46,160 @@ fn four_of_b(at: vec4<u32>) -> vec4<f32> {
     return vec4(b[at.x], b[at.y], b[at.z], b[at.w]);
 }
 
-// ---- CPU adapters: a thread computes ROWS x 8 sums in registers -----------------------------------------------
+// ---- CPU adapters: a thread computes up to 16 x 16 sums in registers, block by block ---------------------------
+//
+// A block of 4 x 4 sums is a matrix whose columns are rows of y; four k at a time, it grows by the product of a block
+// of b (whose columns are rows of b) and a block of a (whose columns are rows of a). Loads cost more than arithmetic
+// there, so both operands are read four at a time where they can be, and each block is used up to four times.
 
-override ROWS: u32 = 8u; // 1, 4 or 8
+override BLOCKS_M: u32 = 4u; // blocks of a thread: 1, 2 or 4
+override BLOCKS_N: u32 = 4u;
 
-/// Eight rows of eight columns. Every index below is a constant, so that the array becomes registers.
-alias Sums = array<vec4<f32>, 16>;
+const IOTA = vec4<u32>(0u, 1u, 2u, 3u);
 
-/// What a thread computes: batch z, rows from m and columns from n on.
-struct Place {
-    z: u32,
-    m: u32,
-    n: u32,
-    inside: bool,
+/// Zeros in place of what lies beyond the last k.
+fn below_k(v: vec4<f32>, k: vec4<u32>) -> vec4<f32> {
+    return select(vec4<f32>(), v, k < vec4(K));
 }
 
-/// Neighbouring threads share their rows and lie side by side along n.
+/// The block of a from row m and column k on, read in fours along k or along m.
+fn block_of_a4(z: u32, m: u32, k: u32) -> mat4x4<f32> {
+    if (A_ALONG_K) {
+        let at = (rows_of_a(z, m) + k) / 4u;
+        return mat4x4<f32>(a4[at.x], a4[at.y], a4[at.z], a4[at.w]);
+    }
+    let at = (A0 + z * AZ + min(m, M - 4u) + min(k + IOTA, vec4(K - 1u)) * AK) / 4u;
+    let v = transpose(mat4x4<f32>(a4[at.x], a4[at.y], a4[at.z], a4[at.w]));
+    let ks = k + IOTA;
+    return mat4x4<f32>(below_k(v[0], ks), below_k(v[1], ks), below_k(v[2], ks), below_k(v[3], ks));
+}
+
+/// The block of b from row k and column n on. Rows beyond the last k meet zeros of a.
+fn block_of_b4(z: u32, n: u32, k: u32) -> mat4x4<f32> {
+    if (B_ALONG_K) {
+        let at = (columns_of_b(z, n) + k) / 4u;
+        return transpose(mat4x4<f32>(b4[at.x], b4[at.y], b4[at.z], b4[at.w]));
+    }
+    let at = (B0 + z * BZ + min(n, N - 4u) + min(k + IOTA, vec4(K - 1u)) * BK) / 4u;
+    return mat4x4<f32>(b4[at.x], b4[at.y], b4[at.z], b4[at.w]);
+}
+
+/// The same block of a, wherever it lies.
+fn block_of_a(z: u32, m: u32, k: u32) -> mat4x4<f32> {
+    let at = rows_of_a(z, m);
+    let ks = k + IOTA;
+    let step = min(ks, vec4(K - 1u)) * AK;
+    let u = mat2x4<f32>(below_k(four_of_a(at.x + step), ks), below_k(four_of_a(at.y + step), ks));
+    let v = mat2x4<f32>(below_k(four_of_a(at.z + step), ks), below_k(four_of_a(at.w + step), ks));
+    return mat4x4<f32>(u[0], u[1], v[0], v[1]);
+}
+
+/// The same block of b, wherever it lies.
+fn block_of_b(z: u32, n: u32, k: u32) -> mat4x4<f32> {
+    let at = columns_of_b(z, n);
+    let ks = min(k + IOTA, vec4(K - 1u)) * BK;
+    return mat4x4<f32>(four_of_b(at + ks.x), four_of_b(at + ks.y), four_of_b(at + ks.z), four_of_b(at + ks.w));
+}
+
+/// Four rows of up to sixteen columns. Indices are constants, so that the array becomes registers.
+alias Sums = array<mat4x4<f32>, 4>;
+
+fn add(c: ptr<function, Sums>, a: mat4x4<f32>, b0: mat4x4<f32>, b1: mat4x4<f32>, b2: mat4x4<f32>, b3: mat4x4<f32>) {
+    (*c)[0] += b0 * a;
+    if (BLOCKS_N >= 2u) {
+        (*c)[1] += b1 * a;
+    }
+    if (BLOCKS_N == 4u) {
+        (*c)[2] += b2 * a;
+        (*c)[3] += b3 * a;
+    }
+}
+
+fn store_block(z: u32, m: u32, n: u32, block: mat4x4<f32>) {
+    var sums = block;
+    for (var i = 0u; i < 16u; i++) {
+        store(z, m + i / 4u, n + i % 4u, sums[i / 4u][i % 4u]);
+    }
+}
+
+fn store_sums(z: u32, m: u32, n: u32, c: ptr<function, Sums>) {
+    store_block(z, m, n, (*c)[0]);
+    if (BLOCKS_N >= 2u) {
+        store_block(z, m, n + 4u, (*c)[1]);
+    }
+    if (BLOCKS_N == 4u) {
+        store_block(z, m, n + 8u, (*c)[2]);
+        store_block(z, m, n + 12u, (*c)[3]);
+    }
+}
+
+/// What a thread computes: batch z, rows from m and columns from n on. Neighbours lie side by side along n.
+struct Place { z: u32, m: u32, n: u32 }
+
 fn place_of(t: Thread) -> Place {
     let thread = flat_id(t.workgroup, t.grid) * 8u + t.lane;
-    let across = (N + 7u) / 8u;
-    let down = (M + ROWS - 1u) / ROWS;
-    let tile = thread / across;
-    return Place(tile / down, tile % down * ROWS, thread % across * 8u, Z > tile / down);
+    let across = (N + 4u * BLOCKS_N - 1u) / (4u * BLOCKS_N);
+    let down = (M + 4u * BLOCKS_M - 1u) / (4u * BLOCKS_M);
+    return Place(thread / across / down, thread / across % down * 4u * BLOCKS_M, thread % across * 4u * BLOCKS_N);
 }
 
-/// Adds the products of one column of a (at `lo` and `hi`) and one row of b.
-fn add_products(c: ptr<function, Sums>, lo: vec4<u32>, hi: vec4<u32>, b0: vec4<f32>, b1: vec4<f32>) {
-    if (ROWS == 1u) {
-        let v = a[lo.x];
-        (*c)[0] += v * b0;
-        (*c)[1] += v * b1;
-        return;
-    }
-    let u = four_of_a(lo);
-    (*c)[0] += u.x * b0;
-    (*c)[1] += u.x * b1;
-    (*c)[2] += u.y * b0;
-    (*c)[3] += u.y * b1;
-    (*c)[4] += u.z * b0;
-    (*c)[5] += u.z * b1;
-    (*c)[6] += u.w * b0;
-    (*c)[7] += u.w * b1;
-    if (ROWS == 8u) {
-        let v = four_of_a(hi);
-        (*c)[8] += v.x * b0;
-        (*c)[9] += v.x * b1;
-        (*c)[10] += v.y * b0;
-        (*c)[11] += v.y * b1;
-        (*c)[12] += v.z * b0;
-        (*c)[13] += v.z * b1;
-        (*c)[14] += v.w * b0;
-        (*c)[15] += v.w * b1;
-    }
-}
-
-fn store_sums(p: Place, c: ptr<function, Sums>) {
-    var sums = *c; // a copy, because indices that vary would keep all of it out of registers
-    for (var i = 0u; i < 8u * ROWS; i++) {
-        store(p.z, p.m + i / 8u, p.n + i % 8u, sums[i / 4u][i % 4u]);
-    }
-}
-
-/// b lies along n, in rows that begin at multiples of four. One thread for each tile, 8 in a workgroup.
-@compute @workgroup_size(8)
-fn software_n(t: Thread) {
-    let p = place_of(t);
-    if (!p.inside) {
-        return;
-    }
-    var c: Sums;
-    var lo = rows_of_a(p.z, p.m);
-    var hi = rows_of_a(p.z, p.m + 4u);
-    var at = (B0 + p.z * BZ + p.n) / 4u;
-    // The second half of the last tile may lie beyond the last column; it then repeats the first.
-    let half = select(0u, 1u, p.n + 4u < N);
-    for (var k = 0u; k < K; k++) {
-        add_products(&c, lo, hi, b4[at], b4[at + half]);
-        lo += vec4(AK);
-        hi += vec4(AK);
-        at += BK / 4u;
-    }
-    store_sums(p, &c);
-}
-
-/// b lies along k, in columns that begin at multiples of four; K is a multiple of four. Dispatch as above.
-@compute @workgroup_size(8)
-fn software_k(t: Thread) {
-    let p = place_of(t);
-    if (!p.inside) {
-        return;
-    }
-    var c: Sums;
-    var lo = rows_of_a(p.z, p.m);
-    var hi = rows_of_a(p.z, p.m + 4u);
-    let at0 = columns_of_b(p.z, p.n) / 4u;
-    let at1 = columns_of_b(p.z, p.n + 4u) / 4u;
-    for (var k = 0u; k < K / 4u; k++) {
-        // Four rows of b at once, transposed in registers.
-        let b0 = transpose(mat4x4<f32>(b4[at0.x + k], b4[at0.y + k], b4[at0.z + k], b4[at0.w + k]));
-        let b1 = transpose(mat4x4<f32>(b4[at1.x + k], b4[at1.y + k], b4[at1.z + k], b4[at1.w + k]));
-        add_products(&c, lo, hi, b0[0], b1[0]);
-        add_products(&c, lo + AK, hi + AK, b0[1], b1[1]);
-        add_products(&c, lo + 2u * AK, hi + 2u * AK, b0[2], b1[2]);
-        add_products(&c, lo + 3u * AK, hi + 3u * AK, b0[3], b1[3]);
-        lo += vec4(4u * AK);
-        hi += vec4(4u * AK);
-    }
-    store_sums(p, &c);
-}
-
-/// b lies anywhere. Dispatch as above.
+/// For operands that can be read in fours.
 @compute @workgroup_size(8)
 fn software(t: Thread) {
     let p = place_of(t);
-    if (!p.inside) {
+    if (p.z >= Z) {
         return;
     }
-    var c: Sums;
-    var lo = rows_of_a(p.z, p.m);
-    var hi = rows_of_a(p.z, p.m + 4u);
-    var at0 = columns_of_b(p.z, p.n);
-    var at1 = columns_of_b(p.z, p.n + 4u);
-    for (var k = 0u; k < K; k++) {
-        add_products(&c, lo, hi, four_of_b(at0), four_of_b(at1));
-        lo += vec4(AK);
-        hi += vec4(AK);
-        at0 += vec4(BK);
-        at1 += vec4(BK);
+    var c0: Sums; var c1: Sums; var c2: Sums; var c3: Sums;
+    for (var k = 0u; k < K; k += 4u) {
+        let b0 = block_of_b4(p.z, p.n, k);
+        let b1 = block_of_b4(p.z, p.n + 4u, k);
+        let b2 = block_of_b4(p.z, p.n + 8u, k);
+        let b3 = block_of_b4(p.z, p.n + 12u, k);
+        add(&c0, block_of_a4(p.z, p.m, k), b0, b1, b2, b3);
+        if (BLOCKS_M >= 2u) {
+            add(&c1, block_of_a4(p.z, p.m + 4u, k), b0, b1, b2, b3);
+        }
+        if (BLOCKS_M == 4u) {
+            add(&c2, block_of_a4(p.z, p.m + 8u, k), b0, b1, b2, b3);
+            add(&c3, block_of_a4(p.z, p.m + 12u, k), b0, b1, b2, b3);
+        }
     }
-    store_sums(p, &c);
+    store_sums(p.z, p.m, p.n, &c0);
+    if (BLOCKS_M >= 2u) {
+        store_sums(p.z, p.m + 4u, p.n, &c1);
+    }
+    if (BLOCKS_M == 4u) {
+        store_sums(p.z, p.m + 8u, p.n, &c2);
+        store_sums(p.z, p.m + 12u, p.n, &c3);
+    }
+}
+
+/// For all others; BLOCKS_M and BLOCKS_N are at most 2.
+@compute @workgroup_size(8)
+fn software_any(t: Thread) {
+    let p = place_of(t);
+    if (p.z >= Z) {
+        return;
+    }
+    var c0: Sums; var c1: Sums;
+    for (var k = 0u; k < K; k += 4u) {
+        let b0 = block_of_b(p.z, p.n, k);
+        let b1 = block_of_b(p.z, p.n + 4u, k);
+        add(&c0, block_of_a(p.z, p.m, k), b0, b1, b1, b1);
+        if (BLOCKS_M == 2u) {
+            add(&c1, block_of_a(p.z, p.m + 4u, k), b0, b1, b1, b1);
+        }
+    }
+    store_sums(p.z, p.m, p.n, &c0);
+    if (BLOCKS_M == 2u) {
+        store_sums(p.z, p.m + 4u, p.n, &c1);
+    }
 }
 
 // ---- GPUs: a workgroup computes a square tile, 4 x 4 sums a thread ---------------------------------------------
 
 override SIDE: u32 = 16u; // threads along a side of the tile: 16 (64 x 64 sums) or 8 (32 x 32)
-override A_ALONG_K: bool = true; // which way lanes read a, so that neighbours read neighbours
-override B_ALONG_K: bool = false;
-
 const DEPTH: u32 = 16u; // of the slices of a and b that are kept in workgroup memory
 
 var<workgroup> a_tile: array<vec4<f32>, DEPTH * SIDE>; // [k][m / 4]
@@ -201,10 +216,7 @@ fn gpu(t: Thread) {
     let n = (tile % across) * 4u * SIDE;
     let row = t.lane / SIDE;
     let column = t.lane % SIDE;
-    var c0 = vec4<f32>();
-    var c1 = vec4<f32>();
-    var c2 = vec4<f32>();
-    var c3 = vec4<f32>();
+    var c = mat4x4<f32>(); // its columns are rows of y
     for (var k = 0u; k < K; k += DEPTH) {
         // 1. The workgroup loads a slice of both operands, each thread four or eight elements of each.
         for (var i = t.lane; i < DEPTH * SIDE; i += SIDE * SIDE) {
@@ -222,18 +234,15 @@ fn gpu(t: Thread) {
         for (var i = 0u; i < DEPTH; i++) {
             let u = a_tile[i * SIDE + row];
             let v = b_tile[i * SIDE + column];
-            c0 += u.x * v;
-            c1 += u.y * v;
-            c2 += u.z * v;
-            c3 += u.w * v;
+            c[0] += u.x * v;
+            c[1] += u.y * v;
+            c[2] += u.z * v;
+            c[3] += u.w * v;
         }
         workgroupBarrier();
     }
     // 3. Bias, activation, residual, and out.
-    var sums = array<vec4<f32>, 4>(c0, c1, c2, c3);
-    for (var i = 0u; i < 16u; i++) {
-        if (z < Z) {
-            store(z, m + 4u * row + i / 4u, n + 4u * column + i % 4u, sums[i / 4u][i % 4u]);
-        }
+    if (z < Z) {
+        store_block(z, m + 4u * row, n + 4u * column, c);
     }
 }
