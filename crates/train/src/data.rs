@@ -22,6 +22,7 @@
 //! ```
 
 mod batches;
+mod corpus;
 mod error;
 #[cfg(not(target_arch = "wasm32"))]
 mod source;
@@ -31,6 +32,7 @@ mod token_file;
 use std::ops::Range;
 
 pub use batches::{Batches, IGNORE_INDEX, Windows};
+pub use corpus::Corpus;
 pub use error::DataError;
 #[cfg(not(target_arch = "wasm32"))]
 pub use source::{Part, TextSource};

@@ -9,3 +9,15 @@ pub mod data;
 pub mod stories;
 pub mod stage;
 pub mod events;
+pub mod settings;
+pub mod pretrain;
+mod step;
+pub mod cost;
+pub mod evaluate;
+pub mod checkpoint;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod store;
+pub mod reference;
+mod error;
+
+pub use error::{Error, bytes_in_words};

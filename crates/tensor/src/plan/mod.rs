@@ -192,6 +192,13 @@ impl Plan {
         }
     }
 
+    /// Bytes of the largest buffer, which a device may limit more strictly than the sum of all.
+    pub fn largest_buffer(&self) -> u64 {
+        let slots = self.slots.iter().map(|s| s.numel * s.dtype.bytes());
+        let ports = self.inputs.iter().chain(&self.states).map(|p| p.shape.numel() * p.dtype.bytes());
+        slots.chain(ports).max().unwrap_or(0) as u64
+    }
+
     /// One line per step: what runs, on which shapes. For tests and for people who want to see the plan.
     pub fn describe(&self) -> Vec<String> {
         self.steps.iter().map(Step::describe).collect()

@@ -1,11 +1,9 @@
 //! Batches: random windows to train on, windows side by side to evaluate with.
 
+pub use cloche_nn::loss::IGNORE_INDEX;
 use cloche_tensor::rng::{Rng, stream_id};
 
 use super::{DataError, Tokens};
-
-/// The target of a position that does not count: the cross entropy leaves it out.
-pub const IGNORE_INDEX: u32 = u32::MAX;
 
 /// Random windows of a text, as in Karpathy's nanoGPT (2022, <https://github.com/karpathy/nanoGPT>).
 ///

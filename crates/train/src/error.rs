@@ -1,0 +1,67 @@
+//! What can keep a run from beginning or going on.
+
+use cloche_nn::WeightsError;
+use cloche_nn::checkpoint::CheckpointError;
+
+use crate::checkpoint::ResumeError;
+use crate::data::DataError;
+use crate::settings::SettingsError;
+
+/// An error of a stage.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A setting out of range.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The data.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// A model that is too large for the machine. Nothing has been allocated.
+    #[error("{what} needs {}, {} are available", bytes_in_words(*.needed), bytes_in_words(*.available))]
+    Memory {
+        /// What does not fit.
+        what: &'static str,
+        /// Bytes needed; a lower bound where even planning would take too much.
+        needed: u64,
+        /// Bytes there are.
+        available: u64,
+    },
+    /// The device.
+    #[error(transparent)]
+    Device(#[from] cloche_tensor::Error),
+    /// A checkpoint that cannot be resumed from.
+    #[error(transparent)]
+    Resume(#[from] ResumeError),
+}
+
+impl From<CheckpointError> for Error {
+    fn from(error: CheckpointError) -> Self {
+        Error::Resume(error.into())
+    }
+}
+
+impl From<WeightsError> for Error {
+    fn from(error: WeightsError) -> Self {
+        match error {
+            WeightsError::Device(error) => error.into(),
+            WeightsError::Checkpoint(error) => error.into(),
+        }
+    }
+}
+
+/// `5.2 GB`: three digits at most.
+///
+/// ```
+/// use cloche_train::bytes_in_words;
+/// assert_eq!([999, 64_000, 5_230_000_000, 123_400_000].map(bytes_in_words), ["999 bytes", "64 kB", "5.2 GB", "123 MB"]);
+/// ```
+pub fn bytes_in_words(bytes: u64) -> String {
+    if bytes < 1000 {
+        return format!("{bytes} bytes");
+    }
+    let units = ["kB", "MB", "GB", "TB", "PB", "EB"];
+    let power = (bytes.ilog10() / 3) as usize;
+    let value = bytes as f64 / 1000f64.powi(power as i32);
+    let digits = if value < 10.0 { 1 } else { 0 };
+    format!("{value:.digits$} {}", units[power - 1])
+}

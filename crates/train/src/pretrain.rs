@@ -1,0 +1,264 @@
+//! Pre-training: predict the next token of a text, over and over.
+//!
+//! Radford et al. 2019, "Language Models are Unsupervised Multitask Learners"; the loop and its defaults are those of
+//! Karpathy's nanoGPT (2022, <https://github.com/karpathy/nanoGPT>). Departures: every batch, dropout mask and sample is a
+//! function of the seed and the step, so that a resumed run equals an uninterrupted one bit for bit; a step whose
+//! gradient is not finite is skipped on the device.
+
+use std::rc::Rc;
+
+use cloche_models::config::ModelConfig;
+use cloche_nn::Weights;
+use cloche_tensor::{Cost, Device};
+use web_time::Instant;
+
+use crate::checkpoint::{self, ResumeError, Saved};
+use crate::cost::Planned;
+use crate::data::{Corpus, Tokens, Windows};
+use crate::error::Error;
+use crate::evaluate::Evaluator;
+use crate::events::{Done, Event, Reason, Start, Step};
+use crate::settings::Settings;
+use crate::stage::{Control, Events, Stage, stage};
+use crate::step::{Outcome, Trainer};
+
+/// Steps without a finite gradient, in a row, after which a run stops.
+pub const MAX_NONFINITE: u32 = 10;
+
+/// Steps between two readings of losses on a GPU, where each reading waits for the device.
+const GPU_READ_EVERY: u64 = 8;
+
+/// A run before its first event.
+pub struct Run {
+    device: Device,
+    settings: Settings,
+    corpus: Corpus,
+    cost: Cost,
+    trainer: Trainer,
+    evaluator: Evaluator,
+    /// Windows of both splits that evaluations take.
+    train_windows: Windows<Rc<dyn Tokens>>,
+    val_windows: Windows<Rc<dyn Tokens>>,
+    /// Steps done, and what they came to.
+    state: checkpoint::State,
+}
+
+impl Run {
+    /// Prepares a run: validates, plans, allocates, draws the initial weights.
+    ///
+    /// # Errors
+    /// Settings out of range, a text shorter than the context, a model for which `available_bytes` are not enough.
+    pub fn new(
+        device: &Device,
+        settings: Settings,
+        corpus: Corpus,
+        available_bytes: Option<u64>,
+    ) -> Result<Run, Error> {
+        let data = corpus.fingerprint().to_string();
+        let state =
+            checkpoint::State { step: 0, nonfinite_in_a_row: 0, settings, data, history: Default::default() };
+        Self::prepare(device, state, corpus, available_bytes, None)
+    }
+
+    /// Prepares to go on from a checkpoint, whose settings may have been changed: more steps, other samples.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new); a checkpoint that belongs to other data, or settings of another model.
+    pub fn resume(
+        device: &Device,
+        mut saved: Saved,
+        corpus: Corpus,
+        available_bytes: Option<u64>,
+    ) -> Result<Run, Error> {
+        saved.expect_data(corpus.fingerprint())?;
+        Self::prepare(device, saved.state.clone(), corpus, available_bytes, Some(&mut saved))
+    }
+
+    fn prepare(
+        device: &Device,
+        state: checkpoint::State,
+        corpus: Corpus,
+        available_bytes: Option<u64>,
+        saved: Option<&mut Saved>,
+    ) -> Result<Run, Error> {
+        let settings = state.settings.clone();
+        let Planned { step, evaluation, cost } = Planned::new(device, &settings, available_bytes)?;
+        if state.step > settings.steps {
+            let (found, expected) = (state.step.to_string(), format!("at most {}", settings.steps));
+            return Err(ResumeError::Differs { what: "step", found, expected }.into());
+        }
+        let rows = (settings.batch_size, settings.model.context_len);
+        let windows = |tokens: &Rc<dyn Tokens>| {
+            Windows::new(tokens.clone(), rows.0, rows.1, Some(settings.eval_batches.max(1)))
+        };
+        let (train_windows, val_windows) = (windows(&corpus.train)?, windows(&corpus.val)?);
+        let trainer = Trainer::new(device, &settings, step, corpus.train.clone(), saved)?;
+        let evaluator = Evaluator::load(device, evaluation, &trainer.weights, rows.0 * rows.1)?;
+        let device = device.clone();
+        Ok(Run { device, settings, corpus, cost, trainer, evaluator, train_windows, val_windows, state })
+    }
+
+    /// The weights as they are on the device, shared with the run: they can be sampled from and saved at any time
+    /// between two events.
+    pub fn weights(&self) -> Weights {
+        self.trainer.weights.clone()
+    }
+
+    /// The model's configuration.
+    pub fn config(&self) -> ModelConfig {
+        self.settings.model
+    }
+
+    /// All settings.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Losses so far, where the run goes on from a checkpoint.
+    pub fn history(&self) -> &checkpoint::History {
+        &self.state.history
+    }
+
+    /// The run as a stage that yields [`Event`]s.
+    pub fn stage(self) -> Stage<Event, Error> {
+        stage(async |events| pretrain(self, events).await)
+    }
+}
+
+/// The stage itself.
+async fn pretrain(mut run: Run, events: Events<Event>) -> Result<(), Error> {
+    let settings = run.settings.clone();
+    let read_every = if run.device.gpu().is_some() { GPU_READ_EVERY } else { 1 };
+    let mut clock = Clock::default();
+    let mut reason = Reason::Finished;
+    let mut control = events.send(Event::Start(run.start())).await;
+
+    while control == Control::Continue {
+        // 1. Look at where we are: losses on both splits, and a sample.
+        let done = run.state.step;
+        let due = |every: u64| every > 0 && done.is_multiple_of(every);
+        if due(settings.eval_every) || done == settings.steps {
+            control = events.send(run.evaluate().await?).await;
+        }
+        if done == settings.steps || control == Control::Stop {
+            break;
+        }
+        // 2. Take steps: batch, forward, backward, clip, update. Their losses are read together.
+        let until = (done / read_every + 1) * read_every;
+        let patience = MAX_NONFINITE.saturating_sub(run.state.nonfinite_in_a_row).max(1) as u64;
+        let until = until.min(settings.next_stop(done)).min(done + patience);
+        let began = Instant::now();
+        for step in done + 1..=until {
+            run.trainer.step(step, &settings).await?;
+        }
+        let outcomes = run.trainer.outcomes(&settings).await?;
+        clock.add(began.elapsed().as_secs_f64(), (until - done) as usize * settings.tokens_per_step());
+        // 3. Tell them.
+        for (step, outcome) in (done + 1..).zip(outcomes) {
+            let event = run.record(step, outcome, &clock);
+            if events.send(event).await == Control::Stop {
+                control = Control::Stop;
+            }
+        }
+        // 4. Ten bad steps in a row: the weights have not changed since the last good one.
+        if run.state.nonfinite_in_a_row >= MAX_NONFINITE {
+            reason = Reason::Diverged;
+            break;
+        }
+        // 5. Save. On the way out it happens below.
+        let due = settings.checkpoint_every > 0 && until.is_multiple_of(settings.checkpoint_every);
+        if due && until < settings.steps && control == Control::Continue {
+            control = events.send(run.checkpoint().await?).await;
+        }
+    }
+    if run.state.step < settings.steps && reason == Reason::Finished {
+        reason = Reason::Stopped;
+    }
+    events.send(run.checkpoint().await?).await;
+    let val_loss = run.state.history.evals.last().map(|&(_, _, val_loss)| val_loss);
+    let done = Done { step: run.state.step, reason, val_loss, seconds: clock.total as f32 };
+    events.send(Event::Done(done)).await;
+    Ok(())
+}
+
+impl Settings {
+    /// The next step after `done` at which the loop has something else to do: evaluate, sample, save or end.
+    fn next_stop(&self, done: u64) -> u64 {
+        let multiple = |every: u64| (done + 1).checked_next_multiple_of(every);
+        let sample = self.sample_at.iter().copied().filter(|&s| s > done).min();
+        let stops = [multiple(self.eval_every), multiple(self.checkpoint_every), sample, Some(self.steps)];
+        stops.into_iter().flatten().filter(|&s| s > done).min().unwrap_or(self.steps)
+    }
+}
+
+impl Run {
+    fn start(&self) -> Start {
+        let cost = self.cost;
+        Start {
+            step: self.state.step,
+            steps: self.settings.steps,
+            n_params: self.settings.model.n_params(),
+            vocab_size: self.settings.model.vocab_size,
+            tokens_per_step: self.settings.tokens_per_step(),
+            device: self.device.describe().to_string(),
+            peak_bytes: cost.peak_bytes,
+            flops_per_step: cost.flops,
+            dispatches_per_step: cost.dispatches,
+            floor: self.corpus.floor,
+        }
+    }
+
+    async fn evaluate(&mut self) -> Result<Event, Error> {
+        let train_loss = self.evaluator.loss(&self.train_windows).await?;
+        let val_loss = self.evaluator.loss(&self.val_windows).await?;
+        let step = self.state.step;
+        self.state.history.push_eval(step, train_loss, val_loss);
+        Ok(Event::Eval { step, train_loss, val_loss })
+    }
+
+    /// Notes what a step came to, and makes an event of it.
+    fn record(&mut self, step: u64, outcome: Outcome, clock: &Clock) -> Event {
+        self.state.step = step;
+        if !outcome.finite {
+            self.state.nonfinite_in_a_row += 1;
+            return Event::Nonfinite { step, in_a_row: self.state.nonfinite_in_a_row };
+        }
+        self.state.nonfinite_in_a_row = 0;
+        self.state.history.push(step, outcome.loss);
+        Event::Step(clock.event(step, &self.settings, outcome))
+    }
+
+    async fn checkpoint(&self) -> Result<Event, Error> {
+        let files = checkpoint::files(&self.state, &self.trainer.weights, &self.trainer.moments).await?;
+        Ok(Event::Checkpoint { step: self.state.step, files })
+    }
+}
+
+/// Time spent in steps, without evaluations, samples and pauses.
+#[derive(Default)]
+struct Clock {
+    total: f64,
+    /// Seconds and tokens, each older step counting less.
+    recent: (f64, f64),
+}
+
+impl Clock {
+    fn add(&mut self, seconds: f64, tokens: usize) {
+        const MEMORY: f64 = 0.9;
+        self.total += seconds;
+        self.recent = (MEMORY * self.recent.0 + seconds, MEMORY * self.recent.1 + tokens as f64);
+    }
+
+    fn event(&self, step: u64, settings: &Settings, outcome: Outcome) -> Step {
+        let tokens_per_s = self.recent.1 / self.recent.0.max(1e-9);
+        let tokens_left = (settings.steps - step) as f64 * settings.tokens_per_step() as f64;
+        Step {
+            step,
+            loss: outcome.loss,
+            lr: settings.lr_at(step),
+            grad_norm: outcome.grad_norm,
+            tokens_per_s: tokens_per_s as f32,
+            seconds_left: (tokens_left / tokens_per_s) as f32,
+        }
+    }
+}
