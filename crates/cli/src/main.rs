@@ -1,3 +1,73 @@
 //! Grow a language model from a command line.
+//!
+//! Modules in reading order: each command is a file, and what several of them need comes first.
 
-fn main() {}
+mod report;
+mod device;
+mod settings;
+mod corpus;
+mod folder;
+mod train;
+mod save;
+mod eval;
+mod logits;
+mod tokenize;
+mod cost;
+mod devices;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Grow a language model: from a text file to a model that speaks.
+#[derive(Parser)]
+#[command(name = "cloche", version, about, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train a tokenizer and a model on a text, and leave a Hugging Face folder.
+    Train(Box<train::TrainArgs>),
+    /// Measure how well a model predicts a text.
+    Eval(eval::EvalArgs),
+    /// Print a model's logits for some ids, to hold them against another implementation.
+    Logits(logits::LogitsArgs),
+    /// Show how a tokenizer splits a text.
+    Tokenize(tokenize::TokenizeArgs),
+    /// Say what a training step will cost, without allocating anything.
+    Cost(cost::CostArgs),
+    /// List the devices that can be trained on.
+    Devices(devices::DevicesArgs),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Train(args) => train::run(&args),
+        Command::Eval(args) => eval::run(&args),
+        Command::Logits(args) => logits::run(&args),
+        Command::Tokenize(args) => tokenize::run(&args),
+        Command::Cost(args) => cost::run(&args),
+        Command::Devices(args) => devices::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_commands_are_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

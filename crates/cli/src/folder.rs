@@ -1,0 +1,154 @@
+//! A model folder as Hugging Face lays it out: opened to be used, written to be carried away.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Result, anyhow, bail};
+use cloche_models::config::{CardFacts, GenerationConfig, ModelConfig, TokenIds, model_card};
+use cloche_nn::checkpoint::{Checkpoint, NamedTensor, write};
+use cloche_nn::{HostWeights, Weights};
+use cloche_tensor::Device;
+use cloche_text::Tokenizer;
+
+use crate::device;
+
+/// A small JSON file of a folder from elsewhere is not read beyond this.
+const MAX_JSON_BYTES: u64 = 32 << 20;
+
+/// A model that is ready to be asked.
+pub struct Model {
+    /// Its shape.
+    pub config: ModelConfig,
+    /// The ids that begin and end texts, and how the model is best sampled from.
+    pub generation: GenerationConfig,
+    /// Its parameters, on the device.
+    pub weights: Weights,
+}
+
+/// Opens the model in a folder.
+///
+/// # Errors
+/// A file that is missing or not what it should be; a model that does not fit in memory.
+pub fn open(folder: &Path, device: &Device) -> Result<Model> {
+    if !folder.is_dir() {
+        bail!("{}: not a model folder", folder.display());
+    }
+    let text = read_json(folder, "config.json")?.ok_or_else(|| missing(folder, "config.json"))?;
+    let in_config = |error| anyhow!("config.json: {error}");
+    let config = ModelConfig::from_hf_json(&text).map_err(in_config)?;
+    let mut generation = match read_json(folder, "generation_config.json")? {
+        Some(text) => GenerationConfig::from_hf_json(&text)
+            .map_err(|error| anyhow!("generation_config.json: {error}"))?,
+        None => GenerationConfig::default(),
+    };
+    if generation.tokens == TokenIds::default() {
+        generation.tokens = TokenIds::from_hf_json(&text).map_err(in_config)?;
+    }
+    let mut checkpoint = Checkpoint::open_folder(folder)?;
+    // The weights are there twice for a moment: as read, and on the device.
+    device::require_memory(device, "the model", config.n_params().saturating_mul(2 * 4))?;
+    let specs = cloche_models::specs(&config);
+    let weights = Weights::load(device, &specs, &mut checkpoint, &config.extras())?;
+    Ok(Model { config, generation, weights })
+}
+
+/// Opens the tokenizer in a folder.
+///
+/// # Errors
+/// A file that is missing or not what it should be.
+pub fn tokenizer(folder: &Path) -> Result<Tokenizer> {
+    let text = read_json(folder, "tokenizer.json")?.ok_or_else(|| missing(folder, "tokenizer.json"))?;
+    Ok(match read_json(folder, "tokenizer_config.json")? {
+        Some(config) => Tokenizer::from_files(&text, &config)?,
+        None => Tokenizer::from_json(&text)?,
+    })
+}
+
+/// Writes what can be known before training: shape and tokenizer.
+///
+/// # Errors
+/// What the system says.
+pub fn write_setup(folder: &Path, config: &ModelConfig, tokenizer: &Tokenizer) -> Result<()> {
+    let eot = tokenizer.eot_id();
+    let tokens = TokenIds { bos: eot, eos: eot.into_iter().collect(), pad: None };
+    let generation = GenerationConfig {
+        tokens: tokens.clone(),
+        do_sample: Some(true),
+        temperature: Some(0.8),
+        max_new_tokens: Some(256),
+        ..Default::default()
+    };
+    write_file(folder, "config.json", config.to_hf_json(&tokens).as_bytes())?;
+    write_file(folder, "generation_config.json", generation.to_hf_json().as_bytes())?;
+    for (name, content) in tokenizer.files(config.context_len) {
+        write_file(folder, &name, content.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Writes the weights and the model card.
+///
+/// # Errors
+/// What the system says.
+pub fn write_model(
+    folder: &Path,
+    config: &ModelConfig,
+    weights: &HostWeights,
+    facts: &CardFacts,
+) -> Result<()> {
+    let mut tensors = weights.tensors();
+    let extras = config.extras();
+    let widest = extras.zeros.iter().map(|(_, shape)| shape.iter().product()).max().unwrap_or(0);
+    let zeros: Vec<f32> = vec![0.0; widest];
+    tensors.extend(extras.zeros.iter().map(|(name, shape)| {
+        let numel: usize = shape.iter().product();
+        NamedTensor { name, shape, data: &zeros[..numel] }
+    }));
+    for (name, bytes) in write(&tensors, &BTreeMap::new(), None)? {
+        write_file(folder, &name, &bytes)?;
+    }
+    write_file(folder, "README.md", model_card(config, facts).as_bytes())
+}
+
+/// Writes a file so that whoever reads finds the old one or the new one, never a part.
+///
+/// # Errors
+/// What the system says.
+pub fn write_file(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
+    let (partial, path) = (folder.join(format!("{name}.tmp")), folder.join(name));
+    let write = || {
+        let mut file = File::create(&partial)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&partial, &path)
+    };
+    write().map_err(|error| {
+        // What failed is the write; a failure to clean up after it would only hide that.
+        let _ = std::fs::remove_file(&partial);
+        anyhow!("{}: {error}", path.display())
+    })
+}
+
+/// The text of a small file, or `None` where there is none.
+///
+/// # Errors
+/// A file that is too large, not text, or cannot be read.
+pub fn read_json(folder: &Path, name: &str) -> Result<Option<String>> {
+    let path = folder.join(name);
+    let failed = |error: std::io::Error| anyhow!("{}: {error}", path.display());
+    match std::fs::metadata(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+        Ok(metadata) if metadata.len() > MAX_JSON_BYTES => {
+            bail!("{}: {} bytes, at most {MAX_JSON_BYTES} are read", path.display(), metadata.len())
+        }
+        Ok(_) => {}
+    }
+    std::fs::read_to_string(&path).map(Some).map_err(failed)
+}
+
+fn missing(folder: &Path, name: &str) -> anyhow::Error {
+    anyhow!("{}: {name} is not there", folder.display())
+}

@@ -1,0 +1,162 @@
+//! What a command tells: lines and a progress bar for people, JSON lines for programs.
+
+use std::fmt::Display;
+use std::io::Write;
+use std::time::Duration;
+
+use cloche_train::bytes_in_words;
+use cloche_train::events::{Done, Reason, Start, Step};
+use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};
+use serde::Serialize;
+use serde_json::json;
+
+/// Tells how a command is doing, on standard output; the bar is on standard error.
+pub struct Report {
+    json: bool,
+    bar: ProgressBar,
+}
+
+impl Report {
+    /// A report in JSON lines, or for people. The bar is shown on a terminal only.
+    pub fn new(json: bool) -> Report {
+        Report { json, bar: ProgressBar::hidden() }
+    }
+
+    /// A line for people.
+    pub fn say(&self, line: impl Display) {
+        if !self.json {
+            self.bar.suspend(|| print_line(line));
+        }
+    }
+
+    /// A line for programs.
+    pub fn event(&self, event: &impl Serialize) {
+        if self.json {
+            print_json(event);
+        }
+    }
+
+    /// Something that the user should know, but that stops nothing.
+    pub fn warn(&self, message: impl Display) {
+        self.event(&json!({ "event": "warning", "message": message.to_string() }));
+        if !self.json {
+            self.bar.suspend(|| eprintln!("warning: {message}"));
+        }
+    }
+
+    /// Shows a spinner for work whose end is not known.
+    pub fn begin(&mut self, what: &str) {
+        self.bar.finish_and_clear();
+        if !self.json {
+            self.bar = ProgressBar::new_spinner().with_message(what.to_string());
+            self.bar.enable_steady_tick(Duration::from_millis(200));
+        }
+    }
+
+    /// Says how far the work has come.
+    pub fn at(&self, message: impl Display) {
+        if !self.json {
+            self.bar.set_message(message.to_string());
+        }
+    }
+
+    /// Takes the bar away.
+    pub fn end(&mut self) {
+        self.bar.finish_and_clear();
+        self.bar = ProgressBar::hidden();
+    }
+
+    /// The facts of a run, and a bar over its steps.
+    pub fn start(&mut self, start: &Start) {
+        self.end();
+        self.event(&json_of("start", start));
+        self.say(format_args!(
+            "{} parameters, vocabulary of {}, {} tokens a step, on {}",
+            HumanCount(start.n_params),
+            start.vocab_size,
+            start.tokens_per_step,
+            start.device
+        ));
+        self.say(format_args!(
+            "{} of memory, {:.2} GFLOP and {} kernels a step",
+            bytes_in_words(start.peak_bytes),
+            start.flops_per_step as f64 * 1e-9,
+            start.dispatches_per_step
+        ));
+        if let Some(floor) = start.floor {
+            self.say(format_args!("no model can get below {floor:.4} nats per token on this text"));
+        }
+        if !self.json {
+            let style = "{bar:30} step {pos} of {len}  {msg}";
+            self.bar = ProgressBar::new(start.steps).with_position(start.step);
+            self.bar.set_style(ProgressStyle::with_template(style).expect("the template is valid"));
+        }
+    }
+
+    /// One step.
+    pub fn step(&self, step: &Step) {
+        self.event(&json_of("step", step));
+        self.bar.set_position(step.step);
+        self.at(format_args!(
+            "loss {:.4}  {} tokens/s  {} left",
+            step.loss,
+            HumanCount(step.tokens_per_s as u64),
+            HumanDuration(Duration::from_secs_f32(step.seconds_left.clamp(0.0, 1e9)))
+        ));
+    }
+
+    /// Losses on both splits.
+    pub fn eval(&self, step: u64, train_loss: f32, val_loss: f32) {
+        self.event(&json!({ "event": "eval", "step": step, "train_loss": train_loss, "val_loss": val_loss }));
+        self.say(format_args!("step {step}: train loss {train_loss:.4}, val loss {val_loss:.4}"));
+    }
+
+    /// What the model says now.
+    pub fn sample(&self, step: u64, text: &str) {
+        self.event(&json!({ "event": "sample", "step": step, "text": text }));
+        self.say(format_args!("--- step {step} says ---\n{text}\n---"));
+    }
+
+    /// A step without a finite gradient.
+    pub fn nonfinite(&self, step: u64, in_a_row: u32) {
+        self.event(&json!({ "event": "nonfinite", "step": step, "in_a_row": in_a_row }));
+        self.say(format_args!(
+            "step {step}: the gradient is not finite, the step is skipped ({in_a_row} in a row)"
+        ));
+    }
+
+    /// The end; `out` is where the model lies.
+    pub fn done(&mut self, done: &Done, out: &str) {
+        self.end();
+        let mut line = json_of("done", done);
+        line["out"] = out.into();
+        self.event(&line);
+        let how = match done.reason {
+            Reason::Finished => "done",
+            Reason::Stopped => "stopped",
+            Reason::Diverged => "given up",
+        };
+        let loss = done.val_loss.map_or(String::new(), |loss| format!(", val loss {loss:.4}"));
+        self.say(format_args!(
+            "{how} after {} steps{loss}, {:.1} s in steps: {out}",
+            done.step, done.seconds
+        ));
+    }
+}
+
+/// Prints an object as one line. Whoever reads may have gone away, which is no error of ours.
+pub fn print_json(value: &impl Serialize) {
+    print_line(serde_json::to_string(value).expect("numbers and strings only"));
+}
+
+/// Prints a line to standard output.
+pub fn print_line(line: impl Display) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+fn json_of(event: &str, value: &impl Serialize) -> serde_json::Value {
+    let mut line = serde_json::to_value(value).expect("numbers and strings only");
+    line["event"] = event.into();
+    line
+}
