@@ -99,8 +99,8 @@ impl Real for f32 {
         let p = (p * r + 0.5) * r * r + r + 1.0;
         // 2ⁿ in two factors: n reaches 128, which one exponent field cannot hold.
         let half = (n as i32) >> 1;
-        let two = |e: i32| f32::from_bits(((e + 127) << 23) as u32);
-        let y = p * two(half) * two(n as i32 - half);
+        let two = |e: i32| f32::from_bits((e.wrapping_add(127) << 23) as u32);
+        let y = p * two(half) * two((n as i32).wrapping_sub(half));
         if self < -87.336_54 { 0.0 } else { y }
     }
     #[inline(always)]

@@ -18,6 +18,9 @@ const SHADER: Shader = shader!("dropout");
 /// The second word of the generator's key: no other consumer of the same seed gets these numbers.
 const KEY: u32 = stream_id("dropout") as u32;
 
+/// Blocks of four numbers that the CPU draws together.
+const BATCH: usize = 16;
+
 /// (x, seed, step) → y. The gradient is the same operation on dy, which makes the same mask again.
 #[derive(Clone, Debug)]
 struct Dropout {
@@ -74,11 +77,15 @@ impl Dropout {
         let x = io.x(0);
         let (seed, step) = (io.scalar_u32(1), io.scalar_u32(2));
         let (threshold, scale) = (self.threshold(), F::of(self.scale()));
-        split_chunks(io.take(0), 4, |first, y| {
-            for (i, y) in y.chunks_mut(4).enumerate() {
-                let block = first + i;
-                let words = philox([block as u32, self.stream, step, 0], [seed, KEY]);
-                for ((y, &x), bits) in y.iter_mut().zip(&x[4 * block..]).zip(words) {
+        split_chunks(io.take(0), 4 * BATCH, |first, y| {
+            for (i, y) in y.chunks_mut(4 * BATCH).enumerate() {
+                let batch = BATCH * (first + i);
+                // Numbers first, then elements: two loops that each vectorise.
+                let mut words = [[0; 4]; BATCH];
+                for (block, words) in words.iter_mut().enumerate() {
+                    *words = philox([(batch + block) as u32, self.stream, step, 0], [seed, KEY]);
+                }
+                for ((y, &x), &bits) in y.iter_mut().zip(&x[4 * batch..]).zip(words.as_flattened()) {
                     *y = if bits >= threshold { x * scale } else { F::ZERO };
                 }
             }

@@ -32,6 +32,7 @@ pub mod adamw;
 pub mod dropout;
 pub mod index;
 pub mod topk;
+pub mod sample;
 
 /// One row of the table of operations.
 pub struct OpEntry {
@@ -65,6 +66,7 @@ pub const OPS: &[OpEntry] = &[
     dropout::ENTRY,
     index::ENTRY,
     topk::ENTRY,
+    sample::ENTRY,
 ];
 
 /// The template of element-wise kernels: the one shader whose body is generated.
