@@ -60,6 +60,6 @@ impl Planned {
 fn least_bytes(settings: &Settings) -> u64 {
     let model = &settings.model;
     let rows = settings.batch_size as u64 * model.context_len as u64;
-    let widest = model.vocab_size.max(model.d_ff) as u64;
+    let widest = model.vocab_size.max(model.d_ff).max(model.n_head * model.d_head) as u64;
     model.n_params().saturating_mul(4 * 4).saturating_add(rows.saturating_mul(4 * widest))
 }

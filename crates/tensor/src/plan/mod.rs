@@ -194,9 +194,9 @@ impl Plan {
 
     /// Bytes of the largest buffer, which a device may limit more strictly than the sum of all.
     pub fn largest_buffer(&self) -> u64 {
-        let slots = self.slots.iter().map(|s| s.numel * s.dtype.bytes());
-        let ports = self.inputs.iter().chain(&self.states).map(|p| p.shape.numel() * p.dtype.bytes());
-        slots.chain(ports).max().unwrap_or(0) as u64
+        let slots = self.slots.iter().map(|s| s.numel as u64 * s.dtype.bytes() as u64);
+        let ports = self.inputs.iter().chain(&self.states);
+        slots.chain(ports.map(|p| p.shape.numel() as u64 * p.dtype.bytes() as u64)).max().unwrap_or(0)
     }
 
     /// One line per step: what runs, on which shapes. For tests and for people who want to see the plan.
