@@ -4,10 +4,11 @@ use cloche_tensor::{DType, Device, Graph, State, Tensor};
 
 use crate::config::ModelConfig;
 
-/// The cache as a program sees it: two states for each layer, `(B, S, G, D)`, where `S` is the context's length.
+/// The cache as a program sees it: a state for each layer, `(B, S, 2·G, D)`, keys and then values of each position, where
+/// `S` is the context's length.
 #[derive(Clone)]
 pub struct KvCache {
-    layers: Vec<(Tensor, Tensor)>,
+    layers: Vec<Tensor>,
     position: Option<Tensor>,
     /// Where the new rows go: `position`, or 0 for each sequence.
     start: Tensor,
@@ -25,9 +26,8 @@ impl KvCache {
     }
 
     fn record(graph: &Graph, config: &ModelConfig, batch: usize, position: Option<Tensor>) -> Self {
-        let shape = (batch, config.context_len, config.n_kv_head, config.d_head);
-        let state = |name: String| graph.state(&name, shape, DType::F32);
-        let layers = (0..config.n_layer).map(|i| (state(key_name(i)), state(value_name(i)))).collect();
+        let shape = (batch, config.context_len, 2 * config.n_kv_head, config.d_head);
+        let layers = (0..config.n_layer).map(|i| graph.state(&name(i), shape, DType::F32)).collect();
         let start = position.clone().unwrap_or_else(|| graph.data((batch,), vec![0u32; batch]));
         KvCache { layers, position, start }
     }
@@ -37,20 +37,18 @@ impl KvCache {
         self.position.as_ref()
     }
 
-    /// Stores k and v, and attends to all that is stored.
+    /// Stores keys and values, and attends to all that is stored.
     ///
     /// Rows beyond a sequence's own length hold what an earlier, longer prompt or padding left there; causality hides
     /// them until they are overwritten.
     ///
     /// # Shapes
-    /// q `(B, T, H, D)`, k and v `(B, T, G, D)` → `(B, T, H, D)`
-    pub fn attention(&self, layer: usize, q: &Tensor, k: &Tensor, v: &Tensor) -> Tensor {
-        let (keys, values) = &self.layers[layer];
-        let (keys, values) = (keys.cache_write(k, &self.start), values.cache_write(v, &self.start));
-        match &self.position {
-            Some(position) => q.attention(&keys, &values, Some(position)),
-            None => q.attention(k, v, None),
-        }
+    /// q `(B, T, H, D)`, kv `(B, T, 2·G, D)` → `(B, T, H, D)`
+    pub fn attention(&self, layer: usize, q: &Tensor, kv: &Tensor) -> Tensor {
+        let stored = self.layers[layer].cache_write(kv, &self.start); // (B, S, 2·G, D)
+        let seen = if self.position.is_some() { &stored } else { kv };
+        let heads = seen.chunk(2, 2);
+        q.attention(&heads[0], &heads[1], self.position.as_ref())
     }
 }
 
@@ -63,10 +61,9 @@ impl KvStates {
     /// # Errors
     /// When the device cannot hold them.
     pub fn new(device: &Device, config: &ModelConfig, batch: usize) -> Result<Self, cloche_tensor::Error> {
-        let numel = batch * config.context_len * config.n_kv_head * config.d_head;
-        let names = (0..config.n_layer).flat_map(|i| [key_name(i), value_name(i)]);
-        let state = |name: String| device.state(&name, numel, DType::F32).map(|state| (name, state));
-        Ok(KvStates(names.map(state).collect::<Result<_, _>>()?))
+        let numel = batch * config.context_len * 2 * config.n_kv_head * config.d_head;
+        let state = |layer| device.state(&name(layer), numel, DType::F32).map(|state| (name(layer), state));
+        Ok(KvStates((0..config.n_layer).map(state).collect::<Result<_, _>>()?))
     }
 
     /// The states by the names under which programs bind them.
@@ -75,10 +72,6 @@ impl KvStates {
     }
 }
 
-fn key_name(layer: usize) -> String {
-    format!("cache.{layer}.k")
-}
-
-fn value_name(layer: usize) -> String {
-    format!("cache.{layer}.v")
+fn name(layer: usize) -> String {
+    format!("cache.{layer}")
 }

@@ -7,9 +7,13 @@ mod gpt2;
 mod llama;
 mod pass;
 mod kv_cache;
+mod sample;
+mod generate;
 
+pub use generate::{Finish, GenerateError, GenerateSettings, Generator, Token, forward_logits};
 pub use kv_cache::{KvCache, KvStates};
 pub use pass::Pass;
+pub use sample::Sampling;
 
 use cloche_nn::{ParamSpec, Params};
 use cloche_tensor::{DType, Graph, Tensor};

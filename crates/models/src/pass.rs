@@ -51,9 +51,7 @@ impl Pass {
             None => qkv.attention_packed(n_head, n_kv_head), // (B, T, H, D)
             Some(cache) => {
                 let qkv = qkv.reshape((b, t, heads, d));
-                let part = |start, n| qkv.slice(2, start, start + n);
-                let (q, k) = (part(0, n_head), part(n_head, n_kv_head));
-                cache.attention(layer, &q, &k, &part(n_head + n_kv_head, n_kv_head)) // (B, T, H, D)
+                cache.attention(layer, &qkv.slice(2, 0, n_head), &qkv.slice(2, n_head, heads)) // (B, T, H, D)
             }
         };
         y.reshape((b, t, n_head * d))

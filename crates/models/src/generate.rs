@@ -1,0 +1,377 @@
+//! Generation: prompts are read at once, then each sequence grows by one token a run.
+//!
+//! Two kinds of programs share the weights and the cache. A *prefill* program reads prompts, padded on the right to a power
+//! of two, and chooses each sequence's first token. The *decode* program reads the tokens chosen last from a state, which
+//! it overwrites by the next ones: several runs follow each other on the device before anything is read back.
+
+use std::collections::HashMap;
+
+use cloche_nn::embedding::rows;
+use cloche_nn::{Params, Weights};
+use cloche_tensor::{DType, Data, Device, Error, Graph, Program, State, Tensor};
+
+use crate::config::ModelConfig;
+use crate::kv_cache::{KvCache, KvStates};
+use crate::sample::Sampling;
+use crate::{Model, Pass, logits};
+
+/// Tokens of each sequence between two readings, on a GPU, where each reading waits for the device.
+const GPU_READ_EVERY: usize = 8;
+
+/// Outputs of more elements than this are not in a program's log, and are read after each run.
+const LOGGED: usize = 64;
+
+/// What is generated, and until when.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GenerateSettings {
+    /// How the next token is chosen.
+    pub sampling: Sampling,
+    /// The most tokens of each sequence, beyond its prompt.
+    pub max_tokens: usize,
+    /// Each of these ends its sequence; it is yielded as the last token.
+    pub stop_ids: Vec<u32>,
+    /// Whether to go on when the context is full, from the later half of it. Otherwise the sequence ends there.
+    pub slide: bool,
+}
+
+impl Default for GenerateSettings {
+    fn default() -> Self {
+        GenerateSettings { sampling: Sampling::default(), max_tokens: 256, stop_ids: Vec::new(), slide: true }
+    }
+}
+
+/// One token of one sequence.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Token {
+    /// Which of the sequences, by their order in [`Generator::start`].
+    pub sequence: usize,
+    /// The token.
+    pub id: u32,
+    /// The natural logarithm of the probability that the model gave it.
+    pub log_prob: f32,
+}
+
+/// Why a sequence ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// It came to a stop id.
+    Stop,
+    /// It has as many tokens as were asked for, or as the context holds.
+    Length,
+}
+
+/// Why nothing can be generated.
+#[derive(Debug, thiserror::Error)]
+pub enum GenerateError {
+    /// Prompts that do not fit the generator.
+    #[error("{0} prompts, the generator was made for {1}")]
+    Batch(usize, usize),
+    /// A prompt without a token: there is nothing to continue.
+    #[error("prompt {0} is empty")]
+    Empty(usize),
+    /// A token that the model does not have.
+    #[error("prompt {prompt} has token {id}, the model has {vocab_size}")]
+    Vocabulary {
+        /// Which prompt.
+        prompt: usize,
+        /// The token.
+        id: u32,
+        /// Tokens that the model has.
+        vocab_size: usize,
+    },
+    /// The device.
+    #[error(transparent)]
+    Device(#[from] Error),
+}
+
+/// Continues up to `batch` sequences at once.
+pub struct Generator {
+    device: Device,
+    config: ModelConfig,
+    weights: Weights,
+    batch: usize,
+    /// What is generated; may be changed before each [`start`](Self::start).
+    pub settings: GenerateSettings,
+    cache: KvStates,
+    /// The token chosen last, of each sequence.
+    chosen: State,
+    /// Which tokens have occurred in each sequence, `(B, V)`.
+    seen: State,
+    prefill: HashMap<usize, Program>,
+    decode: Program,
+    sequences: Vec<Sequence>,
+    /// Tokens chosen in each sequence since the start.
+    step: u32,
+}
+
+struct Sequence {
+    tokens: Vec<u32>,
+    n_prompt: usize,
+    /// How many of its latest tokens are in the cache.
+    cached: usize,
+    finish: Option<Finish>,
+}
+
+impl Generator {
+    /// Prepares to continue `batch` sequences at once.
+    ///
+    /// # Errors
+    /// When the device cannot hold the cache.
+    pub fn new(
+        device: &Device,
+        config: &ModelConfig,
+        weights: &Weights,
+        batch: usize,
+        settings: GenerateSettings,
+    ) -> Result<Self, Error> {
+        let cache = KvStates::new(device, config, batch)?;
+        let chosen = device.state("chosen", batch, DType::U32)?;
+        let seen = device.state("seen", batch * config.vocab_size, DType::U32)?;
+        let graph = Graph::new();
+        let position = graph.input("position", (batch,), DType::U32);
+        let ids = graph.state("chosen", (batch,), DType::U32).reshape((batch, 1));
+        let kv = KvCache::decode(&graph, config, &position);
+        let outputs = record(config, &ids, kv, |hidden| hidden);
+        let decode = compile(device, &outputs, weights, &cache, [("chosen", &chosen), ("seen", &seen)])?;
+        Ok(Generator {
+            device: device.clone(),
+            config: *config,
+            weights: weights.clone(),
+            batch,
+            settings,
+            cache,
+            chosen,
+            seen,
+            prefill: HashMap::new(),
+            decode,
+            sequences: Vec::new(),
+            step: 0,
+        })
+    }
+
+    /// Begins new sequences. A single prompt begins all `batch` of them, which then differ by chance only.
+    ///
+    /// A prompt longer than the context is read from where its rest fits.
+    ///
+    /// # Errors
+    /// An empty prompt, an unknown token, another number of prompts.
+    pub fn start(&mut self, prompts: &[Vec<u32>]) -> Result<(), GenerateError> {
+        if prompts.len() != 1 && prompts.len() != self.batch {
+            return Err(GenerateError::Batch(prompts.len(), self.batch));
+        }
+        let vocab_size = self.config.vocab_size;
+        for (prompt, ids) in prompts.iter().enumerate() {
+            if ids.is_empty() {
+                return Err(GenerateError::Empty(prompt));
+            }
+            if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocab_size) {
+                return Err(GenerateError::Vocabulary { prompt, id, vocab_size });
+            }
+        }
+        let mut seen = vec![0u32; self.batch * vocab_size];
+        self.sequences.clear();
+        for (prompt, seen) in prompts.iter().cycle().take(self.batch).zip(seen.chunks_mut(vocab_size)) {
+            prompt.iter().for_each(|&id| seen[id as usize] = 1);
+            let finish = (self.settings.max_tokens == 0).then_some(Finish::Length);
+            self.sequences.push(Sequence {
+                tokens: prompt.clone(),
+                n_prompt: prompt.len(),
+                cached: 0,
+                finish,
+            });
+        }
+        self.seen.write(&Data::U32(seen));
+        self.step = 0;
+        Ok(())
+    }
+
+    /// The next tokens, in order of time; `None` when all sequences have ended.
+    ///
+    /// On the CPU that is one token of each sequence; on a GPU a few of them, so that the device is not kept waiting.
+    ///
+    /// # Errors
+    /// A lost device, or an error of earlier work on it.
+    pub async fn next(&mut self) -> Result<Option<Vec<Token>>, GenerateError> {
+        if self.sequences.iter().all(|s| s.finish.is_some()) {
+            return Ok(None);
+        }
+        let room = self.active().map(|s| self.config.context_len - s.cached).min().unwrap_or(0);
+        let unread = self.active().any(|s| s.cached == 0);
+        let chosen = if unread || room == 0 { self.read_prompts().await? } else { self.grow(room).await? };
+        let mut tokens = Vec::new();
+        for (ids, log_probs) in chosen {
+            for (sequence, (&id, &log_prob)) in ids.u32().iter().zip(log_probs.f32()).enumerate() {
+                if self.sequences[sequence].finish.is_none() {
+                    self.sequences[sequence].push(id, &self.settings);
+                    tokens.push(Token { sequence, id, log_prob });
+                }
+            }
+        }
+        // A full cache ends a sequence unless it may forget its beginning.
+        let full = self.config.context_len;
+        for s in self
+            .sequences
+            .iter_mut()
+            .filter(|s| s.finish.is_none() && s.cached == full && !self.settings.slide)
+        {
+            s.finish = Some(Finish::Length);
+        }
+        Ok(Some(tokens))
+    }
+
+    /// Why a sequence has ended, or `None` while it goes on.
+    pub fn finish(&self, sequence: usize) -> Option<Finish> {
+        self.sequences[sequence].finish
+    }
+
+    /// Prompt and continuation of a sequence.
+    pub fn tokens(&self, sequence: usize) -> &[u32] {
+        &self.sequences[sequence].tokens
+    }
+
+    fn active(&self) -> impl Iterator<Item = &Sequence> {
+        self.sequences.iter().filter(|s| s.finish.is_none())
+    }
+
+    /// Reads each sequence into the cache, as much of it as it may still look at, and chooses one token of each.
+    async fn read_prompts(&mut self) -> Result<Vec<(Data, Data)>, Error> {
+        // 1. A prompt is read from where its rest fits; a sequence that has filled the context keeps the later half. One
+        //    that has not is read again as it is, and its newest token with it.
+        let context_len = self.config.context_len;
+        for s in &mut self.sequences {
+            s.cached = match s.cached {
+                _ if s.finish.is_some() => 1,
+                0 => s.tokens.len().min(context_len),
+                n if n == context_len => (context_len / 2).max(1),
+                n => n + 1,
+            };
+        }
+        // 2. Rows of equal length: what is right of a prompt is hidden by causality.
+        let longest = self.sequences.iter().map(|s| s.cached).max().expect("at least one sequence");
+        let t = longest.next_power_of_two().min(context_len);
+        let (mut ids, mut last) = (vec![0; self.batch * t], vec![0; self.batch]);
+        for (b, s) in self.sequences.iter().enumerate() {
+            ids[b * t..][..s.cached].copy_from_slice(&s.tokens[s.tokens.len() - s.cached..]);
+            last[b] = (b * t + s.cached - 1) as u32;
+        }
+        // 3. One run.
+        if !self.prefill.contains_key(&t) {
+            let program = self.compile_prefill(t)?;
+            self.prefill.insert(t, program);
+        }
+        let program = self.prefill.get_mut(&t).expect("compiled above");
+        program.write("ids", &ids);
+        program.write("last", &last);
+        self.settings.sampling.set(program, self.step);
+        self.step += 1;
+        program.run();
+        collect(program, 1, self.batch).await
+    }
+
+    /// Runs the decode program as often as may be before somebody has to look.
+    async fn grow(&mut self, room: usize) -> Result<Vec<(Data, Data)>, Error> {
+        let at_once = if self.device.gpu().is_some() && self.batch <= LOGGED { GPU_READ_EVERY } else { 1 };
+        let left = |s: &Sequence| s.n_prompt + self.settings.max_tokens - s.tokens.len();
+        let n = self.active().map(left).max().unwrap_or(1).min(at_once).min(room);
+        for _ in 0..n {
+            // Sequences that have ended compute too, but nobody looks at it.
+            let last = self.config.context_len - 1;
+            let positions: Vec<u32> = self.sequences.iter().map(|s| s.cached.min(last) as u32).collect();
+            self.decode.write("position", &positions);
+            self.settings.sampling.set(&mut self.decode, self.step);
+            self.decode.run();
+            self.step += 1;
+            self.sequences.iter_mut().filter(|s| s.finish.is_none()).for_each(|s| s.cached += 1);
+            self.decode.throttle().await;
+        }
+        collect(&mut self.decode, n, self.batch).await
+    }
+
+    fn compile_prefill(&self, t: usize) -> Result<Program, Error> {
+        let graph = Graph::new();
+        let ids = graph.input("ids", (self.batch, t), DType::U32);
+        let last = graph.input("last", (self.batch,), DType::U32);
+        let kv = KvCache::prefill(&graph, &self.config, self.batch);
+        let outputs = record(&self.config, &ids, kv, |hidden| rows(&hidden, &last));
+        let own = [("chosen", &self.chosen), ("seen", &self.seen)];
+        compile(&self.device, &outputs, &self.weights, &self.cache, own)
+    }
+}
+
+impl Sequence {
+    fn push(&mut self, id: u32, settings: &GenerateSettings) {
+        self.tokens.push(id);
+        if settings.stop_ids.contains(&id) {
+            self.finish = Some(Finish::Stop);
+        } else if self.tokens.len() - self.n_prompt == settings.max_tokens {
+            self.finish = Some(Finish::Length);
+        }
+    }
+}
+
+/// Records a model on ids `(B, T)`, the choice of the next token after the rows that `pick` takes from the hidden
+/// states `(B·T, C)`, and its being kept for the next run.
+fn record(
+    config: &ModelConfig,
+    ids: &Tensor,
+    kv: KvCache,
+    pick: impl Fn(Tensor) -> Tensor,
+) -> (Tensor, Tensor) {
+    let graph = ids.graph();
+    let (p, model) = (Params::new(graph), Model::of(config));
+    let hidden = (model.body)(config, &p, ids, &Pass::cached(kv)); // (B, T, C)
+    let hidden = pick(hidden.reshape((ids.shape().numel(), config.d_model))); // (B, C)
+    let (chosen, log_probs) = Sampling::record(&(model.head)(config, &p, &hidden));
+    graph.state("chosen", (ids.dim(0),), DType::U32).assign(&chosen);
+    (chosen, log_probs)
+}
+
+fn compile(
+    device: &Device,
+    (chosen, log_probs): &(Tensor, Tensor),
+    weights: &Weights,
+    cache: &KvStates,
+    own: [(&str, &State); 2],
+) -> Result<Program, Error> {
+    let mut states: Vec<(&str, &State)> = vec![("params", weights.state())];
+    states.extend(cache.bind());
+    states.extend(own);
+    device.compile(chosen.graph(), &[("chosen", chosen), ("log_probs", log_probs)], &states)
+}
+
+/// What the latest `n` runs have chosen: ids and log-probabilities of each run.
+async fn collect(program: &mut Program, n: usize, batch: usize) -> Result<Vec<(Data, Data)>, Error> {
+    if batch > LOGGED {
+        return Ok(vec![(program.read("chosen").await?, program.read("log_probs").await?)]);
+    }
+    let runs = program.drain().await?;
+    debug_assert_eq!(runs.len(), n);
+    let pair = |run: Vec<Data>| <[Data; 2]>::try_from(run).map(|[ids, log_probs]| (ids, log_probs));
+    Ok(runs.into_iter().map(|run| pair(run).expect("two logged outputs")).collect())
+}
+
+/// The logits after each of `ids`, without a cache: `(T, V)` in row-major order.
+///
+/// # Errors
+/// When the device cannot hold the model, or was lost.
+///
+/// # Panics
+/// Where there are no ids, more than the context holds, or unknown ones.
+pub async fn forward_logits(
+    device: &Device,
+    config: &ModelConfig,
+    weights: &Weights,
+    ids: &[u32],
+) -> Result<Vec<f32>, Error> {
+    assert!(
+        ids.iter().all(|&id| (id as usize) < config.vocab_size),
+        "forward_logits: an id beyond the vocabulary"
+    );
+    let graph = Graph::new();
+    let input = graph.input("ids", (1, ids.len()), DType::U32);
+    let y = logits(config, &Params::new(&graph), &input, &Pass::eval());
+    let mut program = device.compile(&graph, &[("logits", &y)], &[("params", weights.state())])?;
+    program.write("ids", ids);
+    program.run();
+    Ok(program.read("logits").await?.f32().to_vec())
+}

@@ -1,0 +1,184 @@
+//! Generation: with cache = without cache, batches = single runs, seeds, ends.
+
+use cloche_models::config::{ModelConfig, preset};
+use cloche_models::{
+    Finish, GenerateError, GenerateSettings, Generator, Sampling, Token, forward_logits, specs,
+};
+use cloche_nn::Weights;
+use cloche_tensor::{Device, DeviceKind};
+use pollster::block_on;
+
+const V: usize = 29;
+
+/// Two small models, one with grouped queries, with weights that are large enough for decided opinions.
+fn models() -> [ModelConfig; 2] {
+    let small = |name: &str| {
+        let model = preset(name).unwrap().model;
+        ModelConfig {
+            vocab_size: V,
+            context_len: 24,
+            d_model: 32,
+            d_ff: 48,
+            d_head: 8,
+            init_std: 0.3,
+            ..model
+        }
+    };
+    [ModelConfig { bias: true, ..small("tiny") }, ModelConfig { n_kv_head: 2, ..small("llama-tiny") }]
+}
+
+fn weights(device: &Device, config: &ModelConfig) -> Weights {
+    Weights::init(device, &specs(config), 7).unwrap()
+}
+
+fn greedy(max_tokens: usize) -> GenerateSettings {
+    GenerateSettings { sampling: Sampling::greedy(), max_tokens, ..Default::default() }
+}
+
+fn generator(device: &Device, config: &ModelConfig, batch: usize, settings: GenerateSettings) -> Generator {
+    Generator::new(device, config, &weights(device, config), batch, settings).unwrap()
+}
+
+/// Everything that a generator yields for these prompts.
+fn generate(generator: &mut Generator, prompts: &[Vec<u32>]) -> Vec<Token> {
+    generator.start(prompts).unwrap();
+    let mut all = Vec::new();
+    while let Some(tokens) = block_on(generator.next()).unwrap() {
+        assert!(!tokens.is_empty(), "a call that is not the last one yields something");
+        all.extend(tokens);
+    }
+    all
+}
+
+fn prompt(n: usize) -> Vec<u32> {
+    (0..n).map(|i| (i * i + 3) as u32 % V as u32).collect()
+}
+
+/// The likeliest token after each of `ids`, and its log-probability, without a cache.
+fn likeliest(device: &Device, config: &ModelConfig, weights: &Weights, ids: &[u32]) -> Vec<(u32, f32)> {
+    // Padding on the right changes nothing to the left of it, and lets all calls share one program's kernels.
+    let mut padded = ids.to_vec();
+    padded.resize(config.context_len, 0);
+    let logits = block_on(forward_logits(device, config, weights, &padded)).unwrap();
+    let choose = |row: &[f32]| {
+        let best = (0..V).max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap();
+        let sum: f64 = row.iter().map(|&x| ((x - row[best]) as f64).exp()).sum();
+        (best as u32, -sum.ln() as f32)
+    };
+    logits.chunks(V).take(ids.len()).map(choose).collect()
+}
+
+fn with_cache_equals_without(device: &Device) {
+    for config in models() {
+        let (weights, full, n_prompt) = (weights(device, &config), config.context_len, 5);
+        // Past the end of the context, so that its later half is read again, twice.
+        let tokens = generate(&mut generator(device, &config, 1, greedy(45)), &[prompt(n_prompt)]);
+        assert_eq!(tokens.len(), 45);
+        let all: Vec<u32> = prompt(n_prompt).into_iter().chain(tokens.iter().map(|t| t.id)).collect();
+        let (mut start, mut end) = (0, full);
+        let mut expected = likeliest(device, &config, &weights, &all[..end]);
+        for (token, i) in tokens.iter().zip(n_prompt..) {
+            if i > end {
+                start = i - full / 2;
+                end = (start + full).min(all.len());
+                expected = likeliest(device, &config, &weights, &all[start..end]);
+            }
+            let (id, log_prob) = expected[i - 1 - start];
+            assert_eq!(token.id, id, "{:?}, token {i}", config.arch);
+            assert!((token.log_prob - log_prob).abs() < 1e-5, "token {i}: {} {log_prob}", token.log_prob);
+        }
+    }
+}
+
+fn a_batch_equals_single_runs(device: &Device) {
+    for config in models() {
+        let prompts = [1, 9, 30].map(prompt);
+        let together = generate(&mut generator(device, &config, prompts.len(), greedy(30)), &prompts);
+        let mut alone = generator(device, &config, 1, greedy(30));
+        for (sequence, prompt) in prompts.into_iter().enumerate() {
+            let single = generate(&mut alone, &[prompt]);
+            let found: Vec<&Token> = together.iter().filter(|t| t.sequence == sequence).collect();
+            assert_eq!(found.len(), single.len());
+            for (a, b) in found.iter().zip(&single) {
+                assert_eq!(a.id, b.id, "{:?}, sequence {sequence}", config.arch);
+                assert!((a.log_prob - b.log_prob).abs() < 1e-5);
+            }
+        }
+    }
+}
+
+fn sampling_follows_the_seed(device: &Device) {
+    for config in models() {
+        let mut generator =
+            generator(device, &config, 2, GenerateSettings { max_tokens: 40, ..Default::default() });
+        let mut text = |seed| {
+            generator.settings.sampling = Sampling { temperature: 2.0, seed, ..Default::default() };
+            generate(&mut generator, &[prompt(3)])
+        };
+        let first = text(1);
+        assert_ne!(first, text(2));
+        assert_eq!(first, text(1));
+        let ids =
+            |sequence| first.iter().filter(|t| t.sequence == sequence).map(|t| t.id).collect::<Vec<_>>();
+        assert_ne!(ids(0), ids(1), "sequences of one batch differ");
+    }
+}
+
+fn sequences_end(device: &Device) {
+    for config in models() {
+        let mut generator = generator(device, &config, 1, greedy(12));
+        let free = generate(&mut generator, &[prompt(3)]);
+        assert_eq!((free.len(), generator.finish(0)), (12, Some(Finish::Length)));
+        // 1. At a stop id, which is yielded.
+        let stop = free[5].id;
+        let end = free.iter().position(|t| t.id == stop).unwrap();
+        generator.settings.stop_ids = vec![stop];
+        assert_eq!(generate(&mut generator, &[prompt(3)]), free[..=end]);
+        assert_eq!(generator.finish(0), Some(Finish::Stop));
+        assert_eq!(generator.tokens(0).len(), 3 + end + 1);
+        // 2. At once, where nothing was asked for.
+        generator.settings = greedy(0);
+        assert_eq!(generate(&mut generator, &[prompt(3)]), []);
+        assert_eq!(generator.finish(0), Some(Finish::Length));
+        // 3. At the end of the context, where it may not slide: 24 positions hold 21 tokens behind a prompt of 3, and
+        //    the last position yields one more.
+        generator.settings = GenerateSettings { slide: false, ..greedy(100) };
+        assert_eq!(generate(&mut generator, &[prompt(3)]).len(), 22);
+        assert_eq!(generator.finish(0), Some(Finish::Length));
+    }
+}
+
+#[test]
+fn bad_prompts_are_refused() {
+    let config = models()[0];
+    let mut generator = generator(&Device::cpu(), &config, 2, greedy(1));
+    assert!(matches!(generator.start(&[prompt(1), vec![]]), Err(GenerateError::Empty(1))));
+    assert!(matches!(generator.start(&[prompt(1), prompt(1), prompt(1)]), Err(GenerateError::Batch(3, 2))));
+    let error = generator.start(&[prompt(1), vec![0, 29]]).unwrap_err();
+    assert_eq!(error.to_string(), "prompt 1 has token 29, the model has 29");
+}
+
+#[test]
+fn generation_on_the_cpu() {
+    let device = Device::cpu();
+    with_cache_equals_without(&device);
+    a_batch_equals_single_runs(&device);
+    sampling_follows_the_seed(&device);
+    sequences_end(&device);
+}
+
+#[test]
+fn generation_on_the_gpu() {
+    let device = match block_on(Device::open(DeviceKind::Gpu)) {
+        Ok(device) => device,
+        Err(error) => {
+            assert!(std::env::var("CI").is_err(), "no adapter: {error}");
+            eprintln!("SKIPPED: no adapter: {error}");
+            return;
+        }
+    };
+    with_cache_equals_without(&device);
+    a_batch_equals_single_runs(&device);
+    sampling_follows_the_seed(&device);
+    sequences_end(&device);
+}
