@@ -4,6 +4,9 @@
 //! gradient checks). Work is cut into pieces that do not depend on the number of threads, so the results do not either.
 
 mod expr;
+#[cfg(any(test, all(target_arch = "wasm32", target_feature = "simd128")))]
+mod gemm_simd128;
+mod gemv;
 mod heads;
 mod io;
 mod parallel;
@@ -11,6 +14,7 @@ mod real;
 mod row;
 
 pub(crate) use expr::run_expr;
+pub(crate) use gemv::gemv;
 pub(crate) use heads::{HeadRows, dot};
 pub use io::{CpuIn, CpuIo, CpuOut};
 pub use parallel::{for_each_index, join_chunks, split_chunks, split_chunks2, split_rows, split_rows2};

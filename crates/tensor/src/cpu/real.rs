@@ -156,9 +156,16 @@ impl Real for f32 {
         beta: f32,
         c: (*mut f32, [isize; 2]),
     ) {
-        let ([ra, ca], [rb, cb], [rc, cc]) = (a.1, b.1, c.1);
         // SAFETY: the caller's promise.
-        unsafe { matrixmultiply::sgemm(m, k, n, 1.0, a.0, ra, ca, b.0, rb, cb, beta, c.0, rc, cc) }
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        unsafe {
+            super::gemm_simd128::gemm([m, k, n], a, b, beta, c)
+        }
+        #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+        unsafe {
+            let ([ra, ca], [rb, cb], [rc, cc]) = (a.1, b.1, c.1);
+            matrixmultiply::sgemm(m, k, n, 1.0, a.0, ra, ca, b.0, rb, cb, beta, c.0, rc, cc)
+        }
     }
 }
 

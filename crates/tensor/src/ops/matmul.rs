@@ -2,7 +2,7 @@
 
 use crate::autograd::Vjp;
 use crate::check::{Range, Sample};
-use crate::cpu::{CpuIo, Real, join_chunks};
+use crate::cpu::{CpuIo, Real, gemv, join_chunks};
 use crate::cpu_kernel;
 use crate::dtype::DType;
 use crate::ops::layout::cat;
@@ -142,8 +142,17 @@ impl Matmul {
         let (y, ly) = io.take_strided(0);
         let &[batch, m, k] = la.dims3();
         let n = lb.shape[2];
+        if m == 1 && ly.strides[2] == 1 && (lb.strides[1] == 1 || lb.strides[2] == 1) {
+            for z in 0..batch {
+                let a = &a[z * la.strides[0]..];
+                let row: Vec<F> = (0..k).map(|l| a[l * la.strides[2]]).collect();
+                let y = &mut y[z * ly.strides[0]..][..n];
+                gemv(&row, &b[z * lb.strides[0]..], [lb.strides[1], lb.strides[2]], y);
+            }
+            return;
+        }
         // Cut along the longer side: each piece packs the other operand whole.
-        let pieces = if m.max(n) >= 64 && 2 * m * n * k > 1 << 18 { threads().min(m.max(n) / 32) } else { 1 };
+        let pieces = if m.max(n) >= 64 && 2 * m * n * k > 1 << 20 { threads().min(m.max(n) / 32) } else { 1 };
         let (by_rows, len) = (m >= n, m.max(n).div_ceil(pieces));
         let y = SendPtr(y.as_mut_ptr());
         let strides = |l: &Layout| [l.strides[1] as isize, l.strides[2] as isize];
@@ -273,6 +282,13 @@ fn samples() -> Vec<Sample> {
         Sample::new("few rows", &[(&[3, 64], n), (&[64, 40], n)], |x| vec![x[0].matmul(&x[1])]),
         Sample::new("one row of a transposed", &[(&[1, 64], n), (&[40, 64], n)], |x| {
             vec![x[0].matmul(&x[1].t())]
+        }),
+        Sample::new("one row", &[(&[1, 67], n), (&[67, 301], n)], |x| vec![x[0].matmul(&x[1])]),
+        Sample::new("one row, strided", &[(&[67, 1], n), (&[40, 67], n)], |x| {
+            vec![x[0].t().matmul(&x[1].t())]
+        }),
+        Sample::new("one row, batched", &[(&[3, 1, 300], n), (&[3, 300, 200], n)], |x| {
+            vec![x[0].matmul(&x[1])]
         }),
         Sample::new("one column", &[(&[70, 24], n), (&[24, 1], n), (&[1], n)], |x| {
             vec![(x[0].matmul(&x[1]) + &x[2]).relu() + x[0].slice(1, 0, 1)]

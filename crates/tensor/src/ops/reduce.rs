@@ -2,7 +2,7 @@
 
 use crate::autograd::Vjp;
 use crate::check::{Range, Sample};
-use crate::cpu::{CpuIo, Real, split_chunks};
+use crate::cpu::{CpuIo, Real, row_max, row_sum, split_rows};
 use crate::cpu_kernel;
 use crate::dtype::DType;
 use crate::ops::{Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, expect_dtype, groups};
@@ -25,7 +25,7 @@ enum Kind {
 
 /// Reduces the middle dimension of `(outer, n, inner)`.
 ///
-/// The order of additions is a fixed tree: eight running sums, then pairs.
+/// The order of additions is fixed: running sums of the row's lanes, then a tree of them.
 #[derive(Debug)]
 struct Reduce(Kind);
 
@@ -133,7 +133,7 @@ impl Reduce {
         let y = io.take(0);
         if inner == 1 {
             // Rows that lie in memory one after another.
-            split_chunks(y, 1, |first, ys| {
+            split_rows((y, 1), n, |first, ys| {
                 for (i, y) in ys.iter_mut().enumerate() {
                     *y = self.row(&x[(first + i) * n..][..n]);
                 }
@@ -147,17 +147,7 @@ impl Reduce {
     }
 
     fn row<F: Real>(&self, x: &[F]) -> F {
-        if self.0 == Kind::Max {
-            return x[1..].iter().fold(x[0], |a, &b| a.max(b));
-        }
-        let mut lanes = [F::ZERO; 8];
-        let mut blocks = x.chunks_exact(8);
-        for block in &mut blocks {
-            lanes.iter_mut().zip(block).for_each(|(sum, &v)| *sum += v);
-        }
-        lanes.iter_mut().zip(blocks.remainder()).for_each(|(sum, &v)| *sum += v);
-        let [a, b, c, d, e, f, g, h] = lanes;
-        ((a + e) + (c + g)) + ((b + f) + (d + h))
+        if self.0 == Kind::Sum { row_sum(x, |x| x) } else { row_max(x) }
     }
 
     /// Sums in halves, so that the error grows with log n.

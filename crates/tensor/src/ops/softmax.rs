@@ -2,7 +2,7 @@
 
 use crate::autograd::Vjp;
 use crate::check::{Range, Sample};
-use crate::cpu::{CpuIo, Real, split_chunks};
+use crate::cpu::{CpuIo, Real, dot, row_max, row_sum, split_chunks};
 use crate::cpu_kernel;
 use crate::dtype::DType;
 use crate::ops::{Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, expect_dtype, groups};
@@ -88,9 +88,9 @@ impl Softmax {
         split_chunks(io.take(0), n, |first, rows| {
             for (r, y) in rows.chunks_exact_mut(n).enumerate() {
                 let x = &x[(first + r) * n..][..n];
-                let largest = x[1..].iter().fold(x[0], |a, &b| a.max(b));
+                let largest = row_max(x);
                 y.iter_mut().zip(x).for_each(|(y, &x)| *y = (x - largest).exp());
-                let total = sum(y.iter().copied());
+                let total = row_sum(y, |y| y);
                 if self.log {
                     let by = largest + total.ln();
                     y.iter_mut().zip(x).for_each(|(y, &x)| *y = x - by);
@@ -110,23 +110,15 @@ impl SoftmaxGrad {
             for (r, dx) in rows.chunks_exact_mut(n).enumerate() {
                 let (y, dy) = (&y[(first + r) * n..][..n], &dy[(first + r) * n..][..n]);
                 if self.log {
-                    let total = sum(dy.iter().copied());
+                    let total = row_sum(dy, |dy| dy);
                     dx.iter_mut().zip(y).zip(dy).for_each(|((dx, &y), &dy)| *dx = dy - y.exp() * total);
                 } else {
-                    let total = sum(y.iter().zip(dy).map(|(&y, &dy)| y * dy));
+                    let total = dot(y, dy);
                     dx.iter_mut().zip(y).zip(dy).for_each(|((dx, &y), &dy)| *dx = y * (dy - total));
                 }
             }
         });
     }
-}
-
-/// Eight running sums, so that the loop vectorises, then pairs of them.
-fn sum<F: Real>(values: impl Iterator<Item = F>) -> F {
-    let mut lanes = [F::ZERO; 8];
-    values.enumerate().for_each(|(i, v)| lanes[i % 8] += v);
-    let [a, b, c, d, e, f, g, h] = lanes;
-    ((a + e) + (c + g)) + ((b + f) + (d + h))
 }
 
 /// (R, N), (R, N) → (R, N)
