@@ -135,7 +135,7 @@ impl HostWeights {
     }
 }
 
-/// The state of a program that is planned but whose weights are not there: its length.
+/// Length of the flat buffer: where the last parameter ends, padding included.
 fn flat_numel(specs: &[ParamSpec]) -> usize {
     specs.last().map_or(0, |s| s.end().next_multiple_of(PARAM_ALIGN))
 }
