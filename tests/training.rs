@@ -66,6 +66,9 @@ fn a_tiny_model_learns_a_trivial_text() {
         panic!("no evaluation at the end");
     };
     assert!(*val_loss < 0.05, "{val_loss}");
+    let sample = events.iter().find_map(|e| if let Event::Sample { ids, .. } = e { Some(ids) } else { None });
+    let expected: Vec<u32> = (0..62).map(|i| 3 + i % 11).collect();
+    assert_eq!(sample, Some(&expected));
 }
 
 #[test]

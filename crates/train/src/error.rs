@@ -32,6 +32,9 @@ pub enum Error {
     /// A checkpoint that cannot be resumed from.
     #[error(transparent)]
     Resume(#[from] ResumeError),
+    /// Generation of a sample.
+    #[error(transparent)]
+    Sample(#[from] cloche_models::GenerateError),
 }
 
 impl From<CheckpointError> for Error {

@@ -140,6 +140,10 @@ async fn pretrain(mut run: Run, events: Events<Event>) -> Result<(), Error> {
         if due(settings.eval_every) || done == settings.steps {
             control = events.send(run.evaluate().await?).await;
         }
+        if settings.sample_at.contains(&done) && control == Control::Continue {
+            let ids = run.trainer.sample(done, &settings).await?;
+            control = events.send(Event::Sample { step: done, ids }).await;
+        }
         if done == settings.steps || control == Control::Stop {
             break;
         }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use cloche_models::Pass;
+use cloche_models::{GenerateSettings, Generator, Pass, Sampling};
 use cloche_nn::optim::{self, Moments};
 use cloche_nn::{ParamSpec, Params, Weights, loss};
 use cloche_tensor::{Cost, DType, Data, Device, Graph, LOG_RUNS, Plan, Program, State};
@@ -71,6 +71,7 @@ impl StepPlan {
 
 /// The parameters, the optimizer's moments, and the compiled programs of a step.
 pub(crate) struct Trainer {
+    device: Device,
     pub weights: Weights,
     pub moments: Moments,
     batches: Batches<Rc<dyn Tokens>>,
@@ -80,6 +81,8 @@ pub(crate) struct Trainer {
     y: Vec<u32>,
     /// Losses of micro-batches that were read before their step was.
     losses: Vec<f32>,
+    /// Made when the model is first asked to speak.
+    generator: Option<Generator>,
 }
 
 /// What a step came to.
@@ -118,6 +121,7 @@ impl Trainer {
         let update = plan.update.map(|update| device.load(update, &states)).transpose()?;
         let numel = settings.batch_size * config.context_len;
         Ok(Trainer {
+            device: device.clone(),
             batches,
             batch,
             update,
@@ -126,6 +130,7 @@ impl Trainer {
             losses: Vec::new(),
             weights,
             moments,
+            generator: None,
         })
     }
 
@@ -172,6 +177,27 @@ impl Trainer {
         let rows = self.batch.drain().await?;
         self.losses.extend(rows.iter().map(|row| row[0].f32()[0]));
         Ok(())
+    }
+
+    /// What the model says after `step` steps, prompt included.
+    pub async fn sample(&mut self, step: u64, settings: &Settings) -> Result<Vec<u32>, Error> {
+        // Another text at every step, the same one in every run.
+        let seed = settings.seed.wrapping_add(step);
+        let wanted = GenerateSettings {
+            sampling: Sampling { temperature: settings.sample_temperature, seed, ..Sampling::default() },
+            max_tokens: settings.sample_len,
+            stop_ids: settings.eot.into_iter().collect(),
+            slide: true,
+        };
+        let generator = match self.generator.take() {
+            Some(generator) => generator,
+            None => Generator::new(&self.device, &settings.model, &self.weights, 1, wanted.clone())?,
+        };
+        let generator = self.generator.insert(generator);
+        generator.settings = wanted;
+        generator.start(std::slice::from_ref(&settings.sample_prompt))?;
+        while generator.next().await?.is_some() {}
+        Ok(generator.tokens(0).to_vec())
     }
 }
 
