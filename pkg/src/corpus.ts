@@ -15,7 +15,10 @@ export interface Source {
   /** What the text is called. */
   name: string;
   pieces(): AsyncIterable<Piece>;
-  /** Log-probability of the held-out part where the source knows it, in nats. */
+  /**
+   * Where the source consists of documents: those kept for evaluation, and how likely they are, in nats. The end of a
+   * document is a token then; a single text is one row without an end, and its last tenth is kept.
+   */
   heldOut?: { texts: string[]; logProb: number };
 }
 
@@ -30,30 +33,42 @@ export interface Corpus {
   floor?: number;
 }
 
-/** Of a text, the last tenth is held out, as nanoGPT does. */
+/** Of a single text, the last tenth is held out, as nanoGPT does. */
 const HELD_OUT = 0.1;
-/** A vocabulary is learnt from at most this many characters: more changes it little and takes longer. */
-const LEARN_FROM = 4_000_000;
-/** Stories that a run reads, and those kept for evaluation. */
-const STORIES = 4000;
-const HELD_OUT_STORIES = 200;
-const STORY_BATCH = 500;
+/** Characters of stories that a run reads, and those kept for evaluation: as many as the command line takes. */
+const STORY_CHARS = 4_000_000;
+const HELD_OUT_CHARS = STORY_CHARS / 20;
+const STORY_BATCH = 100;
 
 type StoriesFunction = typeof import("./wasm/engine.js").stories;
 type TextModule = typeof import("./wasm/text.js");
 
 /** The built-in stories of a seed. */
 export function storySource(stories: StoriesFunction, seed: number): Source {
-  const { texts, logProbs } = stories(seed, "validation", 0, HELD_OUT_STORIES);
+  const heldOut = [...tell(stories, seed, "validation", HELD_OUT_CHARS)];
   return {
     name: `Cloche's built-in stories, seed ${seed}`,
-    heldOut: { texts, logProb: logProbs.reduce((sum, logProb) => sum + logProb, 0) },
+    heldOut: {
+      texts: heldOut.map((story) => story.text),
+      logProb: heldOut.reduce((sum, story) => sum + story.logProb, 0),
+    },
     async *pieces() {
-      for (let start = 0; start < STORIES; start += STORY_BATCH) {
-        for (const text of stories(seed, "train", start, STORY_BATCH).texts) yield { text, ends: true };
-      }
+      for (const { text } of tell(stories, seed, "train", STORY_CHARS)) yield { text, ends: true };
     },
   };
+}
+
+/** Stories until so many characters are told. */
+function* tell(stories: StoriesFunction, seed: number, split: "train" | "validation", chars: number) {
+  let told = 0;
+  for (let start = 0; ; start += STORY_BATCH) {
+    const { texts, logProbs } = stories(seed, split, start, STORY_BATCH);
+    for (const [i, text] of texts.entries()) {
+      if (told >= chars) return;
+      yield { text, logProb: logProbs[i]! };
+      told += text.length;
+    }
+  }
 }
 
 /** A text file, streamed; it is never in memory as a whole. */
@@ -83,15 +98,12 @@ export async function* prepare(
   signal: AbortSignal,
 ): AsyncGenerator<Prepare, Corpus> {
   const trainer = new text.TokenizerTrainer(kind);
-  // A character that is not in the vocabulary could not be encoded, so this kind reads everything.
-  const limit = kind === "char" ? Infinity : LEARN_FROM;
   let read = 0;
   for await (const { text, ends } of source.pieces()) {
     signal.throwIfAborted();
     trainer.feed(text);
     if (ends) trainer.endDocument();
     yield { event: "prepare", phase: "reading", done: (read += text.length) };
-    if (read > limit) break;
   }
   for (const text of source.heldOut?.texts ?? []) {
     trainer.feed(text);
@@ -104,7 +116,7 @@ export async function* prepare(
   for await (const { text, ends } of source.pieces()) {
     signal.throwIfAborted();
     ids.push(tokenizer.encode(text));
-    if (ends) ids.end(tokenizer);
+    if (ends && source.heldOut) ids.end(tokenizer);
     yield { event: "prepare", phase: "encoding", done: ids.length };
   }
   if (!source.heldOut) {
@@ -161,7 +173,7 @@ class Ids {
     this.length += more.length;
   }
 
-  /** Ends a document; a character vocabulary of a single text has no token for that. */
+  /** Ends a document. */
   end({ eotId }: Tokenizer): void {
     if (eotId !== undefined) this.push([eotId]);
   }

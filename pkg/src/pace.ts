@@ -27,8 +27,12 @@ export class Gate {
 
   /** Waits until the gate is open or the signal is aborted. */
   async pass(signal: AbortSignal): Promise<void> {
-    signal.addEventListener("abort", () => this.#wake(), { once: true });
-    while (!this.#open && !signal.aborted) await new Promise<void>((resolve) => (this.#wake = resolve));
+    const wake = () => this.#wake();
+    while (!this.#open && !signal.aborted) {
+      signal.addEventListener("abort", wake);
+      await new Promise<void>((resolve) => (this.#wake = resolve));
+      signal.removeEventListener("abort", wake);
+    }
     signal.throwIfAborted();
   }
 }

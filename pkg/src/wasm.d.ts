@@ -19,7 +19,7 @@ declare module "*/wasm/engine.js" {
     static open(kind: "auto" | "webgpu" | "cpu"): Promise<Engine>;
     describe(): DeviceInfo;
     /** Settings are those of `GrowOptions` in snake_case, with `vocab_size` and `eot_id`. */
-    startPretrain(settings: object, train: Uint32Array, val: Uint32Array): Pretrain;
+    startPretrain(settings: object, train: Uint32Array, val: Uint32Array, floor?: number): Pretrain;
   }
 
   /** A run. Nothing happens between two calls of `next`. */

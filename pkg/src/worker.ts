@@ -24,6 +24,8 @@ class Session implements Api {
   #textWasmUrl: string | undefined;
   #grown: Grown | undefined;
   #growing = false;
+  /** Set by `stop`, which may come before there is a run to stop. */
+  #stopping = false;
 
   async open({ device, wasmUrl, textWasmUrl }: OpenOptions): Promise<DeviceInfo> {
     this.#textWasmUrl = textWasmUrl;
@@ -39,12 +41,14 @@ class Session implements Api {
   async *grow(options: GrowOptions, signal: AbortSignal): AsyncGenerator<GrowEvent> {
     if (this.#growing) throw new ClocheError("BUSY", "a run is going on: stop it before you start another");
     this.#growing = true;
+    this.#stopping = false;
     this.#gate.open();
     try {
       const corpus = yield* this.#prepare(options, signal);
       yield { event: "prepare", phase: "compiling", done: 0 };
       const settings = settingsOf(options, corpus);
-      const run = await this.#turns.take(() => this.#engine!.startPretrain(settings, corpus.train, corpus.val));
+      const { train, val, floor } = corpus;
+      const run = await this.#turns.take(() => this.#engine!.startPretrain(settings, train, val, floor));
       this.#grown?.run.free();
       this.#grown?.tokenizer.free();
       this.#grown = { run, tokenizer: corpus.tokenizer };
@@ -56,7 +60,7 @@ class Session implements Api {
 
   async steer(action: Steer): Promise<void> {
     if (action === "pause") return this.#gate.close();
-    if (action === "stop" && this.#growing) this.#grown?.run.stop();
+    this.#stopping ||= action === "stop";
     this.#gate.open();
   }
 
@@ -116,6 +120,7 @@ class Session implements Api {
   async *#steps(run: Pretrain, corpus: Corpus, signal: AbortSignal): AsyncGenerator<GrowEvent> {
     for (;;) {
       await this.#gate.pass(signal);
+      if (this.#stopping) run.stop();
       const event = await this.#turns.take(() => run.next());
       if (!event) return;
       // The engine keeps its own checkpoints for a command line; a page asks for the files when it wants them.
@@ -167,11 +172,10 @@ function settingsOf(options: GrowOptions, { name, tokenizer }: Corpus): object {
 
 /** Adds to an event what only the worker knows: the text of samples, the size of the corpus. */
 function completed({ ids, ...event }: { event: string; ids?: number[] }, corpus: Corpus): GrowEvent {
-  const { train, val, tokenizer, floor } = corpus;
+  const { train, val, tokenizer } = corpus;
   if (ids) return { ...event, text: tokenizer.decode(Uint32Array.from(ids)) } as GrowEvent;
   if (event.event !== "start") return event as GrowEvent;
-  const known = floor === undefined ? {} : { floor };
-  return { ...event, train_tokens: train.length, val_tokens: val.length, ...known } as GrowEvent;
+  return { ...event, train_tokens: train.length, val_tokens: val.length } as unknown as GrowEvent;
 }
 
 /** `batchSize` → `batch_size`; what is undefined is left out. */

@@ -5,7 +5,7 @@ import { launchChromium } from "./stacks.js";
 
 /** @param {string} folder */
 const at = (folder) => fileURLToPath(new URL(folder, import.meta.url));
-const server = await serveFolders({ "/checks/": at("checks"), "/pkg/": at("../../pkg/dist") });
+const server = await serveFolders({ "/checks/": at("checks"), "/wasm/": at("../../target/wasm-checks") });
 const browser = await launchChromium();
 const page = await browser.newPage();
 const finished = new Promise((resolve) => {

@@ -106,9 +106,9 @@ async function continueText(page) {
 
 /** @param {Page} page */
 async function saveModel(page) {
-  const saved = page.waitForEvent("download");
-  await page.getByRole("button", { name: "Save the model" }).click();
-  const bytes = await readFile(await (await saved).path());
+  const button = page.getByRole("button", { name: "Save the model" });
+  const [saved] = await Promise.all([page.waitForEvent("download"), button.click()]);
+  const bytes = await readFile(await saved.path());
   assert.equal(bytes.readUInt32LE(0), 0x04034b50, "the archive begins as a zip file does");
   for (const name of ["model.safetensors", "config.json", "generation_config.json", "tokenizer.json", "README.md"]) {
     assert.ok(bytes.includes(name), `${name} is missing`);

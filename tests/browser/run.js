@@ -24,7 +24,7 @@ if (unknown.length > 0) throw new Error(`no such stack: ${unknown}; there are ${
 const at = (folder) => fileURLToPath(new URL(folder, import.meta.url));
 const server = await serveFolders({
   "/checks/": at("checks"),
-  "/pkg/": at("../../pkg/dist"),
+  "/wasm/": at("../../target/wasm-checks"),
   "/": at("../../web/dist"),
 });
 let passed = 0;

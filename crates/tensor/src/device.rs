@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use cloche_gpu::{AdapterClass, Gpu, OpenOptions};
 
+use crate::cpu::HAS_F64;
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::graph::{Data, Graph};
@@ -69,7 +70,11 @@ impl Device {
     }
 
     /// The CPU in double precision: slow, and the truth for gradient checks.
+    ///
+    /// # Panics
+    /// In a build for pages, which has no f64.
     pub fn cpu64() -> Device {
+        assert!(HAS_F64, "this build has no f64; cloche-tensor's feature `f64` adds it");
         Self::with(Engine::Cpu64, "the CPU in f64, as asked".into())
     }
 

@@ -1,7 +1,14 @@
 //! The engine as JavaScript sees it. This crate turns errors into JavaScript's and decides nothing itself.
 
+mod engine;
+mod settings;
+mod pretrain;
+mod files;
 mod stories;
+#[cfg(feature = "checks")]
 mod self_test;
+#[cfg(feature = "checks")]
+mod bench;
 
 use wasm_bindgen::prelude::*;
 
@@ -19,6 +26,30 @@ fn error(code: &str, message: &str) -> JsValue {
     let error = js_sys::Error::new(message);
     js_sys::Reflect::set(&error, &"code".into(), &code.into()).expect("an error takes a property");
     error.into()
+}
+
+/// An error of a run. The codes are part of the package's interface.
+fn thrown(found: &cloche_train::Error) -> JsValue {
+    error(code(found), &found.to_string())
+}
+
+fn code(found: &cloche_train::Error) -> &'static str {
+    use cloche_gpu::GpuError;
+    use cloche_train::Error;
+    use cloche_train::data::DataError;
+    match found {
+        Error::Settings(_) => "SETTINGS",
+        Error::Data(DataError::TooShort { .. }) => "TEXT_TOO_SHORT",
+        Error::Data(_) => "DATA",
+        Error::Memory { .. } => "OUT_OF_MEMORY",
+        Error::Device(cloche_tensor::Error::Gpu(found)) => match found {
+            GpuError::NoAdapter { .. } => "NO_WEBGPU",
+            GpuError::OutOfMemory { .. } | GpuError::TooLarge { .. } => "OUT_OF_MEMORY",
+            GpuError::Lost { .. } => "DEVICE_LOST",
+            _ => "ENGINE_CRASHED",
+        },
+        _ => "ENGINE_CRASHED",
+    }
 }
 
 /// A plain JavaScript object: what `JSON.parse` would give.

@@ -3,6 +3,9 @@
 use crate::error;
 use cloche_tensor::ops::{OPS, OpEntry};
 use cloche_tensor::{Device, DeviceKind, check};
+use cloche_train::events::Event;
+use cloche_train::pretrain::Run;
+use cloche_train::reference::{LOSSES, reference_run};
 use std::cell::RefCell;
 use wasm_bindgen::prelude::*;
 
@@ -14,25 +17,35 @@ thread_local! {
     static OPEN: RefCell<Vec<(&'static str, Device)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The names of the checks: every operation on every device.
+/// The check that trains a small model and compares its losses with those of the native CPU.
+const REFERENCE_RUN: &str = "the reference run";
+
+/// The largest difference of a loss from the native one, relative: devices add numbers up in another order.
+const LOSS_TOLERANCE: f32 = 1e-3;
+
+/// The names of the checks: every operation on every device, and a training run on each.
 #[wasm_bindgen(js_name = selfTests)]
 pub fn self_tests() -> Vec<String> {
-    let ops =
-        DEVICES.iter().flat_map(|(device, _)| OPS.iter().map(move |op| format!("{device}: {}", op.name)));
-    ops.collect()
+    let names = || OPS.iter().map(|op| op.name).chain([REFERENCE_RUN]);
+    DEVICES.iter().flat_map(|(device, _)| names().map(move |name| format!("{device}: {name}"))).collect()
 }
 
 /// Runs one check; resolves to a remark, rejects with what was wrong.
 #[wasm_bindgen(js_name = selfTest)]
 pub async fn self_test(name: String) -> Result<String, JsValue> {
     let unknown = || error("UNKNOWN_CHECK", &format!("there is no check named {name:?}"));
-    let (device, op) = name.split_once(": ").ok_or_else(unknown)?;
+    let (device, check) = name.split_once(": ").ok_or_else(unknown)?;
     let device = open(device).await?;
-    let op = OPS.iter().find(|entry| entry.name == op).ok_or_else(unknown)?;
-    check_op(op, &device).await.map_err(|text| error("CHECK_FAILED", &text))
+    let outcome = match OPS.iter().find(|op| op.name == check) {
+        Some(op) => check_op(op, &device).await,
+        None if check == REFERENCE_RUN => check_losses(&device).await,
+        None => return Err(unknown()),
+    };
+    outcome.map_err(|text| error("CHECK_FAILED", &text))
 }
 
-async fn open(name: &str) -> Result<Device, JsValue> {
+/// The device of this name, opened once.
+pub(crate) async fn open(name: &str) -> Result<Device, JsValue> {
     let found =
         OPEN.with_borrow(|open| open.iter().find(|(n, _)| *n == name).map(|(_, device)| device.clone()));
     if let Some(device) = found {
@@ -56,4 +69,27 @@ async fn check_op(op: &OpEntry, device: &Device) -> Result<String, String> {
         [] => Ok(format!("{} samples", samples.len())),
         [first, ..] => Err(format!("{} of {} samples, the first: {first}", wrong.len(), samples.len())),
     }
+}
+
+/// The first losses of a seeded run, against those of the native CPU.
+async fn check_losses(device: &Device) -> Result<String, String> {
+    let (settings, corpus) = reference_run().map_err(|e| e.to_string())?;
+    let mut stage = Run::new(device, settings, corpus, None).map_err(|e| e.to_string())?.stage();
+    let mut losses = Vec::new();
+    while let Some(event) = stage.next().await {
+        match event.map_err(|e| e.to_string())? {
+            Event::Step(step) => losses.push(step.loss),
+            Event::Nonfinite { step, .. } => return Err(format!("step {step} is not finite")),
+            _ => {}
+        }
+    }
+    if losses.len() != LOSSES.len() {
+        return Err(format!("{} steps, expected {}", losses.len(), LOSSES.len()));
+    }
+    let error = |(found, expected): (&f32, &f32)| (found - expected).abs() / expected;
+    let worst = losses.iter().zip(&LOSSES).map(error).fold(0.0, f32::max);
+    if worst > LOSS_TOLERANCE {
+        return Err(format!("losses differ by {worst:.1e} relative: {losses:?}, expected {LOSSES:?}"));
+    }
+    Ok(format!("{} losses, within {worst:.1e} of the native ones", losses.len()))
 }

@@ -1,7 +1,7 @@
 //! Measurements: the operations, a whole training step, and both in a browser.
 
 use crate::shell::{command, run};
-use crate::{package, setup, wasm};
+use crate::{setup, wasm};
 use anyhow::{Result, bail};
 
 /// Runs one benchmark; with no name, both native ones.
@@ -22,7 +22,6 @@ fn native(name: &str) -> Result<()> {
 /// The same measurements in Chromium.
 fn web() -> Result<()> {
     let tools = setup::tools()?;
-    wasm::build()?;
-    package::compile()?;
+    wasm::build_checks()?;
     run(command("node", &["tests/browser/bench.js"]).env("CLOCHE_CHROMIUM", &tools.chromium))
 }

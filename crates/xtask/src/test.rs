@@ -73,6 +73,7 @@ pub(crate) fn run(quick: bool) -> Result<ExitCode> {
 
 fn build() -> Result<Tally> {
     wasm::build()?;
+    wasm::build_checks()?;
     package::page()?;
     Ok(Tally { passed: 1, failed: 0 })
 }

@@ -2,27 +2,40 @@
 
 use crate::setup;
 use crate::shell::{command, output, root, run};
-use anyhow::{Context, Result, bail};
-use std::fs;
+use anyhow::{Context, Result};
 use std::path::PathBuf;
 use wasm_bindgen_cli_support::Bindgen;
 
-/// A module as it is shipped.
+/// A module that is built.
 struct Module {
-    /// Its name in `pkg/dist/wasm`.
+    /// What its files are called.
     name: &'static str,
     /// The crate it is built from.
     package: &'static str,
+    /// What that crate is asked to include.
+    features: &'static str,
+    /// Where it goes.
+    folder: &'static str,
     /// How wasm-opt treats it.
     optimize: &'static str,
-    /// The most it may weigh, compressed with brotli.
-    budget: u64,
 }
 
-const MODULES: [Module; 2] = [
-    Module { name: "engine", package: "cloche-wasm", optimize: "-O3", budget: 250 * 1024 },
-    Module { name: "text", package: "cloche-wasm-text", optimize: "-Oz", budget: 550 * 1024 },
-];
+const ENGINE: Module =
+    Module { name: "engine", package: "cloche-wasm", features: "", folder: "pkg/dist/wasm", optimize: "-O3" };
+
+const TEXT: Module = Module {
+    name: "text",
+    package: "cloche-wasm-text",
+    features: "",
+    folder: "pkg/dist/wasm",
+    optimize: "-Oz",
+};
+
+/// The engine with its checks and measurements, which only `tests/browser` loads.
+const CHECKS: Module = Module { features: "checks", folder: "target/wasm-checks", ..ENGINE };
+
+/// The modules of the package, and the most that each may weigh, compressed with brotli.
+const SHIPPED: [(Module, u64); 2] = [(ENGINE, 250 * 1024), (TEXT, 550 * 1024)];
 
 /// What the modules may use of WebAssembly: all of it is in every browser that has WebGPU, and in those of 2023.
 const FEATURES: [&str; 6] = [
@@ -34,68 +47,68 @@ const FEATURES: [&str; 6] = [
     "--enable-reference-types",
 ];
 
-/// Where the modules go.
-fn out_dir() -> PathBuf {
-    root().join("pkg/dist/wasm")
-}
-
-/// Builds both modules and prints what they weigh.
+/// Builds the modules of the package and prints what they weigh.
 pub(crate) fn build() -> Result<()> {
-    setup::wasm_target()?;
-    setup::node_packages()?;
-    // One call of cargo for each: built together, one would carry features that only the other needs.
-    for module in &MODULES {
-        let target = ["--target", "wasm32-unknown-unknown", "--profile", "wasm"];
-        run(command("cargo", &["build", "--package", module.package]).args(target))?;
-        bind(module)?;
-    }
-    for (module, size) in MODULES.iter().zip(sizes()?) {
-        println!("{}: {} KB of {} KB (brotli)", module.name, size / 1024, module.budget / 1024);
+    SHIPPED.iter().try_for_each(|(module, _)| module.build())?;
+    for ((module, budget), size) in SHIPPED.iter().zip(sizes()?) {
+        println!("{}: {} KB of {} KB (brotli)", module.name, size / 1024, budget / 1024);
     }
     Ok(())
+}
+
+/// Builds the engine for the browser tests.
+pub(crate) fn build_checks() -> Result<()> {
+    CHECKS.build()
 }
 
 /// The modules over their budget, each as a sentence, and the number of those within.
 pub(crate) fn check_sizes() -> Result<(Vec<String>, usize)> {
-    let over = MODULES.iter().zip(sizes()?).filter(|(module, size)| *size > module.budget);
+    let over = SHIPPED.iter().zip(sizes()?).filter(|((_, budget), size)| size > budget);
     let over: Vec<_> = over
-        .map(|(module, size)| format!("{} weighs {size} bytes, its budget is {}", module.name, module.budget))
+        .map(|((module, budget), size)| {
+            format!("{} weighs {size} bytes, its budget is {budget}", module.name)
+        })
         .collect();
-    let within = MODULES.len() - over.len();
+    let within = SHIPPED.len() - over.len();
     Ok((over, within))
 }
 
-/// Writes the JavaScript face of a module and shrinks it.
-fn bind(module: &Module) -> Result<()> {
-    let target_dir = std::env::var_os("CARGO_TARGET_DIR").map_or(root().join("target"), PathBuf::from);
-    let built = format!("wasm32-unknown-unknown/wasm/{}.wasm", module.package.replace('-', "_"));
-    let mut bindgen = Bindgen::new();
-    bindgen
-        .input_path(target_dir.join(built))
-        .out_name(module.name)
-        .typescript(true)
-        .omit_default_module_path(false)
-        .web(true)?;
-    bindgen.generate(out_dir()).with_context(|| format!("wasm-bindgen on {}", module.package))?;
-
-    // On the output of bindgen, because it still needs the sections that this removes.
-    let wasm = out_dir().join(format!("{}_bg.wasm", module.name));
-    let path = wasm.to_str().context("the repository's path is not UTF-8")?;
-    let before = fs::metadata(&wasm)?.len();
-    let optimize = ["node_modules/binaryen/bin/wasm-opt", path, "-o", path, module.optimize, "--strip-debug"];
-    run(command("node", &optimize).arg("--strip-producers").args(FEATURES))?;
-    if fs::metadata(&wasm)?.len() > before {
-        bail!("wasm-opt made {} larger", wasm.display());
+impl Module {
+    /// One call of cargo for each: built together, one would carry features that only the other needs.
+    fn build(&self) -> Result<()> {
+        setup::wasm_target()?;
+        setup::node_packages()?;
+        let target = ["--target", "wasm32-unknown-unknown", "--profile", "wasm"];
+        let package = ["build", "--package", self.package, "--features", self.features];
+        run(command("cargo", &package).args(target))?;
+        self.bind()
     }
-    Ok(())
+
+    /// Writes the JavaScript face and shrinks the module.
+    fn bind(&self) -> Result<()> {
+        let target_dir = std::env::var_os("CARGO_TARGET_DIR").map_or(root().join("target"), PathBuf::from);
+        let built = format!("wasm32-unknown-unknown/wasm/{}.wasm", self.package.replace('-', "_"));
+        let out = root().join(self.folder);
+        let mut bindgen = Bindgen::new();
+        bindgen.input_path(target_dir.join(built)).out_name(self.name).typescript(true);
+        bindgen.omit_default_module_path(false).web(true)?;
+        bindgen.generate(&out).with_context(|| format!("wasm-bindgen on {}", self.package))?;
+
+        // On the output of bindgen, because it still needs the sections that this removes.
+        let wasm = out.join(format!("{}_bg.wasm", self.name));
+        let path = wasm.to_str().context("the repository's path is not UTF-8")?;
+        let optimize =
+            ["node_modules/binaryen/bin/wasm-opt", path, "-o", path, self.optimize, "--strip-debug"];
+        run(command("node", &optimize).arg("--strip-producers").args(FEATURES))
+    }
 }
 
 /// Compressed sizes, measured by Node, which has brotli built in.
 fn sizes() -> Result<Vec<u64>> {
     let script = "for (const f of process.argv.slice(1)) \
         console.log(require('zlib').brotliCompressSync(require('fs').readFileSync(f)).length)";
-    let files: Vec<String> =
-        MODULES.iter().map(|module| format!("pkg/dist/wasm/{}_bg.wasm", module.name)).collect();
+    let file = |module: &Module| format!("{}/{}_bg.wasm", module.folder, module.name);
+    let files: Vec<String> = SHIPPED.iter().map(|(module, _)| file(module)).collect();
     let mut args = vec!["--eval", script, "--"];
     args.extend(files.iter().map(String::as_str));
     let printed = output("node", &args).context("node could not read the wasm modules")?;

@@ -1,5 +1,5 @@
 /** Measures in a worker, where the product computes too, and sends each line as it comes. */
-const engine = await import(/** @type {string} */ ("/pkg/wasm/engine.js"));
+const engine = await import(/** @type {string} */ ("/wasm/engine.js"));
 await engine.default();
 
 const DEVICES = ["cpu", "webgpu"];

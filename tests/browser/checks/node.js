@@ -17,7 +17,7 @@ process.on("uncaughtException", (error) => {
   process.stdout.write(JSON.stringify({ name: "no crash", error: error.message, ms: 0 }) + "\n", () => process.exit(0));
 });
 
-const folder = new URL("../../../pkg/dist/wasm/", import.meta.url);
+const folder = new URL("../../../target/wasm-checks/", import.meta.url);
 const load = () => import(new URL("engine.js", folder).href);
 const bytes = await readFile(new URL("engine_bg.wasm", folder));
 for await (const outcome of runChecks(load, bytes, process.argv[2] ?? "")) {

@@ -10,7 +10,7 @@ self.addEventListener("error", (event) => crash(event.error ?? event.message));
 self.addEventListener("unhandledrejection", (event) => crash(event.reason));
 
 self.onmessage = async ({ data: only }) => {
-  const engine = "/pkg/wasm/engine.js";
+  const engine = "/wasm/engine.js";
   for await (const outcome of runChecks(() => import(engine), undefined, only)) self.postMessage(outcome);
   self.postMessage("finished");
 };

@@ -13,6 +13,10 @@ mod parallel;
 mod real;
 mod row;
 
+/// Whether this build computes in f64 at all. What goes to a page does not: only the harness asks for it, and every
+/// operation would be there twice. The module that browsers are tested with has the feature `f64`.
+pub const HAS_F64: bool = cfg!(any(not(target_arch = "wasm32"), feature = "f64"));
+
 pub(crate) use expr::run_expr;
 pub(crate) use gemv::gemv;
 pub(crate) use heads::{HeadRows, dot};

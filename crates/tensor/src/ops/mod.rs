@@ -148,7 +148,9 @@ macro_rules! cpu_kernel {
             self.$run(io)
         }
         fn cpu_f64(&self, io: $crate::cpu::CpuIo<f64>) {
-            self.$run(io)
+            if $crate::cpu::HAS_F64 {
+                self.$run(io)
+            }
         }
     };
 }

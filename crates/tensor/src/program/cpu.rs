@@ -8,7 +8,7 @@ use cloche_gpu::{Profile, Timing};
 use web_time::Instant;
 
 use super::{Elements, LOG_RUNS, logged};
-use crate::cpu::{CpuIn, CpuIo, CpuOut, Real, for_each_index, run_expr};
+use crate::cpu::{CpuIn, CpuIo, CpuOut, HAS_F64, Real, for_each_index, run_expr};
 use crate::dtype::DType;
 use crate::graph::Data;
 use crate::ops::Op;
@@ -180,7 +180,9 @@ impl Runs for f64 {
         op.cpu_f64(io)
     }
     fn expr(expr: &crate::ops::elementwise::Expr, inputs: &[CpuIn<f64>], output: CpuOut<f64>) {
-        run_expr(expr, inputs, output)
+        if HAS_F64 {
+            run_expr(expr, inputs, output)
+        }
     }
 }
 

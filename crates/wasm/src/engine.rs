@@ -1,0 +1,63 @@
+//! A device, and the runs that are started on it.
+
+use crate::pretrain::Pretrain;
+use crate::settings::setup;
+use crate::{error, thrown, to_js};
+use cloche_tensor::{Device, DeviceKind};
+use cloche_train::data::{Corpus, TokenBuffer};
+use serde::Serialize;
+use std::rc::Rc;
+use wasm_bindgen::prelude::*;
+
+/// An open device.
+#[wasm_bindgen]
+pub struct Engine {
+    device: Device,
+}
+
+/// What a page may want to know of the device.
+#[derive(Serialize)]
+struct Description<'a> {
+    kind: &'a str,
+    name: &'a str,
+    why: &'a str,
+}
+
+#[wasm_bindgen]
+impl Engine {
+    /// Opens a device: `auto`, `webgpu` or `cpu`.
+    pub async fn open(kind: String) -> Result<Engine, JsValue> {
+        let kind = match kind.as_str() {
+            "auto" => DeviceKind::Auto,
+            "webgpu" => DeviceKind::Gpu,
+            "cpu" => DeviceKind::Cpu,
+            _ => return Err(error("SETTINGS", &format!("device {kind:?}: there are auto, webgpu and cpu"))),
+        };
+        Ok(Engine { device: Device::open(kind).await.map_err(|e| thrown(&e.into()))? })
+    }
+
+    /// The device in use, and why it is this one.
+    #[wasm_bindgen(unchecked_return_type = "{ kind: \"webgpu\" | \"cpu\", name: string, why: string }")]
+    pub fn describe(&self) -> Result<JsValue, JsValue> {
+        let name = self.device.gpu().map_or("CPU", |gpu| &gpu.info().name);
+        to_js(&Description { kind: self.device.name(), name, why: self.device.describe() })
+    }
+
+    /// Prepares a run on token ids; nothing is computed before its first `next`. `floor` is the loss below which no
+    /// model can go, in nats per token, where it is known.
+    #[wasm_bindgen(js_name = startPretrain)]
+    pub fn start_pretrain(
+        &self,
+        #[wasm_bindgen(js_name = settings)] options: JsValue,
+        train: &[u32],
+        val: &[u32],
+        floor: Option<f32>,
+    ) -> Result<Pretrain, JsValue> {
+        let setup = setup(options)?;
+        let vocab_size = setup.settings.model.vocab_size;
+        let tokens = |ids| Rc::new(TokenBuffer::from_ids(ids, vocab_size));
+        let corpus =
+            Corpus::new(tokens(train), tokens(val), vocab_size, floor).map_err(|e| thrown(&e.into()))?;
+        Pretrain::new(&self.device, setup, corpus).map_err(|e| thrown(&e))
+    }
+}
