@@ -15,8 +15,11 @@ pub(crate) fn run_named(args: &[&str]) -> Result<()> {
 }
 
 fn native(name: &str) -> Result<()> {
-    let example = ["run", "--release", "--package", "cloche-train", "--example", "bench", "--"];
-    run(command("cargo", &example).arg(name))
+    let (package, example) = match name {
+        "ops" => ("cloche-tensor", "bench"),
+        _ => ("cloche-models", "step"),
+    };
+    run(&mut command("cargo", &["run", "--release", "--package", package, "--example", example]))
 }
 
 /// The same measurements in Chromium.
