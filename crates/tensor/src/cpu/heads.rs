@@ -46,10 +46,22 @@ impl<'a, F: Real> HeadRows<'a, F> {
         (self.start.wrapping_add(at), [self.strides[1] as isize, 1])
     }
 
-    /// The same matrix, transposed and read only.
-    pub fn transposed(&self, at: [usize; 3]) -> (*const F, [isize; 2]) {
-        let (start, [row, column]) = self.matrix(at);
-        (start, [column, row])
+    /// Copies `n` rows of a head from row `t` on, transposed: (D, n). Products read columns several times faster.
+    pub fn transpose(&self, [b, t, h]: [usize; 3], [n, d]: [usize; 2], to: &mut Vec<F>) {
+        const ROWS: usize = 8;
+        to.resize(n * d, F::ZERO);
+        // SAFETY: the caller's rows are within the tensor, and nobody writes them meanwhile.
+        let row = |i: usize| unsafe { self.row([b, t + i, h], d) };
+        let whole = n / ROWS * ROWS;
+        for i in (0..whole).step_by(ROWS) {
+            let rows: [&[F]; ROWS] = std::array::from_fn(|r| row(i + r));
+            for (c, to) in to.chunks_exact_mut(n).enumerate() {
+                to[i..i + ROWS].iter_mut().zip(&rows).for_each(|(to, row)| *to = row[c]);
+            }
+        }
+        for i in whole..n {
+            to.chunks_exact_mut(n).zip(row(i)).for_each(|(to, &x)| to[i] = x);
+        }
     }
 
     /// Row `t` of head `h`.

@@ -91,16 +91,18 @@ impl Real for f32 {
     #[inline(always)]
     fn exp(self) -> f32 {
         let x = Real::max(Real::min(self, 88.722_83), -87.336_54);
-        // Adding and subtracting 1.5·2²³ rounds to a whole number without a call.
-        let n = (x * std::f32::consts::LOG2_E + 12_582_912.0) - 12_582_912.0;
+        // Adding and subtracting 1.5·2²³ rounds to a whole number without a call, and leaves it in the lower bits.
+        let shifted = x * std::f32::consts::LOG2_E + 12_582_912.0;
+        let n = shifted - 12_582_912.0;
+        let exponent = (shifted.to_bits() as i32).wrapping_sub(0x4b40_0000);
         let r = x - n * 0.693_359_4 + n * 2.121_944_4e-4;
         let p = 1.987_569_1e-4 * r + 1.398_199_9e-3;
         let p = ((p * r + 8.333_452e-3) * r + 4.166_579_6e-2) * r + 1.666_666_5e-1;
         let p = (p * r + 0.5) * r * r + r + 1.0;
         // 2ⁿ in two factors: n reaches 128, which one exponent field cannot hold.
-        let half = (n as i32) >> 1;
+        let half = exponent >> 1;
         let two = |e: i32| f32::from_bits((e.wrapping_add(127) << 23) as u32);
-        let y = p * two(half) * two((n as i32).wrapping_sub(half));
+        let y = p * two(half) * two(exponent.wrapping_sub(half));
         if self < -87.336_54 { 0.0 } else { y }
     }
     #[inline(always)]

@@ -153,6 +153,21 @@ impl AttentionGrad {
     }
 }
 
+/// Memory that a thread uses again for each block.
+#[derive(Default)]
+struct Scratch<F> {
+    /// k and v of the head, transposed: (D, S).
+    kt: Vec<F>,
+    vt: Vec<F>,
+    /// q and dy of the block, transposed: (D, rows).
+    qt: Vec<F>,
+    dyt: Vec<F>,
+    /// Weights and the gradients of the scores, (rows, keys), and the latter transposed.
+    p: Vec<F>,
+    ds: Vec<F>,
+    dst: Vec<F>,
+}
+
 impl<F: Real> Job<'_, F> {
     /// The gradients of one key/value head, and of the query heads that share it.
     fn group(&self, b: usize, g: usize) {
@@ -161,51 +176,68 @@ impl<F: Real> Job<'_, F> {
             // SAFETY: each pair (b, g) writes rows of its own.
             self.grads[1..].iter().for_each(|dkv| unsafe { dkv.row_mut([b, s, g], d) }.fill(F::ZERO));
         }
+        let mut scratch = Scratch::default();
+        self.qkv[1].transpose([b, 0, g], [self.s_len, d], &mut scratch.kt);
+        self.qkv[2].transpose([b, 0, g], [self.s_len, d], &mut scratch.vt);
         let n = n_head / n_kv_head;
-        let (mut p, mut dp) = (Vec::new(), Vec::new());
         for h in g * n..(g + 1) * n {
             for t0 in (0..self.t_len).step_by(BLOCK) {
-                self.block([b, t0, h], [b, 0, g], &mut p, &mut dp);
+                self.block([b, t0, h], [b, 0, g], &mut scratch);
             }
         }
     }
 
     /// What one block of queries gives to dq, and adds to dk and dv.
-    fn block(&self, at_q: [usize; 3], at_k: [usize; 3], p: &mut Vec<F>, dp: &mut Vec<F>) {
-        let ([b, t0, h], d) = (at_q, self.heads.d);
-        let ([q, k, v], [dq, dk, dv]) = (&self.qkv, &self.grads);
-        let start = self.position.map_or(0, |p| p[b] as usize);
+    fn block(&self, at_q: [usize; 3], at_k: [usize; 3], scratch: &mut Scratch<F>) {
+        let ([b, t0, _], d) = (at_q, self.heads.d);
+        let ([q, k, _], [dq, dk, dv]) = (&self.qkv, &self.grads);
+        let first = self.position.map_or(0, |p| p[b] as usize).saturating_add(t0);
         let rows = BLOCK.min(self.t_len - t0);
-        let keys = self.s_len.min(start.saturating_add(t0 + rows));
-        p.resize(rows * keys, F::ZERO);
-        dp.resize(rows * keys, F::ZERO);
-        let of = |(start, strides): (*mut F, [isize; 2])| (start.cast_const(), strides);
-        let (forward, transposed) = ([keys as isize, 1], [1, keys as isize]);
-        // SAFETY (of all products): the rows are within their tensors, the buffers have room for rows · keys, and only
-        // this thread writes these rows of dq, dk and dv.
+        let keys = self.s_len.min(first.saturating_add(rows));
+        let Scratch { kt, vt, qt, dyt, p, ds, dst } = scratch;
         // 1. Scores, and the products of dy with the values.
+        q.transpose(at_q, [rows, d], qt);
+        self.dy.transpose(at_q, [rows, d], dyt);
+        p.resize(rows * keys, F::ZERO);
+        ds.resize(rows * keys, F::ZERO);
+        let (by_row, by_column) = ([keys as isize, 1], [1, keys as isize]);
+        let (left, right) = ([1, rows as isize], [self.s_len as isize, 1]);
+        // SAFETY (of all products): the rows are within their tensors, the extents are those of the buffers, and only
+        // this thread writes these rows of dq, dk and dv.
         unsafe {
-            F::gemm(
-                [rows, d, keys],
-                of(q.matrix(at_q)),
-                k.transposed(at_k),
-                F::ZERO,
-                (p.as_mut_ptr(), forward),
-            );
-            F::gemm(
-                [rows, d, keys],
-                of(self.dy.matrix(at_q)),
-                v.transposed(at_k),
-                F::ZERO,
-                (dp.as_mut_ptr(), forward),
-            );
+            let dims = [rows, d, keys];
+            F::gemm(dims, (qt.as_ptr(), left), (kt.as_ptr(), right), F::ZERO, (p.as_mut_ptr(), by_row));
+            F::gemm(dims, (dyt.as_ptr(), left), (vt.as_ptr(), right), F::ZERO, (ds.as_mut_ptr(), by_row));
         }
         // 2. Weights, and the gradients of the scores.
+        self.slopes(at_q, first, p, ds);
+        // 3. What they give to q, k and v.
+        HeadRows::read(ds, &Layout::contiguous((1, rows, 1, keys))).transpose([0; 3], [rows, keys], dst);
+        let of = |(start, strides): (*mut F, [isize; 2])| (start.cast_const(), strides);
+        unsafe {
+            F::gemm([rows, keys, d], (dst.as_ptr(), left), of(k.matrix(at_k)), F::ZERO, dq.matrix(at_q));
+            F::gemm([keys, rows, d], (ds.as_ptr(), by_column), of(q.matrix(at_q)), F::ONE, dk.matrix(at_k));
+            F::gemm(
+                [keys, rows, d],
+                (p.as_ptr(), by_column),
+                of(self.dy.matrix(at_q)),
+                F::ONE,
+                dv.matrix(at_k),
+            );
+        }
+    }
+
+    /// Scores become weights p, and products dy·v become ds = p·(dy·v − δ)/√D; rows see keys up to first + row.
+    fn slopes(&self, [b, t0, h]: [usize; 3], first: usize, p: &mut [F], ds: &mut [F]) {
+        let d = self.heads.d;
         let scale = F::of(self.heads.scale());
+        let rows = BLOCK.min(self.t_len - t0);
+        let keys = p.len() / rows;
         let lse = &self.lse[(b * self.heads.h + h) * self.t_len + t0..];
-        for (i, (p, ds)) in p.chunks_exact_mut(keys).zip(dp.chunks_exact_mut(keys)).enumerate() {
-            let seen = keys.min(start.saturating_add(t0 + i + 1));
+        for (i, (p, ds)) in p.chunks_exact_mut(keys).zip(ds.chunks_exact_mut(keys)).enumerate() {
+            let seen = keys.min(first.saturating_add(i + 1));
             let at = [b, t0 + i, h];
+            // SAFETY: the row is within dy and y, which nobody writes.
             let delta = unsafe { dot(self.dy.row(at, d), self.y.row(at, d)) };
             p[seen..].fill(F::ZERO);
             ds[seen..].fill(F::ZERO);
@@ -213,13 +245,6 @@ impl<F: Real> Job<'_, F> {
                 *p = (*p * scale - lse[i]).exp();
                 *ds = *p * (*ds - delta) * scale;
             }
-        }
-        // 3. What they give to q, k and v.
-        let (p, ds) = (p.as_ptr(), dp.as_ptr());
-        unsafe {
-            F::gemm([rows, keys, d], (ds, forward), of(k.matrix(at_k)), F::ZERO, dq.matrix(at_q));
-            F::gemm([keys, rows, d], (ds, transposed), of(q.matrix(at_q)), F::ONE, dk.matrix(at_k));
-            F::gemm([keys, rows, d], (p, transposed), of(self.dy.matrix(at_q)), F::ONE, dv.matrix(at_k));
         }
     }
 }
