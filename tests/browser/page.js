@@ -100,7 +100,8 @@ async function continueText(page) {
   await page.waitForFunction(() => !(/** @type {any} */ (document.getElementById("continue")).disabled));
   const text = (await page.locator("#continuation").textContent()) ?? "";
   assert.equal(await page.locator("#prompt-note").textContent(), "");
-  assert.ok(text.startsWith("Once there was") && text.length >= 40, text);
+  // How much there is, is the model's choice: it may end the text.
+  assert.ok(text.startsWith("Once there was") && text.length > "Once there was".length, text);
   return JSON.stringify(text);
 }
 

@@ -3,6 +3,7 @@
 mod engine;
 mod settings;
 mod pretrain;
+mod generate;
 mod files;
 mod stories;
 #[cfg(feature = "checks")]

@@ -1,6 +1,7 @@
 //! A pre-training run, pulled event by event.
 
 use crate::files::model_files;
+use crate::generate::Generator;
 use crate::settings::Setup;
 use crate::{error, thrown, to_js};
 use cloche_models::config::{CardFacts, ModelConfig};
@@ -89,6 +90,11 @@ impl Pretrain {
     /// Lets the run end after the event it is at; `done` still comes.
     pub fn stop(&self) {
         self.stop.set(true);
+    }
+
+    /// Continues a prompt with the weights of this moment.
+    pub fn generate(&self, prompt: Vec<u32>, options: JsValue) -> Result<Generator, JsValue> {
+        Generator::start(&self.device, &self.config, &self.weights, prompt, options)
     }
 
     /// The weights and the configuration of this moment as `[name, bytes]`, for a Hugging Face folder.
