@@ -8,7 +8,38 @@ use cloche_train::bytes_in_words;
 use cloche_train::events::{Done, Reason, Start, Step};
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};
 use serde::Serialize;
-use serde_json::json;
+
+/// A line for programs; its kind comes first.
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+enum Line<'a> {
+    Start(&'a Start),
+    Step(&'a Step),
+    Eval {
+        step: u64,
+        train_loss: f32,
+        val_loss: f32,
+    },
+    Sample {
+        step: u64,
+        text: &'a str,
+    },
+    Nonfinite {
+        step: u64,
+        in_a_row: u32,
+    },
+    Checkpoint {
+        step: u64,
+    },
+    Warning {
+        message: String,
+    },
+    Done {
+        #[serde(flatten)]
+        done: &'a Done,
+        out: &'a str,
+    },
+}
 
 /// Tells how a command is doing, on standard output; the bar is on standard error.
 pub struct Report {
@@ -29,16 +60,15 @@ impl Report {
         }
     }
 
-    /// A line for programs.
-    pub fn event(&self, event: &impl Serialize) {
+    fn event(&self, line: Line<'_>) {
         if self.json {
-            print_json(event);
+            print_json(&line);
         }
     }
 
     /// Something that the user should know, but that stops nothing.
     pub fn warn(&self, message: impl Display) {
-        self.event(&json!({ "event": "warning", "message": message.to_string() }));
+        self.event(Line::Warning { message: message.to_string() });
         if !self.json {
             self.bar.suspend(|| eprintln!("warning: {message}"));
         }
@@ -69,7 +99,7 @@ impl Report {
     /// The facts of a run, and a bar over its steps.
     pub fn start(&mut self, start: &Start) {
         self.end();
-        self.event(&json_of("start", start));
+        self.event(Line::Start(start));
         self.say(format_args!(
             "{} parameters, vocabulary of {}, {} tokens a step, on {}",
             HumanCount(start.n_params),
@@ -95,7 +125,7 @@ impl Report {
 
     /// One step.
     pub fn step(&self, step: &Step) {
-        self.event(&json_of("step", step));
+        self.event(Line::Step(step));
         self.bar.set_position(step.step);
         self.at(format_args!(
             "loss {:.4}  {} tokens/s  {} left",
@@ -107,30 +137,33 @@ impl Report {
 
     /// Losses on both splits.
     pub fn eval(&self, step: u64, train_loss: f32, val_loss: f32) {
-        self.event(&json!({ "event": "eval", "step": step, "train_loss": train_loss, "val_loss": val_loss }));
+        self.event(Line::Eval { step, train_loss, val_loss });
         self.say(format_args!("step {step}: train loss {train_loss:.4}, val loss {val_loss:.4}"));
     }
 
     /// What the model says now.
     pub fn sample(&self, step: u64, text: &str) {
-        self.event(&json!({ "event": "sample", "step": step, "text": text }));
+        self.event(Line::Sample { step, text });
         self.say(format_args!("--- step {step} says ---\n{text}\n---"));
     }
 
     /// A step without a finite gradient.
     pub fn nonfinite(&self, step: u64, in_a_row: u32) {
-        self.event(&json!({ "event": "nonfinite", "step": step, "in_a_row": in_a_row }));
+        self.event(Line::Nonfinite { step, in_a_row });
         self.say(format_args!(
             "step {step}: the gradient is not finite, the step is skipped ({in_a_row} in a row)"
         ));
     }
 
+    /// A checkpoint that is stored.
+    pub fn checkpoint(&self, step: u64) {
+        self.event(Line::Checkpoint { step });
+    }
+
     /// The end; `out` is where the model lies.
     pub fn done(&mut self, done: &Done, out: &str) {
         self.end();
-        let mut line = json_of("done", done);
-        line["out"] = out.into();
-        self.event(&line);
+        self.event(Line::Done { done, out });
         let how = match done.reason {
             Reason::Finished => "done",
             Reason::Stopped => "stopped",
@@ -153,10 +186,4 @@ pub fn print_json(value: &impl Serialize) {
 pub fn print_line(line: impl Display) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
-}
-
-fn json_of(event: &str, value: &impl Serialize) -> serde_json::Value {
-    let mut line = serde_json::to_value(value).expect("numbers and strings only");
-    line["event"] = event.into();
-    line
 }

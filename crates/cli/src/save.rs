@@ -178,7 +178,7 @@ impl Keeper {
         match store::save(&self.folder, step, &pending.files) {
             Ok(_) => {
                 self.pending = None;
-                report.event(&serde_json::json!({ "event": "checkpoint", "step": step }));
+                report.checkpoint(step);
             }
             Err(error) => {
                 pending.tried = Instant::now();

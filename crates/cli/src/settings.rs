@@ -88,8 +88,10 @@ impl HyperParameters {
         }
         set(&mut settings.batch_size, self.batch_size);
         set(&mut settings.grad_accumulation, self.grad_accumulation);
-        set(&mut settings.lr, self.lr);
-        set(&mut settings.min_lr, self.min_lr.or(self.lr.map(|lr| lr / 10.0)));
+        if let Some(lr) = self.lr.filter(|lr| *lr != settings.lr) {
+            (settings.lr, settings.min_lr) = (lr, tenth(lr));
+        }
+        set(&mut settings.min_lr, self.min_lr);
         set(&mut settings.warmup_steps, self.warmup_steps);
         set(&mut settings.beta1, self.beta1);
         set(&mut settings.beta2, self.beta2);
@@ -125,6 +127,11 @@ impl HyperParameters {
     }
 }
 
+/// A tenth, as a person would write it: in binary, 0.01 / 10 is not quite 0.001.
+fn tenth(x: f32) -> f32 {
+    format!("{x}e-1").parse().unwrap_or(x)
+}
+
 /// What may change when a run is resumed: how long it lasts, and how often it looks, speaks and saves.
 const FREE: [&str; 7] = [
     "steps",
@@ -158,8 +165,16 @@ fn compare(name: &str, run: &Value, asked: &Value, differences: &mut Vec<String>
                 compare(key, value, asked.get(key).unwrap_or(&Value::Null), differences);
             }
         }
-        (run, asked) if run != asked => differences.push(format!("{name} is {run}, not {asked}")),
+        (run, asked) if run != asked => differences.push(format!("{name} is {}, not {}", shown(run), shown(asked))),
         _ => {}
+    }
+}
+
+/// A value as a person would write it: an f32 widened to f64 has digits that nobody gave.
+fn shown(value: &Value) -> String {
+    match value.as_f64() {
+        Some(number) if value.is_f64() => (number as f32).to_string(),
+        _ => value.to_string(),
     }
 }
 

@@ -22,8 +22,9 @@ use crate::report::Report;
 use crate::save::{self, Keeper, Record};
 use crate::settings::{HyperParameters, default_samples, require_same};
 
-/// The options of `cloche train`.
+/// The options of `cloche train`. Of an option that is given twice the last one counts, for the sake of scripts.
 #[derive(Args)]
+#[command(args_override_self = true)]
 pub struct TrainArgs {
     /// A UTF-8 text file, a folder of .txt and .md files, a .jsonl file with a field `text`, or `stories`, which are
     /// built in [default: stories].

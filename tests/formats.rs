@@ -1,0 +1,117 @@
+//! Model folders: those that transformers wrote compute what they should, and ours hold all that others look for.
+
+mod command;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use cloche_nn::checkpoint::Checkpoint;
+use command::{cloche, lines, prose, succeed, text, train};
+use serde_json::Value;
+
+/// Of the largest logit.
+const TOLERANCE: f32 = 1e-4;
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden").join(name)
+}
+
+fn logits(folder: &Path, ids: &[i64]) -> (Vec<u64>, Vec<f32>) {
+    let ids: Vec<String> = ids.iter().map(i64::to_string).collect();
+    let printed =
+        succeed(&["logits", "--model", text(folder), "--ids", &ids.join(","), "--device", "cpu", "--json"]);
+    let printed: Value = serde_json::from_str(&printed).unwrap();
+    let list = |key: &str| printed[key].as_array().unwrap().clone();
+    (
+        list("shape").iter().map(|n| n.as_u64().unwrap()).collect(),
+        list("logits").iter().map(|n| n.as_f64().unwrap() as f32).collect(),
+    )
+}
+
+#[test]
+fn folders_of_transformers_compute_the_logits_of_transformers() {
+    for name in ["gpt2", "llama", "llama-tied"] {
+        let folder = golden(name);
+        let bytes = fs::read(folder.join("golden.safetensors")).unwrap();
+        let mut golden = Checkpoint::from_bytes(vec![("golden.safetensors".into(), bytes)]).unwrap();
+        let (ids, expected) = (golden.ids("ids").unwrap(), golden.tensor("logits").unwrap());
+        let (t, v) = (expected.0[1], expected.0[2]);
+        let largest = expected.1.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+        for (ids, expected) in ids.1.chunks(t).zip(expected.1.chunks(t * v)) {
+            let (shape, found) = logits(&folder, ids);
+            assert_eq!(shape, [t as u64, v as u64], "{name}");
+            let differences = found.iter().zip(expected).map(|(x, y)| (x - y).abs());
+            let worst = differences.fold(0.0, f32::max) / largest;
+            assert!(worst <= TOLERANCE, "{name}: {worst}");
+        }
+    }
+}
+
+#[test]
+fn a_trained_folder_holds_all_that_transformers_looks_for() {
+    let place = tempfile::tempdir().unwrap();
+    let (data, out) = (place.path().join("prose.txt"), place.path().join("micro"));
+    fs::write(&data, prose(4000)).unwrap();
+    let printed =
+        lines(&succeed(&train(&data, &out, &["--steps", "3", "--sample-at", "0,3", "--sample-len", "5"])));
+    let kinds: Vec<&str> = printed.iter().map(|line| line["event"].as_str().unwrap()).collect();
+    let expected =
+        ["start", "sample", "step", "step", "step", "eval", "sample", "checkpoint", "done"];
+    assert_eq!(kinds, expected);
+    for key in ["step", "loss", "lr", "grad_norm", "tokens_per_s"] {
+        assert!(printed[2][key].is_number(), "{key}");
+    }
+    for name in [
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "README.md",
+        "checkpoints/step-3/manifest.json",
+    ] {
+        assert!(out.join(name).is_file(), "{name}");
+    }
+    // The biases that Hugging Face's GPT-2 always has are there, and zero.
+    let mut checkpoint = Checkpoint::open_folder(&out).unwrap();
+    assert_eq!(checkpoint.tensor("transformer.ln_f.bias").unwrap(), (vec![32], vec![0.0; 32]));
+    assert!(logits(&out, &[1, 2, 3]).1.iter().all(|x| x.is_finite()));
+}
+
+#[test]
+fn a_trained_folder_scores_as_its_last_evaluation_did() {
+    let place = tempfile::tempdir().unwrap();
+    let (data, out) = (place.path().join("prose.txt"), place.path().join("micro"));
+    let told = prose(4000);
+    fs::write(&data, &told).unwrap();
+    let steps = ["--steps", "20", "--eval-batches", "1000"];
+    let printed = lines(&succeed(&train(&data, &out, &steps)));
+    let trained = printed.last().unwrap()["val_loss"].as_f64().unwrap();
+    // The held-out tenth of the characters, as a text of its own.
+    let characters: Vec<char> = told.chars().collect();
+    let held_out = characters.len() - (characters.len() as f64 * 0.1).round() as usize;
+    fs::write(&data, characters[held_out..].iter().collect::<String>()).unwrap();
+    let score = succeed(&["eval", "--model", text(&out), "--data", text(&data), "--device", "cpu", "--json"]);
+    let score: Value = serde_json::from_str(&score).unwrap();
+    let value = |key: &str| score[key].as_f64().unwrap();
+    assert!((value("nats_per_token") - trained).abs() < 1e-4, "{score} {trained}");
+    assert!((value("perplexity") - trained.exp()).abs() < 1e-2 * trained.exp());
+    // A character of this text is a byte.
+    assert!((value("bits_per_byte") - value("bits_per_token")).abs() < 1e-6);
+    assert_eq!(value("tokens") as usize, characters.len() - held_out - 1);
+}
+
+#[test]
+fn costs_and_devices_are_told_without_a_model() {
+    let cost: Value =
+        serde_json::from_str(&succeed(&["cost", "--preset", "nano", "--device", "cpu", "--json"])).unwrap();
+    assert_eq!((cost["n_params"].as_u64(), cost["tokens_per_step"].as_u64()), (Some(804_096), Some(768)));
+    // Parameters, gradients and two moments at least; forward and backward are six operations a parameter and token.
+    assert!(cost["peak_bytes"].as_u64().unwrap() > 16 * 804_096, "{cost}");
+    let least = 6 * 768 * (804_096 - 64 * 128);
+    assert!((least..2 * least).contains(&cost["flops"].as_u64().unwrap()), "{cost}");
+    let devices: Value = serde_json::from_str(&succeed(&["devices", "--json"])).unwrap();
+    assert!(devices["cpu"]["threads"].as_u64().unwrap() > 0 && devices["auto"]["reason"].is_string());
+    assert!(cloche(&["--version"]).status.success());
+}
