@@ -55,8 +55,7 @@ fn a_trained_folder_holds_all_that_transformers_looks_for() {
     let printed =
         lines(&succeed(&train(&data, &out, &["--steps", "3", "--sample-at", "0,3", "--sample-len", "5"])));
     let kinds: Vec<&str> = printed.iter().map(|line| line["event"].as_str().unwrap()).collect();
-    let expected =
-        ["start", "sample", "step", "step", "step", "eval", "sample", "checkpoint", "done"];
+    let expected = ["start", "sample", "step", "step", "step", "eval", "sample", "checkpoint", "done"];
     assert_eq!(kinds, expected);
     for key in ["step", "loss", "lr", "grad_norm", "tokens_per_s"] {
         assert!(printed[2][key].is_number(), "{key}");
@@ -100,6 +99,44 @@ fn a_trained_folder_scores_as_its_last_evaluation_did() {
     // A character of this text is a byte.
     assert!((value("bits_per_byte") - value("bits_per_token")).abs() < 1e-6);
     assert_eq!(value("tokens") as usize, characters.len() - held_out - 1);
+}
+
+#[test]
+fn a_trained_folder_speaks_the_same_words_for_the_same_seed() {
+    let place = tempfile::tempdir().unwrap();
+    let (data, out) = (place.path().join("prose.txt"), place.path().join("micro"));
+    fs::write(&data, prose(4000)).unwrap();
+    succeed(&train(&data, &out, &["--steps", "200", "--tokenizer", "bpe:270"]));
+    let say = |more: &[&str]| {
+        let asked = ["generate", "--model", text(&out), "--prompt", "The owl", "--device", "cpu"];
+        succeed(&[&asked, more].concat())
+    };
+    let plain = say(&["--max-tokens", "30"]);
+    assert!(plain.starts_with("The owl") && plain.len() > 30, "{plain}");
+    assert_eq!(plain, say(&["--max-tokens", "30"]));
+    assert_ne!(plain, say(&["--max-tokens", "30", "--seed", "1"]));
+
+    // Beyond the context of 8 tokens, several at once, each token with its log-probability.
+    let printed = lines(&say(&["--max-tokens", "20", "--n", "3", "--json"]));
+    let (tokens, ends): (Vec<_>, Vec<_>) = printed.iter().partition(|line| line["event"] == "token");
+    assert_eq!((tokens.len(), ends.len()), (60, 3));
+    assert!(tokens.iter().all(|token| token["log_prob"].as_f64().unwrap() <= 0.0));
+    for (sequence, end) in ends.iter().enumerate() {
+        let own = tokens.iter().filter(|token| token["sequence"] == sequence);
+        let joined: String = own.map(|token| token["text"].as_str().unwrap()).collect();
+        // A character whose last byte never came is shown as U+FFFD in the end only.
+        assert_eq!(end["text"].as_str().unwrap().trim_end_matches('\u{fffd}'), joined);
+        assert_eq!((end["finish"].as_str().unwrap(), end["tokens"].as_u64().unwrap()), ("length", 20));
+    }
+
+    // A stop string ends the text before it, wherever tokens begin and end.
+    let greedy = ["--max-tokens", "60", "--temperature", "0", "--json"];
+    let whole = lines(&say(&greedy)).last().unwrap()["text"].as_str().unwrap().to_string();
+    let stop: String = whole.chars().skip(10).take(4).collect();
+    let stopped = lines(&say(&[&greedy[..], &["--stop", &stop]].concat()));
+    let end = stopped.last().unwrap();
+    let before = &whole[..whole.find(&stop).unwrap()];
+    assert_eq!((end["text"].as_str(), end["finish"].as_str()), (Some(before), Some("stop")));
 }
 
 #[test]

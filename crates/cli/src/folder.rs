@@ -32,9 +32,6 @@ pub struct Model {
 /// # Errors
 /// A file that is missing or not what it should be; a model that does not fit in memory.
 pub fn open(folder: &Path, device: &Device) -> Result<Model> {
-    if !folder.is_dir() {
-        bail!("{}: not a model folder", folder.display());
-    }
     let text = read_json(folder, "config.json")?.ok_or_else(|| missing(folder, "config.json"))?;
     let in_config = |error| anyhow!("config.json: {error}");
     let config = ModelConfig::from_hf_json(&text).map_err(in_config)?;
@@ -134,8 +131,11 @@ pub fn write_file(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
 /// The text of a small file, or `None` where there is none.
 ///
 /// # Errors
-/// A file that is too large, not text, or cannot be read.
+/// No such folder; a file that is too large, not text, or cannot be read.
 pub fn read_json(folder: &Path, name: &str) -> Result<Option<String>> {
+    if !folder.is_dir() {
+        bail!("{}: there is no such folder", folder.display());
+    }
     let path = folder.join(name);
     let failed = |error: std::io::Error| anyhow!("{}: {error}", path.display());
     match std::fs::metadata(&path) {

@@ -4,9 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::Args;
-use cloche_models::Pass;
-use cloche_nn::Params;
-use cloche_tensor::{DType, Device, Graph};
+use cloche_models::forward_logits;
 use serde_json::json;
 
 use crate::device::{self, Choice};
@@ -44,7 +42,7 @@ pub fn run(args: &LogitsArgs) -> Result<()> {
     if args.ids.len() > context_len {
         bail!("ids: found {}, expected at most {context_len}, the model's context", args.ids.len());
     }
-    let logits = forward(&device, &model, &args.ids)?;
+    let logits = pollster::block_on(forward_logits(&device, &model.config, &model.weights, &args.ids))?;
     if args.json {
         print_json(&json!({ "shape": [args.ids.len(), vocab_size], "logits": logits }));
         return Ok(());
@@ -56,15 +54,4 @@ pub fn run(args: &LogitsArgs) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// The logits after each of `ids`, `(T, V)`, row by row.
-fn forward(device: &Device, model: &folder::Model, ids: &[u32]) -> Result<Vec<f32>> {
-    let graph = Graph::new();
-    let input = graph.input("ids", (1, ids.len()), DType::U32);
-    let y = cloche_models::logits(&model.config, &Params::new(&graph), &input, &Pass::eval());
-    let mut program = device.compile(&graph, &[("logits", &y)], &[("params", model.weights.state())])?;
-    program.write("ids", ids);
-    program.run();
-    Ok(pollster::block_on(program.read("logits"))?.f32().to_vec())
 }

@@ -9,6 +9,7 @@ mod corpus;
 mod folder;
 mod train;
 mod save;
+mod generate;
 mod eval;
 mod logits;
 mod tokenize;
@@ -31,6 +32,8 @@ struct Cli {
 enum Command {
     /// Train a tokenizer and a model on a text, and leave a Hugging Face folder.
     Train(Box<train::TrainArgs>),
+    /// Let a model continue a prompt.
+    Generate(generate::GenerateArgs),
     /// Measure how well a model predicts a text.
     Eval(eval::EvalArgs),
     /// Print a model's logits for some ids, to hold them against another implementation.
@@ -46,6 +49,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Train(args) => train::run(&args),
+        Command::Generate(args) => generate::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Logits(args) => logits::run(&args),
         Command::Tokenize(args) => tokenize::run(&args),

@@ -56,6 +56,9 @@ impl Record {
     /// # Errors
     /// A file that is not what we write.
     pub fn read(folder: &Path) -> Result<Option<Record>> {
+        if !folder.is_dir() {
+            return Ok(None);
+        }
         let Some(text) = read_json(folder, RECORD)? else { return Ok(None) };
         let damaged = |error| anyhow!("{}: {error}", folder.join(RECORD).display());
         serde_json::from_str(&text).map(Some).map_err(damaged)

@@ -165,7 +165,9 @@ fn compare(name: &str, run: &Value, asked: &Value, differences: &mut Vec<String>
                 compare(key, value, asked.get(key).unwrap_or(&Value::Null), differences);
             }
         }
-        (run, asked) if run != asked => differences.push(format!("{name} is {}, not {}", shown(run), shown(asked))),
+        (run, asked) if run != asked => {
+            differences.push(format!("{name} is {}, not {}", shown(run), shown(asked)))
+        }
         _ => {}
     }
 }

@@ -10,7 +10,7 @@ use cloche_models::config::{CardFacts, preset};
 use cloche_tensor::Device;
 use cloche_text::{Tokenizer, TokenizerKind};
 use cloche_train::checkpoint::Saved;
-use cloche_train::data::Corpus;
+use cloche_train::data::{Batches, Corpus};
 use cloche_train::events::{Done, Event, Reason};
 use cloche_train::pretrain::{MAX_NONFINITE, Run};
 use cloche_train::settings::Settings;
@@ -216,6 +216,8 @@ fn sample_prompt(tokenizer: &Tokenizer) -> u32 {
 }
 
 fn open_run(device: &Device, settings: &Settings, saved: Option<Saved>, corpus: Corpus) -> Result<Run> {
+    // Of a text that is too short, the held-out end may be shorter still; what matters to the user is the rest.
+    Batches::new(&corpus.train, settings.batch_size, settings.model.context_len, settings.seed)?;
     let available = device::available_bytes(device);
     Ok(match saved {
         Some(mut saved) => {

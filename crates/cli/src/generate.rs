@@ -1,0 +1,287 @@
+//! `cloche generate`: a model continues a prompt, word by word.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use clap::Args;
+use cloche_models::config::GenerationConfig;
+use cloche_models::{Finish, GenerateSettings, Generator, Sampling};
+use cloche_text::{StreamDecoder, Tokenizer};
+use serde_json::json;
+
+use crate::device::{self, Choice};
+use crate::folder;
+use crate::report::{print_json, print_line};
+
+/// The options of `cloche generate`.
+#[derive(Args)]
+pub struct GenerateArgs {
+    /// The model folder.
+    #[arg(long, value_name = "DIR")]
+    model: PathBuf,
+    /// What to continue; empty for a new document.
+    #[arg(long, value_name = "TEXT")]
+    prompt: String,
+    /// The most tokens of a continuation [default: the folder's, else 256].
+    #[arg(long, value_name = "N")]
+    max_tokens: Option<usize>,
+    /// Logits are divided by it; 0 takes the likeliest token [default: the folder's, else 1].
+    #[arg(long, value_name = "F", allow_negative_numbers = true)]
+    temperature: Option<f32>,
+    /// Only the N likeliest tokens; 0 for all [default: the folder's, else 0].
+    #[arg(long, value_name = "N")]
+    top_k: Option<usize>,
+    /// Only the likeliest tokens that together reach this probability [default: the folder's, else 1].
+    #[arg(long, value_name = "F", allow_negative_numbers = true)]
+    top_p: Option<f32>,
+    /// Only tokens with this share of the likeliest one's probability [default: the folder's, else 0].
+    #[arg(long, value_name = "F", allow_negative_numbers = true)]
+    min_p: Option<f32>,
+    /// What the logits of tokens that have occurred are divided by [default: the folder's, else 1].
+    #[arg(long, value_name = "F", allow_negative_numbers = true)]
+    repetition_penalty: Option<f32>,
+    /// The same seed gives the same text.
+    #[arg(long, value_name = "N", default_value_t = 1337)]
+    seed: u64,
+    /// End before this text; may be given several times.
+    #[arg(long, value_name = "TEXT")]
+    stop: Vec<String>,
+    /// So many continuations at once.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    n: usize,
+    /// Where to compute.
+    #[arg(long, value_enum, default_value_t)]
+    device: Choice,
+    /// Print a JSON line for each token, and one for each continuation.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A model that cannot be opened, a prompt that it cannot read, settings out of range.
+pub fn run(args: &GenerateArgs) -> Result<()> {
+    if args.n == 0 || args.n > 1024 {
+        bail!("n: found {}, expected 1 to 1024", args.n);
+    }
+    let device = device::open(args.device)?;
+    let tokenizer = folder::tokenizer(&args.model)?;
+    let model = folder::open(&args.model, &device)?;
+    let ids = prompt_ids(&args.prompt, &tokenizer)?;
+    let settings = args.settings(&model.generation, &tokenizer)?;
+    let config = &model.config;
+    let cache = [2, 4, args.n, config.n_layer, config.context_len, config.n_kv_head, config.d_head];
+    let cache = cache.iter().fold(1u64, |bytes, &n| bytes.saturating_mul(n as u64));
+    device::require_memory(&device, "the cache of keys and values", cache)?;
+
+    let mut generator = Generator::new(&device, config, &model.weights, args.n, settings)?;
+    generator.start(std::slice::from_ref(&ids))?;
+    let mut texts: Vec<Continuation> = (0..args.n).map(|_| Continuation::new(&args.stop)).collect();
+    let live = !args.json && args.n == 1;
+    if live {
+        show(&args.prompt);
+    }
+    while let Some(tokens) = pollster::block_on(generator.next())? {
+        for token in tokens {
+            let text = &mut texts[token.sequence];
+            if text.stopped {
+                continue;
+            }
+            // The token that ends a document is no part of it.
+            let ends = generator.settings.stop_ids.contains(&token.id);
+            let piece = if ends { String::new() } else { text.decoder.push(&tokenizer, token.id) };
+            text.n_tokens += 1;
+            if args.json {
+                let (sequence, id, log_prob) = (token.sequence, token.id, token.log_prob);
+                print_json(&json!({
+                    "event": "token", "sequence": sequence, "id": id, "text": piece, "log_prob": log_prob,
+                }));
+            }
+            let certain = text.push(&piece);
+            if live {
+                show(&certain);
+            }
+        }
+        if texts.iter().all(|text| text.stopped) {
+            break;
+        }
+    }
+    for (sequence, text) in texts.iter_mut().enumerate() {
+        let rest = text.finish(&tokenizer);
+        let stopped = text.stopped || generator.finish(sequence) == Some(Finish::Stop);
+        let finish = if stopped { "stop" } else { "length" };
+        if args.json {
+            print_json(&json!({
+                "event": "done", "sequence": sequence, "text": text.shown, "finish": finish, "tokens": text.n_tokens,
+            }));
+        } else if live {
+            print_line(rest);
+        } else {
+            print_line(format_args!("--- {} ({finish}) ---\n{}{}", sequence + 1, args.prompt, text.shown));
+        }
+    }
+    Ok(())
+}
+
+/// The prompt's ids; an empty one is the beginning of a document.
+fn prompt_ids(prompt: &str, tokenizer: &Tokenizer) -> Result<Vec<u32>> {
+    let missing = tokenizer.missing_chars(prompt);
+    if !missing.is_empty() {
+        let shown: Vec<String> = missing.iter().map(|c| format!("{c:?}")).collect();
+        bail!("prompt: the model's vocabulary lacks {}", shown.join(" "));
+    }
+    let mut ids = tokenizer.encode(prompt);
+    if ids.is_empty() {
+        let newline = || tokenizer.encode("\n").first().copied();
+        ids.extend(tokenizer.eot_id().or_else(newline));
+    }
+    if ids.is_empty() {
+        bail!("prompt: is empty, and the vocabulary has no token that begins a document; give a few words");
+    }
+    Ok(ids)
+}
+
+impl GenerateArgs {
+    /// What the command line says, else the folder, else the plain probabilities.
+    fn settings(&self, folder: &GenerationConfig, tokenizer: &Tokenizer) -> Result<GenerateSettings> {
+        let plain = Sampling::default();
+        let temperature = if folder.do_sample == Some(false) { Some(0.0) } else { folder.temperature };
+        let sampling = Sampling {
+            temperature: self.temperature.or(temperature).unwrap_or(plain.temperature),
+            top_k: self.top_k.or(folder.top_k).unwrap_or(plain.top_k),
+            top_p: self.top_p.or(folder.top_p).unwrap_or(plain.top_p),
+            min_p: self.min_p.or(folder.min_p).unwrap_or(plain.min_p),
+            repetition_penalty: self
+                .repetition_penalty
+                .or(folder.repetition_penalty)
+                .unwrap_or(plain.repetition_penalty),
+            seed: self.seed,
+        };
+        let share = 0.0..=1.0;
+        let checks = [
+            (
+                "temperature",
+                sampling.temperature,
+                sampling.temperature >= 0.0,
+                "a finite number, 0 for the likeliest",
+            ),
+            (
+                "top_p",
+                sampling.top_p,
+                sampling.top_p > 0.0 && share.contains(&sampling.top_p),
+                "above 0, at most 1",
+            ),
+            ("min_p", sampling.min_p, share.contains(&sampling.min_p), "0 to 1"),
+            ("repetition_penalty", sampling.repetition_penalty, sampling.repetition_penalty > 0.0, "above 0"),
+        ];
+        for (name, found, holds, expected) in checks {
+            if !holds || !found.is_finite() {
+                bail!("{name}: found {found}, expected {expected}");
+            }
+        }
+        let mut stop_ids = folder.tokens.eos.clone();
+        stop_ids.extend(tokenizer.eot_id());
+        let max_tokens = self.max_tokens.or(folder.max_new_tokens).unwrap_or(256);
+        Ok(GenerateSettings { sampling, max_tokens, stop_ids, ..Default::default() })
+    }
+}
+
+/// A text that grows until one of the stop strings occurs in it, which may begin in one token and end in another.
+struct Continuation<'a> {
+    decoder: StreamDecoder,
+    stop: &'a [String],
+    /// What is certain to belong to the text.
+    shown: String,
+    /// What may be the beginning of a stop string.
+    held: String,
+    stopped: bool,
+    n_tokens: usize,
+}
+
+impl<'a> Continuation<'a> {
+    fn new(stop: &'a [String]) -> Self {
+        Continuation {
+            decoder: StreamDecoder::new(),
+            stop,
+            shown: String::new(),
+            held: String::new(),
+            stopped: false,
+            n_tokens: 0,
+        }
+    }
+
+    /// Takes the next piece, and returns what is now certain.
+    fn push(&mut self, piece: &str) -> String {
+        self.held.push_str(piece);
+        let stops = self.stop.iter().filter(|stop| !stop.is_empty());
+        let certain = match stops.clone().filter_map(|stop| self.held.find(stop.as_str())).min() {
+            Some(at) => {
+                self.stopped = true;
+                at
+            }
+            None => {
+                stops.map(|stop| self.held.len() - overlap(&self.held, stop)).min().unwrap_or(self.held.len())
+            }
+        };
+        let rest = self.held.split_off(certain);
+        let certain = std::mem::replace(&mut self.held, rest);
+        self.shown.push_str(&certain);
+        certain
+    }
+
+    /// Ends the text: what was held back belongs to it, unless it stopped.
+    fn finish(&mut self, tokenizer: &Tokenizer) -> String {
+        if self.stopped {
+            return String::new();
+        }
+        let last = self.decoder.finish(tokenizer);
+        let mut rest = self.push(&last);
+        if !self.stopped {
+            let held = std::mem::take(&mut self.held);
+            self.shown.push_str(&held);
+            rest.push_str(&held);
+        }
+        rest
+    }
+}
+
+/// Bytes at the end of `text` that are the beginning of `stop`.
+fn overlap(text: &str, stop: &str) -> usize {
+    let lengths = stop.char_indices().map(|(at, _)| at).rev();
+    lengths.into_iter().find(|&length| text.ends_with(&stop[..length])).unwrap_or(0)
+}
+
+/// Shows a part of a line at once.
+fn show(text: &str) {
+    let mut out = std::io::stdout().lock();
+    // Whoever reads may have gone away, which is no error of ours.
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(pieces: &[&str], stop: &[&str]) -> (Vec<String>, String, bool) {
+        let stop: Vec<String> = stop.iter().map(|stop| stop.to_string()).collect();
+        let mut text = Continuation::new(&stop);
+        let certain = pieces.iter().map(|piece| text.push(piece)).collect();
+        (certain, text.held.clone(), text.stopped)
+    }
+
+    #[test]
+    fn a_stop_string_is_found_across_tokens() {
+        let (certain, _, stopped) = shown(&["One ", "two th", "re", "e four"], &["three"]);
+        assert_eq!((certain.join("|"), stopped), ("One |two ||".to_string(), true));
+        // What only looked like the beginning is shown after all.
+        let (certain, held, stopped) = shown(&["a th", "at é", "t"], &["three", "ét"]);
+        assert_eq!((certain.join("|"), held, stopped), ("a |that |".to_string(), "ét".to_string(), true));
+        // The earliest one counts.
+        let (certain, _, _) = shown(&["x.y!z"], &["!", "."]);
+        assert_eq!(certain, ["x"]);
+        assert_eq!(shown(&["plain"], &[]).0, ["plain"]);
+        assert_eq!(shown(&["plain"], &[""]).0, ["plain"]);
+    }
+}
