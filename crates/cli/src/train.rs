@@ -255,7 +255,7 @@ fn follow(run: Run, tokenizer: &Tokenizer, mut keeper: Keeper, report: &mut Repo
                 train_loss = Some(train);
                 report.eval(step, train, val_loss);
             }
-            Event::Sample { step, ids } => report.sample(step, &tokenizer.decode(&ids)),
+            Event::Sample { step, ids } => report.sample(step, &spoken(tokenizer, &ids)),
             Event::Nonfinite { step, in_a_row } => report.nonfinite(step, in_a_row),
             Event::Checkpoint { step, files } => keeper.save(step, files, report),
             Event::Done(done) => end = Some(done),
@@ -268,6 +268,12 @@ fn follow(run: Run, tokenizer: &Tokenizer, mut keeper: Keeper, report: &mut Repo
     keeper.finish(report)?;
     let done = end.ok_or_else(|| anyhow!("the run ended without a word"))?;
     Ok(Outcome { done, train_loss })
+}
+
+/// The text of a sample, without the tokens that begin and end a document.
+fn spoken(tokenizer: &Tokenizer, ids: &[u32]) -> String {
+    let ids: Vec<u32> = ids.iter().copied().filter(|id| Some(*id) != tokenizer.eot_id()).collect();
+    tokenizer.decode(&ids)
 }
 
 /// The first Ctrl-C asks the run to finish its step and save; the second one ends the process.
