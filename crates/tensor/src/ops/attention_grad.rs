@@ -5,7 +5,7 @@ use crate::cpu::{CpuIo, HeadRows, Real, dot, join_chunks};
 use crate::cpu_kernel;
 use crate::dtype::DType;
 use crate::ops::attention::{BLOCK, Heads, pairs, vec4_places};
-use crate::ops::{Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, groups};
+use crate::ops::{Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, attention_grad_rows, groups};
 use crate::shader;
 use crate::shape::{Layout, Shape};
 use crate::tensor::Tensor;
@@ -13,12 +13,7 @@ use crate::tensor::Tensor;
 /// Registry row. The samples of `attention` ask for gradients, so there are none of its own.
 pub const ENTRY: OpEntry = OpEntry { name: "attention_grad", samples: Vec::new, shader: Some(SHADER) };
 
-/// Registry row of the kernels for CPU adapters, which stand in a file of their own.
-pub const ENTRY_ROWS: OpEntry =
-    OpEntry { name: "attention_grad_rows", samples: Vec::new, shader: Some(SHADER_ROWS) };
-
 const SHADER: Shader = shader!("attention_grad");
-const SHADER_ROWS: Shader = shader!("attention_grad_rows");
 
 /// (q, k, v, [position], dy (B, T, H, D), y, lse (B, H, T)) → (dq (B, T, H, D), dkv (B, S, 2, G, D)), or
 /// (qkv, [position], dy, y, lse) → dqkv (B, T, (H + 2·G)·D).
@@ -102,7 +97,7 @@ impl Op for AttentionGrad {
         let constants = self.0.constants(io.inputs);
         let dispatch = |entry, output: usize, layout: &Layout, workgroups| {
             let mut dispatch = Dispatch {
-                shader: if by_row { SHADER_ROWS } else { SHADER },
+                shader: if by_row { attention_grad_rows::SHADER } else { SHADER },
                 entry,
                 constants: constants.clone(),
                 bindings: bindings.clone(),

@@ -23,6 +23,7 @@ pub mod embedding;
 pub mod rope;
 pub mod attention;
 pub mod attention_grad;
+pub mod attention_grad_rows;
 pub mod kv_cache;
 pub mod layer_norm;
 pub mod rms_norm;
@@ -56,7 +57,7 @@ pub const OPS: &[OpEntry] = &[
     rope::ENTRY,
     attention::ENTRY,
     attention_grad::ENTRY,
-    attention_grad::ENTRY_ROWS,
+    attention_grad_rows::ENTRY,
     kv_cache::ENTRY,
     layer_norm::ENTRY,
     rms_norm::ENTRY,
