@@ -50,8 +50,8 @@ mod tests {
     fn the_rates_are_those_of_nanogpt() {
         let schedule = Schedule { lr: 1e-3, min_lr: 1e-4, warmup_steps: 100, steps: 2000 };
         for (step, lr) in [
-            (0, 9.900990e-6),
-            (99, 9.900990e-4),
+            (0, 9.90099e-6),
+            (99, 9.90099e-4),
             (100, 1e-3),
             (1050, 5.5e-4),
             (1999, 1.0000061e-4),
