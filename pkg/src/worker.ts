@@ -173,7 +173,9 @@ function settingsOf(options: GrowOptions, { name, tokenizer }: Corpus): object {
 /** Adds to an event what only the worker knows: the text of samples, the size of the corpus. */
 function completed({ ids, ...event }: { event: string; ids?: number[] }, corpus: Corpus): GrowEvent {
   const { train, val, tokenizer } = corpus;
-  if (ids) return { ...event, text: tokenizer.decode(Uint32Array.from(ids)) } as GrowEvent;
+  // The token that stands between documents is not something that the model says.
+  const said = ids?.filter((id) => id !== tokenizer.eotId);
+  if (said) return { ...event, text: tokenizer.decode(Uint32Array.from(said)) } as GrowEvent;
   if (event.event !== "start") return event as GrowEvent;
   return { ...event, train_tokens: train.length, val_tokens: val.length } as unknown as GrowEvent;
 }
