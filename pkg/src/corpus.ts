@@ -40,7 +40,7 @@ const STORY_CHARS = 4_000_000;
 const HELD_OUT_CHARS = STORY_CHARS / 20;
 const STORY_BATCH = 100;
 
-type StoriesFunction = typeof import("./wasm/engine.js").stories;
+type StoriesFunction = typeof import("./wasm/stories.js").stories;
 type TextModule = typeof import("./wasm/text.js");
 
 /** The built-in stories of a seed. */

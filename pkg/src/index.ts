@@ -36,6 +36,8 @@ export interface CreateOptions {
   wasmUrl?: string | URL;
   /** The tokenizer's wasm module. */
   textWasmUrl?: string | URL;
+  /** The stories' wasm module. */
+  storiesWasmUrl?: string | URL;
   /** The worker's script; it must have the page's origin. */
   workerUrl?: string | URL;
   /** Gives up waiting for the engine. */
@@ -73,6 +75,7 @@ export class Cloche {
         device: options.device ?? "auto",
         wasmUrl: options.wasmUrl && String(options.wasmUrl),
         textWasmUrl: options.textWasmUrl && String(options.textWasmUrl),
+        storiesWasmUrl: options.storiesWasmUrl && String(options.storiesWasmUrl),
       });
       return new Cloche(worker, remote, device);
     } catch (error) {

@@ -117,6 +117,7 @@ export interface OpenOptions {
   device: "auto" | DeviceKind;
   wasmUrl?: string | undefined;
   textWasmUrl?: string | undefined;
+  storiesWasmUrl?: string | undefined;
 }
 
 /** The worker's functions: a promise is answered once, an async iterable is a stream. */

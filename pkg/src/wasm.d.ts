@@ -1,19 +1,11 @@
 /**
- * The faces of the two wasm modules, as far as the worker uses them. Written by hand, so that types can be checked
+ * The faces of the wasm modules, as far as the worker uses them. Written by hand, so that types can be checked
  * before anything is built; `tests/browser` would find a difference at once.
  */
 declare module "*/wasm/engine.js" {
   import type { DeviceInfo } from "../protocol.js";
 
   export default function init(options?: { module_or_path: string | URL | Request | BufferSource }): Promise<unknown>;
-
-  /** Stories number `start` to `start + count` of a seed, each with its exact log-probability. */
-  export function stories(
-    seed: number,
-    split: "train" | "validation",
-    start: number,
-    count: number,
-  ): { texts: string[]; logProbs: number[] };
 
   export class Engine {
     static open(kind: "auto" | "webgpu" | "cpu"): Promise<Engine>;
@@ -80,4 +72,16 @@ declare module "*/wasm/text.js" {
     push(bytes: Uint8Array): string;
     finish(): void;
   }
+}
+
+declare module "*/wasm/stories.js" {
+  export default function init(options?: { module_or_path: string | URL | Request | BufferSource }): Promise<unknown>;
+
+  /** Stories number `start` to `start + count` of a seed, each with its exact log-probability. */
+  export function stories(
+    seed: number,
+    split: "train" | "validation",
+    start: number,
+    count: number,
+  ): { texts: string[]; logProbs: number[] };
 }

@@ -19,22 +19,23 @@ interface Grown {
 class Session implements Api {
   readonly #turns = new Turns();
   readonly #gate = new Gate();
-  #wasm: typeof import("./wasm/engine.js") | undefined;
   #engine: Engine | undefined;
   #textWasmUrl: string | undefined;
+  #storiesWasmUrl: string | undefined;
   #grown: Grown | undefined;
   #growing = false;
   /** Set by `stop`, which may come before there is a run to stop. */
   #stopping = false;
 
-  async open({ device, wasmUrl, textWasmUrl }: OpenOptions): Promise<DeviceInfo> {
+  async open({ device, wasmUrl, textWasmUrl, storiesWasmUrl }: OpenOptions): Promise<DeviceInfo> {
     this.#textWasmUrl = textWasmUrl;
-    this.#wasm = await loading(async () => {
+    this.#storiesWasmUrl = storiesWasmUrl;
+    const { Engine } = await loading(async () => {
       const wasm = await import("./wasm/engine.js");
       await wasm.default(wasmUrl ? { module_or_path: wasmUrl } : undefined);
       return wasm;
     });
-    this.#engine = await this.#wasm.Engine.open(device);
+    this.#engine = await Engine.open(device);
     return this.#engine.describe();
   }
 
@@ -103,7 +104,7 @@ class Session implements Api {
     const blob = typeof data === "string" ? new Blob([data]) : data;
     const source =
       data === "stories"
-        ? storySource(this.#wasm!.stories, seed)
+        ? storySource((await this.#stories()).stories, seed)
         : textSource(text, blob, blob instanceof File ? blob.name : "the text");
     const preparation = prepare(source, text, tokenizer, signal);
     let reported = -Infinity;
@@ -135,6 +136,15 @@ class Session implements Api {
       const text = await import("./wasm/text.js");
       await text.default(this.#textWasmUrl ? { module_or_path: this.#textWasmUrl } : undefined);
       return text;
+    });
+  }
+
+  /** The stories' module, loaded when a run reads them. */
+  #stories(): Promise<typeof import("./wasm/stories.js")> {
+    return loading(async () => {
+      const stories = await import("./wasm/stories.js");
+      await stories.default(this.#storiesWasmUrl ? { module_or_path: this.#storiesWasmUrl } : undefined);
+      return stories;
     });
   }
 

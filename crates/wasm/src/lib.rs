@@ -5,7 +5,6 @@ mod settings;
 mod pretrain;
 mod generate;
 mod files;
-mod stories;
 #[cfg(feature = "checks")]
 mod self_test;
 #[cfg(feature = "checks")]

@@ -1,4 +1,4 @@
-//! The two wasm modules: cargo, then wasm-bindgen, then wasm-opt.
+//! The wasm modules: cargo, then wasm-bindgen, then wasm-opt.
 
 use crate::setup;
 use crate::shell::{command, output, root, run};
@@ -31,11 +31,19 @@ const TEXT: Module = Module {
     optimize: "-Oz",
 };
 
+const STORIES: Module = Module {
+    name: "stories",
+    package: "cloche-wasm-stories",
+    features: "",
+    folder: "pkg/dist/wasm",
+    optimize: "-Oz",
+};
+
 /// The engine with its checks and measurements, which only `tests/browser` loads.
 const CHECKS: Module = Module { features: "checks", folder: "target/wasm-checks", ..ENGINE };
 
 /// The modules of the package, and the most that each may weigh, compressed with brotli.
-const SHIPPED: [(Module, u64); 2] = [(ENGINE, 250 * 1024), (TEXT, 550 * 1024)];
+const SHIPPED: [(Module, u64); 3] = [(ENGINE, 250 * 1024), (TEXT, 550 * 1024), (STORIES, 60 * 1024)];
 
 /// What the modules may use of WebAssembly: all of it is in every browser that has WebGPU, and in those of 2023.
 const FEATURES: [&str; 6] = [
