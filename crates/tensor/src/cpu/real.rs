@@ -88,6 +88,7 @@ impl Real for f32 {
         self as f64
     }
     /// Cody–Waite reduction to |r| ≤ ln 2 / 2 and a polynomial; within 2 ulp, branch-free, so that loops vectorise.
+    /// The polynomial's coefficients are those of Moshier's Cephes, <https://www.netlib.org/cephes/>.
     #[inline(always)]
     fn exp(self) -> f32 {
         let x = Real::max(Real::min(self, 88.722_83), -87.336_54);
@@ -114,6 +115,7 @@ impl Real for f32 {
         f32::sqrt(self)
     }
     /// 1 − 2/(e²ˣ + 1), and a polynomial near 0, where that would cancel.
+    /// The polynomial's coefficients are those of Moshier's Cephes, <https://www.netlib.org/cephes/>.
     #[inline(always)]
     fn tanh(self) -> f32 {
         let far = 1.0 - 2.0 / (Real::exp(2.0 * Real::min(f32::abs(self), 20.0)) + 1.0);
@@ -126,6 +128,7 @@ impl Real for f32 {
         if f32::abs(self) < 0.625 { near } else { far.copysign(self) }
     }
     /// A rational function of x² on |x| ≤ 4, where erf has reached 1 in f32.
+    /// Its coefficients are those of Eigen's `erf` for f32, <https://eigen.tuxfamily.org>.
     #[inline(always)]
     fn erf(self) -> f32 {
         let x = Real::max(Real::min(self, 4.0), -4.0);
