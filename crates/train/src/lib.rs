@@ -14,6 +14,8 @@ pub mod pretrain;
 mod step;
 pub mod cost;
 pub mod evaluate;
+pub mod advantage;
+pub mod calibration;
 pub mod checkpoint;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod store;
