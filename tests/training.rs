@@ -223,7 +223,7 @@ fn a_rate_beyond_reason_ends_the_run_with_finite_weights() {
         let (_, files) = checkpoints(&events).pop().unwrap();
         let saved = checkpoint::open(files.clone()).unwrap();
         let resumed = Run::resume(&device, saved, corpus.clone(), None).unwrap();
-        let weights = block_on(resumed.weights().read()).unwrap();
+        let weights = block_on(resumed.network().weights.read()).unwrap();
         assert!(weights.flat().iter().all(|w| w.is_finite()), "weights are not finite after lr {lr}");
     }
 }

@@ -46,7 +46,7 @@ pub fn run(args: &EvalArgs) -> Result<()> {
     let device = device::open(args.device)?;
     let tokenizer = folder::tokenizer(&args.model)?;
     let model = folder::open(&args.model, &device)?;
-    let vocab_size = model.config.vocab_size;
+    let vocab_size = model.network.config.vocab_size;
     if tokenizer.vocab_size() > vocab_size {
         bail!("tokenizer.json: found {} tokens, the model has {vocab_size}", tokenizer.vocab_size());
     }
@@ -54,8 +54,8 @@ pub fn run(args: &EvalArgs) -> Result<()> {
     let report = Report::new(args.json);
     let file = TemporaryFile::new();
     let (tokens, bytes) = texts.encode_all(&tokenizer, file.0.clone(), &report)?;
-    let windows = Windows::new(&tokens, BATCH_SIZE, model.config.context_len, args.batches)?;
-    let mut evaluator = Evaluator::new(&device, &model.config, &model.weights, BATCH_SIZE)?;
+    let windows = Windows::new(&tokens, BATCH_SIZE, model.network.config.context_len, args.batches)?;
+    let mut evaluator = Evaluator::new(&device, &model.network, BATCH_SIZE)?;
     let (sum, predicted) = pollster::block_on(evaluator.sum(&windows))?;
     // Of a part of the windows the bytes are not known, but those of a token are, on average.
     let bytes = predicted as f64 * bytes as f64 / tokens.len() as f64;

@@ -6,6 +6,7 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Result, anyhow, bail};
+use cloche_models::Network;
 use cloche_models::config::{CardFacts, GenerationConfig, ModelConfig, TokenIds, model_card};
 use cloche_nn::checkpoint::{Checkpoint, NamedTensor, write};
 use cloche_nn::{HostWeights, Weights};
@@ -19,12 +20,10 @@ const MAX_JSON_BYTES: u64 = 32 << 20;
 
 /// A model that is ready to be asked.
 pub struct Model {
-    /// Its shape.
-    pub config: ModelConfig,
+    /// Its shape, and its parameters on the device.
+    pub network: Network,
     /// The ids that begin and end texts, and how the model is best sampled from.
     pub generation: GenerationConfig,
-    /// Its parameters, on the device.
-    pub weights: Weights,
 }
 
 /// Opens the model in a folder.
@@ -48,7 +47,7 @@ pub fn open(folder: &Path, device: &Device) -> Result<Model> {
     device::require_memory(device, "the model", config.n_params().saturating_mul(2 * 4))?;
     let specs = cloche_models::specs(&config);
     let weights = Weights::load(device, &specs, &mut checkpoint, &config.extras())?;
-    Ok(Model { config, generation, weights })
+    Ok(Model { network: Network::new(config, weights), generation })
 }
 
 /// Opens the tokenizer in a folder.

@@ -71,12 +71,12 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     let model = folder::open(&args.model, &device)?;
     let ids = prompt_ids(&args.prompt, &tokenizer)?;
     let settings = args.settings(&model.generation, &tokenizer)?;
-    let config = &model.config;
+    let config = &model.network.config;
     let cache = [2, 4, args.n, config.n_layer, config.context_len, config.n_kv_head, config.d_head];
     let cache = cache.iter().fold(1u64, |bytes, &n| bytes.saturating_mul(n as u64));
     device::require_memory(&device, "the cache of keys and values", cache)?;
 
-    let mut generator = Generator::new(&device, config, &model.weights, args.n, settings)?;
+    let mut generator = Generator::new(&device, &model.network, args.n, settings)?;
     generator.start(std::slice::from_ref(&ids))?;
     let mut texts: Vec<Continuation> = (0..args.n).map(|_| Continuation::new(&args.stop)).collect();
     let live = !args.json && args.n == 1;

@@ -35,14 +35,14 @@ pub struct LogitsArgs {
 pub fn run(args: &LogitsArgs) -> Result<()> {
     let device = device::open(args.device)?;
     let model = folder::open(&args.model, &device)?;
-    let (vocab_size, context_len) = (model.config.vocab_size, model.config.context_len);
+    let (vocab_size, context_len) = (model.network.config.vocab_size, model.network.config.context_len);
     if let Some(id) = args.ids.iter().find(|&&id| id as usize >= vocab_size) {
         bail!("ids: found {id}, expected ids below {vocab_size}, the model's vocabulary");
     }
     if args.ids.len() > context_len {
         bail!("ids: found {}, expected at most {context_len}, the model's context", args.ids.len());
     }
-    let logits = pollster::block_on(forward_logits(&device, &model.config, &model.weights, &args.ids))?;
+    let logits = pollster::block_on(forward_logits(&device, &model.network, &args.ids))?;
     if args.json {
         print_json(&json!({ "shape": [args.ids.len(), vocab_size], "logits": logits }));
         return Ok(());

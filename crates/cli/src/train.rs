@@ -101,9 +101,9 @@ pub fn run(args: &TrainArgs) -> Result<()> {
         make_folder(out, &record, &tokenizer)?;
     }
     // 4. Train, and leave a model.
-    let weights = run.weights();
+    let network = run.network();
     let outcome = follow(run, &tokenizer, Keeper::new(out), &mut report)?;
-    let host = pollster::block_on(weights.read())?;
+    let host = pollster::block_on(network.weights.read())?;
     folder::write_model(out, &settings.model, &host, &outcome.facts(out, &record, &settings))?;
     texts.remove_ids(out);
     report.done(&outcome.done, &out.display().to_string());

@@ -7,13 +7,12 @@
 use std::collections::HashMap;
 
 use cloche_nn::embedding::rows;
-use cloche_nn::{Params, Weights};
 use cloche_tensor::{DType, Data, Device, Error, Graph, Program, State, Tensor};
 
-use crate::config::ModelConfig;
 use crate::kv_cache::{KvCache, KvStates};
+use crate::network::Network;
 use crate::sample::Sampling;
-use crate::{Model, Pass, logits};
+use crate::{Model, Pass, hidden, logits};
 
 /// Tokens of each sequence between two readings, on a GPU, where each reading waits for the device.
 const GPU_READ_EVERY: usize = 8;
@@ -87,8 +86,7 @@ pub enum GenerateError {
 /// Continues up to `batch` sequences at once.
 pub struct Generator {
     device: Device,
-    config: ModelConfig,
-    weights: Weights,
+    network: Network,
     batch: usize,
     /// What is generated; may be changed before each [`start`](Self::start).
     pub settings: GenerateSettings,
@@ -119,11 +117,11 @@ impl Generator {
     /// When the device cannot hold the cache.
     pub fn new(
         device: &Device,
-        config: &ModelConfig,
-        weights: &Weights,
+        network: &Network,
         batch: usize,
         settings: GenerateSettings,
     ) -> Result<Self, Error> {
+        let config = &network.config;
         let cache = KvStates::new(device, config, batch)?;
         let chosen = device.state("chosen", batch, DType::U32)?;
         let seen = device.state("seen", batch * config.vocab_size, DType::U32)?;
@@ -131,12 +129,11 @@ impl Generator {
         let position = graph.input("position", (batch,), DType::U32);
         let ids = graph.state("chosen", (batch,), DType::U32).reshape((batch, 1));
         let kv = KvCache::decode(&graph, config, &position);
-        let outputs = record(config, &ids, kv, |hidden| hidden);
-        let decode = compile(device, &outputs, weights, &cache, [("chosen", &chosen), ("seen", &seen)])?;
+        let outputs = record(network, &ids, kv, |hidden| hidden);
+        let decode = compile(device, &outputs, network, &cache, [("chosen", &chosen), ("seen", &seen)])?;
         Ok(Generator {
             device: device.clone(),
-            config: *config,
-            weights: weights.clone(),
+            network: network.clone(),
             batch,
             settings,
             cache,
@@ -159,7 +156,7 @@ impl Generator {
         if prompts.len() != 1 && prompts.len() != self.batch {
             return Err(GenerateError::Batch(prompts.len(), self.batch));
         }
-        let vocab_size = self.config.vocab_size;
+        let vocab_size = self.network.config.vocab_size;
         for (prompt, ids) in prompts.iter().enumerate() {
             if ids.is_empty() {
                 return Err(GenerateError::Empty(prompt));
@@ -195,7 +192,7 @@ impl Generator {
         if self.sequences.iter().all(|s| s.finish.is_some()) {
             return Ok(None);
         }
-        let room = self.active().map(|s| self.config.context_len - s.cached).min().unwrap_or(0);
+        let room = self.active().map(|s| self.network.config.context_len - s.cached).min().unwrap_or(0);
         let unread = self.active().any(|s| s.cached == 0);
         let chosen = if unread || room == 0 { self.read_prompts().await? } else { self.grow(room).await? };
         let mut tokens = Vec::new();
@@ -208,7 +205,7 @@ impl Generator {
             }
         }
         // A full cache ends a sequence unless it may forget its beginning.
-        let full = self.config.context_len;
+        let full = self.network.config.context_len;
         for s in self
             .sequences
             .iter_mut()
@@ -237,7 +234,7 @@ impl Generator {
     async fn read_prompts(&mut self) -> Result<Vec<(Data, Data)>, Error> {
         // 1. A prompt is read from where its rest fits; a sequence that has filled the context keeps the later half. One
         //    that has not is read again as it is, and its newest token with it.
-        let context_len = self.config.context_len;
+        let context_len = self.network.config.context_len;
         for s in &mut self.sequences {
             s.cached = match s.cached {
                 _ if s.finish.is_some() => 1,
@@ -275,7 +272,7 @@ impl Generator {
         let n = self.active().map(left).max().unwrap_or(1).min(at_once).min(room);
         for _ in 0..n {
             // Sequences that have ended compute too, but nobody looks at it.
-            let last = self.config.context_len - 1;
+            let last = self.network.config.context_len - 1;
             let positions: Vec<u32> = self.sequences.iter().map(|s| s.cached.min(last) as u32).collect();
             self.decode.write("position", &positions);
             self.settings.sampling.set(&mut self.decode, self.step);
@@ -291,10 +288,10 @@ impl Generator {
         let graph = Graph::new();
         let ids = graph.input("ids", (self.batch, t), DType::U32);
         let last = graph.input("last", (self.batch,), DType::U32);
-        let kv = KvCache::prefill(&graph, &self.config, self.batch);
-        let outputs = record(&self.config, &ids, kv, |hidden| rows(&hidden, &last));
+        let kv = KvCache::prefill(&graph, &self.network.config, self.batch);
+        let outputs = record(&self.network, &ids, kv, |hidden| rows(&hidden, &last));
         let own = [("chosen", &self.chosen), ("seen", &self.seen)];
-        compile(&self.device, &outputs, &self.weights, &self.cache, own)
+        compile(&self.device, &outputs, &self.network, &self.cache, own)
     }
 }
 
@@ -311,17 +308,12 @@ impl Sequence {
 
 /// Records a model on ids `(B, T)`, the choice of the next token after the rows that `pick` takes from the hidden
 /// states `(B·T, C)`, and its being kept for the next run.
-fn record(
-    config: &ModelConfig,
-    ids: &Tensor,
-    kv: KvCache,
-    pick: impl Fn(Tensor) -> Tensor,
-) -> (Tensor, Tensor) {
-    let graph = ids.graph();
-    let (p, model) = (Params::new(graph), Model::of(config));
-    let hidden = (model.body)(config, &p, ids, &Pass::cached(kv)); // (B, T, C)
-    let hidden = pick(hidden.reshape((ids.shape().numel(), config.d_model))); // (B, C)
-    let (chosen, log_probs) = Sampling::record(&(model.head)(config, &p, &hidden));
+fn record(network: &Network, ids: &Tensor, kv: KvCache, pick: impl Fn(Tensor) -> Tensor) -> (Tensor, Tensor) {
+    let (graph, config) = (ids.graph(), &network.config);
+    let p = network.params(graph);
+    let x = hidden(config, &p, ids, &Pass::cached(kv)); // (B, T, C)
+    let x = pick(x.reshape((ids.shape().numel(), config.d_model))); // (B, C)
+    let (chosen, log_probs) = Sampling::record(&(Model::of(config).head)(config, &p, &x));
     graph.state("chosen", (ids.dim(0),), DType::U32).assign(&chosen);
     (chosen, log_probs)
 }
@@ -329,11 +321,11 @@ fn record(
 fn compile(
     device: &Device,
     (chosen, log_probs): &(Tensor, Tensor),
-    weights: &Weights,
+    network: &Network,
     cache: &KvStates,
     own: [(&str, &State); 2],
 ) -> Result<Program, Error> {
-    let mut states: Vec<(&str, &State)> = vec![("params", weights.state())];
+    let mut states: Vec<(&str, &State)> = network.states();
     states.extend(cache.bind());
     states.extend(own);
     device.compile(chosen.graph(), &[("chosen", chosen), ("log_probs", log_probs)], &states)
@@ -357,20 +349,16 @@ async fn collect(program: &mut Program, n: usize, batch: usize) -> Result<Vec<(D
 ///
 /// # Panics
 /// Where there are no ids, more than the context holds, or unknown ones.
-pub async fn forward_logits(
-    device: &Device,
-    config: &ModelConfig,
-    weights: &Weights,
-    ids: &[u32],
-) -> Result<Vec<f32>, Error> {
+pub async fn forward_logits(device: &Device, network: &Network, ids: &[u32]) -> Result<Vec<f32>, Error> {
+    let config = &network.config;
     assert!(
         ids.iter().all(|&id| (id as usize) < config.vocab_size),
         "forward_logits: an id beyond the vocabulary"
     );
     let graph = Graph::new();
     let input = graph.input("ids", (1, ids.len()), DType::U32);
-    let y = logits(config, &Params::new(&graph), &input, &Pass::eval());
-    let mut program = device.compile(&graph, &[("logits", &y)], &[("params", weights.state())])?;
+    let y = logits(config, &network.params(&graph), &input, &Pass::eval());
+    let mut program = device.compile(&graph, &[("logits", &y)], &network.states())?;
     program.write("ids", ids);
     program.run();
     Ok(program.read("logits").await?.f32().to_vec())

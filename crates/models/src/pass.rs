@@ -1,5 +1,6 @@
 //! What differs between training, scoring and generating, so that a model file need not know.
 
+use cloche_nn::Params;
 use cloche_nn::dropout::Dropout;
 use cloche_tensor::{Graph, Tensor};
 
@@ -26,6 +27,11 @@ impl Pass {
     /// Generating: keys and values are kept in `cache`.
     pub fn cached(cache: KvCache) -> Self {
         Pass { dropout: Dropout::off(), cache: Some(cache) }
+    }
+
+    /// Parameters as this pass sees them: in training, adapters drop some of their inputs.
+    pub(crate) fn params(&self, p: &Params) -> Params {
+        p.training(&self.dropout)
     }
 
     /// `x` with a share of it dropped in training. Same shape.

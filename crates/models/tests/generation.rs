@@ -2,7 +2,7 @@
 
 use cloche_models::config::{ModelConfig, preset};
 use cloche_models::{
-    Finish, GenerateError, GenerateSettings, Generator, Sampling, Token, forward_logits, specs,
+    Finish, GenerateError, GenerateSettings, Generator, Network, Sampling, Token, forward_logits, specs,
 };
 use cloche_nn::Weights;
 use cloche_tensor::{Device, DeviceKind};
@@ -27,8 +27,8 @@ fn models() -> [ModelConfig; 2] {
     [ModelConfig { bias: true, ..small("tiny") }, ModelConfig { n_kv_head: 2, ..small("llama-tiny") }]
 }
 
-fn weights(device: &Device, config: &ModelConfig) -> Weights {
-    Weights::init(device, &specs(config), 7).unwrap()
+fn network(device: &Device, config: &ModelConfig) -> Network {
+    Network::new(*config, Weights::init(device, &specs(config), 7).unwrap())
 }
 
 fn greedy(max_tokens: usize) -> GenerateSettings {
@@ -36,7 +36,7 @@ fn greedy(max_tokens: usize) -> GenerateSettings {
 }
 
 fn generator(device: &Device, config: &ModelConfig, batch: usize, settings: GenerateSettings) -> Generator {
-    Generator::new(device, config, &weights(device, config), batch, settings).unwrap()
+    Generator::new(device, &network(device, config), batch, settings).unwrap()
 }
 
 /// Everything that a generator yields for these prompts.
@@ -55,11 +55,11 @@ fn prompt(n: usize) -> Vec<u32> {
 }
 
 /// The likeliest token after each of `ids`, and its log-probability, without a cache.
-fn likeliest(device: &Device, config: &ModelConfig, weights: &Weights, ids: &[u32]) -> Vec<(u32, f32)> {
+fn likeliest(device: &Device, network: &Network, ids: &[u32]) -> Vec<(u32, f32)> {
     // Padding on the right changes nothing to the left of it, and lets all calls share one program's kernels.
     let mut padded = ids.to_vec();
-    padded.resize(config.context_len, 0);
-    let logits = block_on(forward_logits(device, config, weights, &padded)).unwrap();
+    padded.resize(network.config.context_len, 0);
+    let logits = block_on(forward_logits(device, network, &padded)).unwrap();
     let choose = |row: &[f32]| {
         let best = (0..V).max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap();
         let sum: f64 = row.iter().map(|&x| ((x - row[best]) as f64).exp()).sum();
@@ -70,18 +70,18 @@ fn likeliest(device: &Device, config: &ModelConfig, weights: &Weights, ids: &[u3
 
 fn with_cache_equals_without(device: &Device) {
     for config in models() {
-        let (weights, full, n_prompt) = (weights(device, &config), config.context_len, 5);
+        let (network, full, n_prompt) = (network(device, &config), config.context_len, 5);
         // Past the end of the context, so that its later half is read again, twice.
         let tokens = generate(&mut generator(device, &config, 1, greedy(45)), &[prompt(n_prompt)]);
         assert_eq!(tokens.len(), 45);
         let all: Vec<u32> = prompt(n_prompt).into_iter().chain(tokens.iter().map(|t| t.id)).collect();
         let (mut start, mut end) = (0, full);
-        let mut expected = likeliest(device, &config, &weights, &all[..end]);
+        let mut expected = likeliest(device, &network, &all[..end]);
         for (token, i) in tokens.iter().zip(n_prompt..) {
             if i > end {
                 start = i - full / 2;
                 end = (start + full).min(all.len());
-                expected = likeliest(device, &config, &weights, &all[start..end]);
+                expected = likeliest(device, &network, &all[start..end]);
             }
             let (id, log_prob) = expected[i - 1 - start];
             assert_eq!(token.id, id, "{:?}, token {i}", config.arch);

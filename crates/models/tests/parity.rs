@@ -156,7 +156,7 @@ fn micro_batches(device: &Device) {
 
         let graph = Graph::new();
         let settings = optim::Settings::default();
-        let stats = optim::apply(&graph, weights.specs(), &settings);
+        let stats = optim::apply(&graph, &p, &settings);
         let states = [&states[..], &moments.states()].concat();
         let mut update = device.compile(&graph, &[("stats", &stats)], &states).unwrap();
         let (mut losses, mut norms) = (Vec::new(), Vec::new());

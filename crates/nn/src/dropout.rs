@@ -15,9 +15,8 @@ pub struct Dropout(Option<Source>);
 
 #[derive(Clone)]
 struct Source {
+    graph: Graph,
     p: f32,
-    seed: Tensor,
-    step: Tensor,
     next_stream: Rc<Cell<u32>>,
 }
 
@@ -29,19 +28,19 @@ impl Dropout {
 
     /// Drops a share `p` of what it is applied to; with `p` = 0 nothing is recorded.
     pub fn train(graph: &Graph, p: f32) -> Self {
-        Dropout((p > 0.0).then(|| Source {
-            p,
-            seed: graph.scalar_u32("seed"),
-            step: graph.scalar_u32("step"),
-            next_stream: Rc::default(),
-        }))
+        Dropout(Some(Source { graph: graph.clone(), p, next_stream: Rc::default() }))
+    }
+
+    /// The same in training or not, with another share. Places of both draw from different streams.
+    pub fn with_share(&self, p: f32) -> Self {
+        Dropout(self.0.as_ref().map(|source| Source { p, ..source.clone() }))
     }
 
     /// `x` with the share `p` of its elements at 0. Same shape.
     pub fn apply(&self, x: Tensor) -> Tensor {
-        let Some(Source { p, seed, step, next_stream }) = &self.0 else { return x };
+        let Some(Source { graph, p, next_stream }) = self.0.as_ref().filter(|s| s.p > 0.0) else { return x };
         let stream = next_stream.replace(next_stream.get() + 1);
-        x.dropout(*p as f64, seed, step, stream)
+        x.dropout(*p as f64, &graph.scalar_u32("seed"), &graph.scalar_u32("step"), stream)
     }
 }
 
@@ -73,6 +72,22 @@ mod tests {
         assert_ne!(a, masks(1, 2)[0]);
         assert_ne!(a, masks(2, 1)[0]);
         assert_eq!(a, masks(1, 1)[0]);
+    }
+
+    #[test]
+    fn another_share_draws_from_streams_of_its_own() {
+        let graph = Graph::new();
+        let off = Dropout::train(&graph, 0.0);
+        let half = off.with_share(0.5);
+        let x = graph.input("x", (1000,), DType::F32);
+        let (a, b) = (half.apply(x.clone()), half.with_share(0.5).apply(x));
+        let mut program = Device::cpu().compile(&graph, &[("a", &a), ("b", &b)], &[]).unwrap();
+        program.write("x", &vec![1.0f32; 1000]);
+        program.run();
+        let [a, b] = ["a", "b"].map(|name| pollster::block_on(program.read(name)).unwrap().f32().to_vec());
+        let both = a.iter().zip(&b).filter(|(a, b)| **a > 0.0 && **b > 0.0).count();
+        assert!((200..300).contains(&both), "{both} of 1000 kept by both, expected about 250");
+        assert!(Dropout::off().with_share(0.5).0.is_none());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Layers, parameters by path, initialisation, losses, optimizers, schedules, checkpoints.
+//! Layers, parameters by path, initialisation, low-rank adapters, losses, optimizers, schedules, checkpoints.
 //!
 //! A layer is a function: it takes [`Params`] at its own path and a tensor, declares what it needs, and returns a tensor.
 //! Modules in reading order.
@@ -10,6 +10,7 @@ pub mod linear;
 pub mod embedding;
 pub mod norm;
 pub mod dropout;
+pub mod lora;
 pub mod loss;
 pub mod optim;
 pub mod schedule;

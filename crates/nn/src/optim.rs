@@ -92,26 +92,29 @@ pub fn zero_grads(device: &Device, specs: &[ParamSpec]) -> Result<State, cloche_
 
 /// Appends backward pass, clipping and update to the graph that computes `loss`; returns the step's statistics.
 ///
-/// The program binds the states `"params"`, `"m"` and `"v"`; before each run, [`Settings::set`] sets its scalars.
+/// What is updated is [`Params::trained`]: the adapter where there is one, else everything. The program binds the states
+/// that its parameters lie in, `"m"` and `"v"`; before each run, [`Settings::set`] sets its scalars.
 ///
 /// # Shapes
 /// loss `()` → `(4,)`: the gradient's norm before clipping, the factor it was clipped by, 1 where it was not finite and
 /// the step was skipped, and 0.
 pub fn step(p: &Params, loss: &Tensor, settings: &Settings) -> Tensor {
-    update(p, &packed_grads(p, loss), settings)
+    let p = p.trained();
+    update(&p, &packed_grads(&p, loss), settings)
 }
 
-/// Appends the backward pass, which adds to the state `"grads"`.
+/// Appends the backward pass, which adds the gradient of [`Params::trained`] to the state `"grads"`.
 pub fn accumulate(p: &Params, loss: &Tensor) {
-    let grads = packed_grads(p, loss);
+    let p = p.trained();
+    let grads = packed_grads(&p, loss);
     let sum = p.graph().state("grads", (p.numel(),), DType::F32);
     sum.assign(&(&sum + grads));
 }
 
 /// Records, into a graph of its own, the update by what [`accumulate`] has added up; returns the statistics as
-/// [`step`] does, and clears the state `"grads"`.
-pub fn apply(graph: &Graph, specs: &[ParamSpec], settings: &Settings) -> Tensor {
-    let p = Params::from_specs(graph, specs);
+/// [`step`] does, and clears the state `"grads"`. `p` are the parameters that [`accumulate`] was given.
+pub fn apply(graph: &Graph, p: &Params, settings: &Settings) -> Tensor {
+    let p = p.trained().again(graph);
     let grads = graph.state("grads", (p.numel(),), DType::F32);
     let stats = update(&p, &grads, settings);
     grads.assign(&graph.full((p.numel(),), 0.0));

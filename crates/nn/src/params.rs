@@ -6,7 +6,9 @@ use std::rc::Rc;
 
 use cloche_tensor::{DType, Graph, Shape, Tensor};
 
+use crate::dropout::Dropout;
 use crate::init::Init;
+use crate::lora::{Layer, LayerFactors, Lora, LoraConfig};
 
 /// Every parameter starts at a multiple of this many elements: 256 bytes, where WebGPU allows a binding to begin.
 pub const PARAM_ALIGN: usize = 64;
@@ -28,15 +30,22 @@ pub const PARAM_ALIGN: usize = 64;
 #[derive(Clone)]
 pub struct Params {
     registry: Rc<RefCell<Registry>>,
+    lora: Option<Rc<Lora>>,
     path: String,
 }
 
 struct Registry {
     graph: Graph,
+    /// The name of the state: `"params"`, or `"adapter"`.
+    state: &'static str,
+    /// Whether all parameters are known, so that another one is a bug.
+    sealed: bool,
     /// The state that holds everything, as long as all that has been declared.
     flat: Tensor,
     specs: Vec<ParamSpec>,
     tensors: HashMap<String, Tensor>,
+    /// Linear layers in recording order.
+    layers: Vec<Layer>,
 }
 
 /// What is known of a parameter without its values.
@@ -80,21 +89,68 @@ impl ParamSpec {
 impl Params {
     /// No parameters yet, at the root of the path.
     pub fn new(graph: &Graph) -> Self {
-        let flat = graph.state("params", (0,), DType::F32);
-        let registry = Registry { graph: graph.clone(), flat, specs: Vec::new(), tensors: HashMap::new() };
-        Params { registry: Rc::new(RefCell::new(registry)), path: String::new() }
+        Self::empty(graph, "params")
     }
 
-    /// Parameters that were declared in another graph, for programs that need the buffer but not the model.
+    /// The parameters of weights that exist; declaring one that is not among them panics.
+    ///
+    /// Programs that use only some of them, another head for instance, still share the one buffer.
     pub fn from_specs(graph: &Graph, specs: &[ParamSpec]) -> Self {
-        let p = Self::new(graph);
+        Self::sealed(graph, "params", specs)
+    }
+
+    fn empty(graph: &Graph, state: &'static str) -> Self {
+        let flat = graph.state(state, (0,), DType::F32);
+        let registry = Registry {
+            graph: graph.clone(),
+            state,
+            sealed: false,
+            flat,
+            specs: Vec::new(),
+            tensors: HashMap::new(),
+            layers: Vec::new(),
+        };
+        Params { registry: Rc::new(RefCell::new(registry)), lora: None, path: String::new() }
+    }
+
+    fn sealed(graph: &Graph, state: &'static str, specs: &[ParamSpec]) -> Self {
+        let p = Self::empty(graph, state);
         specs.iter().for_each(|s| drop(p.declare(&s.path, s.shape.clone(), s.init, s.kind)));
+        p.registry.borrow_mut().sealed = true;
         p
+    }
+
+    /// With an adapter, whose parameters, `specs` from [`LoraConfig::specs`], lie in a state of their own, `"adapter"`.
+    /// Linear layers add what it has for their paths, and a parameter that it holds whole takes the place of ours.
+    pub fn with_adapter(&self, config: &LoraConfig, specs: &[ParamSpec]) -> Params {
+        let own = Self::sealed(&self.graph(), "adapter", specs);
+        Params { lora: Some(Rc::new(Lora::new(config, own))), ..self.clone() }
+    }
+
+    /// As seen in training: the adapter, where there is one, drops some of its inputs.
+    pub fn training(&self, dropout: &Dropout) -> Params {
+        let lora = self.lora.as_ref().map(|lora| Rc::new(lora.training(dropout)));
+        Params { lora, ..self.clone() }
+    }
+
+    /// The same parameters, the adapter switched off: a reference in the same program.
+    pub fn without_adapter(&self) -> Params {
+        Params { lora: None, ..self.clone() }
+    }
+
+    /// What an optimizer changes: the adapter's parameters where there is an adapter, else all.
+    pub fn trained(&self) -> Params {
+        self.lora.as_ref().map_or_else(|| self.clone(), |lora| lora.own.clone())
+    }
+
+    /// The same parameters in another graph, for programs that need the buffer but not the model.
+    pub fn again(&self, graph: &Graph) -> Params {
+        Self::sealed(graph, self.registry.borrow().state, &self.specs())
     }
 
     /// The same parameters, one step further down the path.
     pub fn at(&self, name: impl std::fmt::Display) -> Params {
-        Params { registry: self.registry.clone(), path: self.join(&name.to_string()) }
+        Params { path: self.join(&name.to_string()), ..self.clone() }
     }
 
     /// Declares a parameter: a [`Kind::Vector`] with one dimension, else a [`Kind::Matrix`].
@@ -145,7 +201,12 @@ impl Params {
         registry.specs.iter().map(|s| registry.tensors[&s.path].clone()).collect()
     }
 
-    /// The flat state `"params"`, shape `(numel,)`. Ask for it when everything has been declared.
+    /// All linear layers recorded so far.
+    pub fn layers(&self) -> Vec<Layer> {
+        self.registry.borrow().layers.clone()
+    }
+
+    /// The flat state, shape `(numel,)`. Ask for it when everything has been declared.
     pub fn flat(&self) -> Tensor {
         self.registry.borrow().flat.clone()
     }
@@ -154,10 +215,22 @@ impl Params {
         if self.path.is_empty() { name.to_string() } else { format!("{}.{name}", self.path) }
     }
 
+    /// Notes a linear layer at this path, and returns what the adapter has for it.
+    pub(crate) fn linear_layer(&self, n: usize, k: usize, transposed: bool) -> Option<LayerFactors> {
+        self.registry.borrow_mut().layers.push(Layer { path: self.path.clone(), n, k, transposed });
+        self.lora.as_ref()?.factors(&self.path)
+    }
+
+    /// The parameter at a full path, if it has been declared.
+    pub(crate) fn known(&self, path: &str) -> Option<Tensor> {
+        self.registry.borrow().tensors.get(path).cloned()
+    }
+
     #[track_caller]
-    fn declare(&self, path: &str, shape: Shape, init: Init, kind: Kind) -> Tensor {
+    pub(crate) fn declare(&self, path: &str, shape: Shape, init: Init, kind: Kind) -> Tensor {
+        let whole = self.lora.as_ref().and_then(|lora| lora.own.known(path));
         let mut registry = self.registry.borrow_mut();
-        if let Some(known) = registry.tensors.get(path) {
+        if let Some(known) = whole.as_ref().or(registry.tensors.get(path)) {
             assert!(
                 *known.shape() == shape,
                 "parameter \"{path}\": declared as {}, and again as {shape}",
@@ -165,6 +238,7 @@ impl Params {
             );
             return known.clone();
         }
+        assert!(!registry.sealed, "parameter \"{path}\": not among the {} there are", registry.specs.len());
         let offset = registry.flat.shape().numel();
         let spec = ParamSpec { path: path.to_string(), shape: shape.clone(), offset, init, kind };
         let end = spec.end().next_multiple_of(PARAM_ALIGN);
@@ -211,6 +285,16 @@ mod tests {
         declare(&p);
         declare(&p);
         assert_eq!(p.specs().len(), 3);
+    }
+
+    #[test]
+    #[should_panic(expected = "parameter \"score.weight\": not among the 3 there are")]
+    fn weights_that_exist_do_not_grow() {
+        let p = Params::new(&Graph::new());
+        declare(&p);
+        let p = Params::from_specs(&Graph::new(), &p.specs());
+        declare(&p);
+        p.at("score").param("weight", (1, 3), Init::Zeros);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Whether a run fits, and how much work a step is, before anything is allocated.
 
+use cloche_nn::Params;
 use cloche_tensor::{Cost, Device, Plan};
 
 use crate::error::Error;
@@ -39,7 +40,7 @@ impl Planned {
         // Even a plan is too much for an absurd model.
         fits("model", least_bytes(settings), available)?;
         let step = StepPlan::new(device, settings);
-        let evaluation = evaluate::plan(device, &settings.model, settings.batch_size);
+        let evaluation = evaluate::plan(device, &settings.model, &Params::new, settings.batch_size);
         // The evaluation shares the parameters with the step.
         let (mut cost, own) = (step.cost(), evaluation.cost());
         cost.peak_bytes += own.peak_bytes - own.state_bytes;

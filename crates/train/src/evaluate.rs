@@ -1,9 +1,9 @@
 //! The loss on text that is held out, over a fixed set of windows.
 
-use cloche_models::Pass;
 use cloche_models::config::ModelConfig;
-use cloche_nn::{Params, Weights, loss::token_losses};
-use cloche_tensor::{DType, Device, Graph, LOG_RUNS, Plan, Program};
+use cloche_models::{Network, Pass};
+use cloche_nn::{Params, loss::token_losses};
+use cloche_tensor::{DType, Device, Graph, LOG_RUNS, Plan, Program, State};
 
 use crate::data::{Tokens, Windows};
 use crate::error::Error;
@@ -52,22 +52,18 @@ impl Evaluator {
     ///
     /// # Errors
     /// Memory that the device does not have.
-    pub fn new(
-        device: &Device,
-        config: &ModelConfig,
-        weights: &Weights,
-        batch_size: usize,
-    ) -> Result<Self, cloche_tensor::Error> {
-        Self::load(device, plan(device, config, batch_size), weights, batch_size * config.context_len)
+    pub fn new(device: &Device, network: &Network, batch_size: usize) -> Result<Self, cloche_tensor::Error> {
+        let plan = plan(device, &network.config, &|graph| network.params(graph), batch_size);
+        Self::load(device, plan, &network.states(), batch_size * network.config.context_len)
     }
 
     pub(crate) fn load(
         device: &Device,
         plan: Plan,
-        weights: &Weights,
+        states: &[(&str, &State)],
         numel: usize,
     ) -> Result<Self, cloche_tensor::Error> {
-        let program = device.load(plan, &[("params", weights.state())])?;
+        let program = device.load(plan, states)?;
         Ok(Evaluator { program, x: vec![0; numel], y: vec![0; numel] })
     }
 
@@ -105,9 +101,14 @@ impl Evaluator {
 }
 
 /// Plans one batch: ids → logits → summed loss, nothing dropped.
-pub(crate) fn plan(device: &Device, config: &ModelConfig, batch_size: usize) -> Plan {
+pub(crate) fn plan(
+    device: &Device,
+    config: &ModelConfig,
+    params: &dyn Fn(&Graph) -> Params,
+    batch_size: usize,
+) -> Plan {
     let graph = Graph::new();
-    let p = Params::new(&graph);
+    let p = params(&graph);
     let shape = (batch_size, config.context_len);
     let x = graph.input("x", shape, DType::U32); // (B, T)
     let y = graph.input("y", shape, DType::U32); // (B, T)

@@ -7,8 +7,7 @@
 
 use std::rc::Rc;
 
-use cloche_models::config::ModelConfig;
-use cloche_nn::Weights;
+use cloche_models::Network;
 use cloche_tensor::{Cost, Device};
 use web_time::Instant;
 
@@ -93,20 +92,15 @@ impl Run {
         };
         let (train_windows, val_windows) = (windows(&corpus.train)?, windows(&corpus.val)?);
         let trainer = Trainer::new(device, &settings, step, corpus.train.clone(), saved)?;
-        let evaluator = Evaluator::load(device, evaluation, &trainer.weights, rows.0 * rows.1)?;
+        let evaluator = Evaluator::load(device, evaluation, &trainer.network.states(), rows.0 * rows.1)?;
         let device = device.clone();
         Ok(Run { device, settings, corpus, cost, trainer, evaluator, train_windows, val_windows, state })
     }
 
-    /// The weights as they are on the device, shared with the run: they can be sampled from and saved at any time
+    /// The model as it is on the device, its weights shared with the run: it can be sampled from and saved at any time
     /// between two events.
-    pub fn weights(&self) -> Weights {
-        self.trainer.weights.clone()
-    }
-
-    /// The model's configuration.
-    pub fn config(&self) -> ModelConfig {
-        self.settings.model
+    pub fn network(&self) -> Network {
+        self.trainer.network.clone()
     }
 
     /// All settings.
@@ -233,7 +227,8 @@ impl Run {
     }
 
     async fn checkpoint(&self) -> Result<Event, Error> {
-        let files = checkpoint::files(&self.state, &self.trainer.weights, &self.trainer.moments).await?;
+        let files =
+            checkpoint::files(&self.state, &self.trainer.network.weights, &self.trainer.moments).await?;
         Ok(Event::Checkpoint { step: self.state.step, files })
     }
 }

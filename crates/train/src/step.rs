@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use cloche_models::{GenerateSettings, Generator, Pass, Sampling};
+use cloche_models::{GenerateSettings, Generator, Network, Pass, Sampling};
 use cloche_nn::optim::{self, Moments};
 use cloche_nn::{ParamSpec, Params, Weights, loss};
 use cloche_tensor::{Cost, DType, Data, Device, Graph, LOG_RUNS, Plan, Program, State};
@@ -42,7 +42,7 @@ impl StepPlan {
         optim::accumulate(&p, &(&mean * (1.0 / settings.grad_accumulation as f64)));
         let batch = device.plan(&graph, &[("loss", &mean)]);
         let graph = Graph::new();
-        let stats = optim::apply(&graph, &p.specs(), &settings.optimizer());
+        let stats = optim::apply(&graph, &p, &settings.optimizer());
         let update = Some(device.plan(&graph, &[("stats", &stats)]));
         StepPlan { specs: p.specs(), batch, update, micro_batches: settings.grad_accumulation as u64 }
     }
@@ -72,7 +72,7 @@ impl StepPlan {
 /// The parameters, the optimizer's moments, and the compiled programs of a step.
 pub(crate) struct Trainer {
     device: Device,
-    pub weights: Weights,
+    pub network: Network,
     pub moments: Moments,
     batches: Batches<Rc<dyn Tokens>>,
     batch: Program,
@@ -114,7 +114,8 @@ impl Trainer {
             }
         };
         let grads = plan.update.is_some().then(|| optim::zero_grads(device, &plan.specs)).transpose()?;
-        let mut states = vec![("params", weights.state())];
+        let network = Network::new(*config, weights);
+        let mut states = network.states();
         states.extend(moments.states());
         states.extend(grads.iter().map(|grads| ("grads", grads)));
         let batch = device.load(plan.batch, &states)?;
@@ -128,7 +129,7 @@ impl Trainer {
             x: vec![0; numel],
             y: vec![0; numel],
             losses: Vec::new(),
-            weights,
+            network,
             moments,
             generator: None,
         })
@@ -191,7 +192,7 @@ impl Trainer {
         };
         let generator = match self.generator.take() {
             Some(generator) => generator,
-            None => Generator::new(&self.device, &settings.model, &self.weights, 1, wanted.clone())?,
+            None => Generator::new(&self.device, &self.network, 1, wanted.clone())?,
         };
         let generator = self.generator.insert(generator);
         generator.settings = wanted;

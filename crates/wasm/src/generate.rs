@@ -1,9 +1,7 @@
 //! Continuing a prompt, pulled a few tokens at a time.
 
 use crate::{error, thrown};
-use cloche_models::config::ModelConfig;
-use cloche_models::{GenerateSettings, Sampling};
-use cloche_nn::Weights;
+use cloche_models::{GenerateSettings, Network, Sampling};
 use cloche_tensor::Device;
 use serde::Deserialize;
 use std::cell::RefCell;
@@ -52,8 +50,7 @@ pub struct Generator {
 impl Generator {
     pub(crate) fn start(
         device: &Device,
-        config: &ModelConfig,
-        weights: &Weights,
+        network: &Network,
         prompt: Vec<u32>,
         options: JsValue,
     ) -> Result<Generator, JsValue> {
@@ -64,7 +61,7 @@ impl Generator {
         let prompt = if prompt.is_empty() { vec![options.eot_id.unwrap_or(0)] } else { prompt };
         let eot = options.eot_id;
         let settings = options.settings();
-        let generator = cloche_models::Generator::new(device, config, weights, 1, settings);
+        let generator = cloche_models::Generator::new(device, network, 1, settings);
         let mut generator = generator.map_err(|e| thrown(&e.into()))?;
         generator.start(&[prompt]).map_err(|e| refused(e.to_string()))?;
         Ok(Generator { eot, generator: RefCell::new(Some(generator)) })

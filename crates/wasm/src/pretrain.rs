@@ -4,8 +4,8 @@ use crate::files::model_files;
 use crate::generate::Generator;
 use crate::settings::Setup;
 use crate::{error, thrown, to_js};
-use cloche_models::config::{CardFacts, ModelConfig};
-use cloche_nn::Weights;
+use cloche_models::Network;
+use cloche_models::config::CardFacts;
 use cloche_tensor::Device;
 use cloche_train::Error;
 use cloche_train::data::Corpus;
@@ -21,8 +21,7 @@ use wasm_bindgen::prelude::*;
 #[wasm_bindgen]
 pub struct Pretrain {
     device: Device,
-    config: ModelConfig,
-    weights: Weights,
+    network: Network,
     eot: Option<u32>,
     tokens_per_step: u64,
     /// What the model card says, as far as it is known by now.
@@ -40,8 +39,7 @@ impl Pretrain {
         let run = Run::new(device, settings, corpus, None)?;
         Ok(Pretrain {
             device: device.clone(),
-            config: run.config(),
-            weights: run.weights(),
+            network: run.network(),
             eot,
             tokens_per_step,
             facts: RefCell::new(facts),
@@ -70,7 +68,7 @@ impl Pretrain {
     /// The length of the model's context, in tokens.
     #[wasm_bindgen(getter, js_name = contextLen)]
     pub fn context_len(&self) -> usize {
-        self.config.context_len
+        self.network.config.context_len
     }
 
     /// The next event; nothing after the last. A sample comes as `ids`.
@@ -94,14 +92,14 @@ impl Pretrain {
 
     /// Continues a prompt with the weights of this moment.
     pub fn generate(&self, prompt: Vec<u32>, options: JsValue) -> Result<Generator, JsValue> {
-        Generator::start(&self.device, &self.config, &self.weights, prompt, options)
+        Generator::start(&self.device, &self.network, prompt, options)
     }
 
     /// The weights and the configuration of this moment as `[name, bytes]`, for a Hugging Face folder.
     #[wasm_bindgen(unchecked_return_type = "[name: string, bytes: Uint8Array][]")]
     pub async fn files(&self) -> Result<Array, JsValue> {
-        let weights = self.weights.read().await.map_err(|e| thrown(&e.into()))?;
-        let files = model_files(&self.config, &weights, self.eot, &self.facts.borrow());
+        let weights = self.network.weights.read().await.map_err(|e| thrown(&e.into()))?;
+        let files = model_files(&self.network.config, &weights, self.eot, &self.facts.borrow());
         let files = files.map_err(|e| error("CHECKPOINT", &e.to_string()))?;
         Ok(files.into_iter().map(|(name, bytes)| named(&name, &bytes)).collect())
     }

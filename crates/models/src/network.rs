@@ -1,0 +1,59 @@
+//! A model on a device, ready to be recorded into programs.
+
+use cloche_nn::{Params, Weights};
+use cloche_tensor::{Graph, State};
+
+use crate::config::ModelConfig;
+use crate::lora::Adapter;
+
+/// What a model is, its weights and, where one is switched on, an adapter. Cloning shares the weights.
+///
+/// Several networks can stand on one base, each with an adapter of its own or none: the base is neither copied nor
+/// changed by what happens to them.
+#[derive(Clone)]
+pub struct Network {
+    /// The shape of the model.
+    pub config: ModelConfig,
+    /// The weights: of the base, where there is an adapter.
+    pub weights: Weights,
+    /// What is added to the base.
+    pub adapter: Option<Adapter>,
+}
+
+impl Network {
+    /// A model without an adapter.
+    pub fn new(config: ModelConfig, weights: Weights) -> Network {
+        Network { config, weights, adapter: None }
+    }
+
+    /// The parameters, for recording this network into `graph`, once: [`Params::without_adapter`] is the base in the same
+    /// graph.
+    pub fn params(&self, graph: &Graph) -> Params {
+        let p = Params::from_specs(graph, self.weights.specs());
+        match &self.adapter {
+            None => p,
+            Some(adapter) => p.with_adapter(&adapter.config, adapter.weights.specs()),
+        }
+    }
+
+    /// The states that a program of this network binds.
+    pub fn states(&self) -> Vec<(&'static str, &State)> {
+        let adapter = self.adapter.as_ref().map(|adapter| ("adapter", adapter.weights.state()));
+        [("params", self.weights.state())].into_iter().chain(adapter).collect()
+    }
+
+    /// The same base with this adapter in place of its own.
+    pub fn with_adapter(&self, adapter: Adapter) -> Network {
+        Network { adapter: Some(adapter), ..self.clone() }
+    }
+
+    /// The same base, the adapter switched off.
+    pub fn without_adapter(&self) -> Network {
+        Network { adapter: None, ..self.clone() }
+    }
+
+    /// The weights that training changes: the adapter's where there is an adapter, else all.
+    pub fn trained(&self) -> &Weights {
+        self.adapter.as_ref().map_or(&self.weights, |adapter| &adapter.weights)
+    }
+}
