@@ -25,23 +25,21 @@
 use super::words::{Form, Word, form, is_name};
 
 /// All rules, resolved: names have become numbers, slots have become [`Piece`]s.
-pub(super) struct Grammar {
+pub(crate) struct Grammar {
     pub rules: Vec<Rule>,
     pub words: Vec<Word>,
     /// Names of the variables; a variable's number is its place here.
     pub variables: Vec<&'static str>,
-    /// The rule that a story begins with.
-    pub story: usize,
 }
 
 /// What may stand in one place.
-pub(super) struct Rule {
+pub(crate) struct Rule {
     pub name: &'static str,
     pub body: Body,
 }
 
 /// The alternatives of a [`Rule`].
-pub(super) enum Body {
+pub(crate) enum Body {
     /// Templates with their weights.
     Sentences(Vec<(u32, Vec<Piece>)>),
     /// Numbers of [`Word`]s, in rising order, each as likely as the others.
@@ -49,7 +47,7 @@ pub(super) enum Body {
 }
 
 /// A part of a template.
-pub(super) enum Piece {
+pub(crate) enum Piece {
     /// Said as it stands.
     Text(&'static str),
     /// One alternative of a rule, kept in a variable where one is named.
@@ -63,10 +61,10 @@ pub(super) enum Piece {
 }
 
 /// `first ± × …`, worked from left to right, as a child reads it.
-pub(super) struct Expression(pub Vec<(char, Term)>);
+pub(crate) struct Expression(pub Vec<(char, Term)>);
 
 /// An operand of an [`Expression`].
-pub(super) enum Term {
+pub(crate) enum Term {
     /// A number written in the grammar.
     Literal(i64),
     /// A number that a variable holds.
@@ -80,7 +78,7 @@ impl Grammar {
     ///
     /// Where a file breaks the notation or names a rule that is not there: the files are part of the program.
     pub fn read(files: &[&'static str]) -> Grammar {
-        let mut grammar = Grammar { rules: Vec::new(), words: Vec::new(), variables: Vec::new(), story: 0 };
+        let mut grammar = Grammar { rules: Vec::new(), words: Vec::new(), variables: Vec::new() };
         let lines = || files.iter().flat_map(|file| file.lines()).filter(|line| !line.trim().is_empty());
         // First the names, so that a rule may be used before the line that makes it.
         for line in lines().filter(|line| !line.starts_with([' ', '#'])) {
@@ -107,7 +105,6 @@ impl Grammar {
                 pronoun = heading.get(2).copied().unwrap_or("it");
             }
         }
-        grammar.story = grammar.rule("story");
         grammar
     }
 
@@ -210,7 +207,12 @@ impl Grammar {
         })
     }
 
-    fn rule(&self, name: &str) -> usize {
+    /// The number of the rule of a name.
+    ///
+    /// # Panics
+    ///
+    /// Where there is none.
+    pub fn rule(&self, name: &str) -> usize {
         let found = self.rules.iter().position(|rule| rule.name == name);
         found.unwrap_or_else(|| panic!("grammar: no rule is named {name:?}"))
     }

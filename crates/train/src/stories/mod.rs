@@ -20,8 +20,8 @@ use std::sync::LazyLock;
 
 use cloche_tensor::rng::{Rng, stream_id};
 
-use grammar::Grammar;
-use telling::{Guide, Telling};
+pub(crate) use grammar::Grammar;
+pub(crate) use telling::{Guide, Telling};
 
 mod grammar;
 mod telling;
@@ -120,9 +120,12 @@ pub fn floor<'a>(documents: impl IntoIterator<Item = (&'a Story, usize)>) -> f64
 /// The grammar, read once, when the first story is asked for.
 static GRAMMAR: LazyLock<Grammar> = LazyLock::new(|| Grammar::read(&FILES));
 
+/// The words of the stories' world, in the grammar's notation.
+pub(crate) const WORDS: &str = include_str!("grammar/words.txt");
+
 /// The grammar's text: the words, what all stories share, then one file for each shape of story.
 const FILES: [&str; 12] = [
-    include_str!("grammar/words.txt"),
+    WORDS,
     include_str!("grammar/frame.txt"),
     include_str!("grammar/lost.txt"),
     include_str!("grammar/wish.txt"),

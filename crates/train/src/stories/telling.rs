@@ -11,7 +11,8 @@ use super::grammar::{Body, Expression, Grammar, Piece, Term};
 use super::words::{Form, say_number};
 
 /// A story while it is being told.
-pub(super) struct Telling<'a> {
+#[derive(Clone)]
+pub(crate) struct Telling<'a> {
     grammar: &'a Grammar,
     guide: Guide<'a>,
     /// What each variable holds.
@@ -26,7 +27,8 @@ pub(super) struct Telling<'a> {
 }
 
 /// Who makes the choices.
-pub(super) enum Guide<'a> {
+#[derive(Clone)]
+pub(crate) enum Guide<'a> {
     /// Chance.
     Dice(Rng),
     /// A text that the story has to equal.
@@ -48,7 +50,18 @@ enum Held {
 impl<'a> Telling<'a> {
     /// Tells a whole story; `None` where the guide is a text that is no story of the grammar.
     pub fn tell(grammar: &'a Grammar, guide: Guide<'a>) -> Option<Telling<'a>> {
-        let mut telling = Telling {
+        let mut telling = Telling::begin(grammar, guide);
+        telling.expand(grammar.rule("story"), None, Form::Plain);
+        match telling.guide {
+            Guide::Lost => None,
+            Guide::Text(whole) if whole != telling.text => None,
+            _ => Some(telling),
+        }
+    }
+
+    /// A telling in which nothing has been said yet.
+    pub fn begin(grammar: &'a Grammar, guide: Guide<'a>) -> Telling<'a> {
+        Telling {
             grammar,
             guide,
             held: vec![None; grammar.variables.len()],
@@ -56,13 +69,15 @@ impl<'a> Telling<'a> {
             log_prob: 0.0,
             #[cfg(test)]
             choices: Vec::new(),
-        };
-        telling.expand(grammar.story, None, Form::Plain);
-        match telling.guide {
-            Guide::Lost => None,
-            Guide::Text(whole) if whole != telling.text => None,
-            _ => Some(telling),
         }
+    }
+
+    /// Says one alternative of the rule of a name, and gives what was said to the caller instead of adding it to the
+    /// text. The variables hold what they hold, for the next rule to recall.
+    pub fn say_rule(&mut self, name: &str) -> String {
+        let start = self.text.len();
+        self.expand(self.grammar.rule(name), None, Form::Plain);
+        self.text.split_off(start)
     }
 
     /// Chooses an alternative of `rule` and says it.

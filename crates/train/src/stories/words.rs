@@ -1,7 +1,7 @@
 //! Words and their forms: plurals, articles, pronouns and numbers of plain English.
 
 /// A word of the grammar with what its forms are made from.
-pub(super) struct Word {
+pub(crate) struct Word {
     /// The forms that the grammar gives, the plain one first; the second, if it is there and not empty, is the plural.
     forms: Vec<&'static str>,
     pronoun: &'static Pronoun,
@@ -9,7 +9,7 @@ pub(super) struct Word {
 
 /// A form in which a word or a number may be said.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Form {
+pub(crate) enum Form {
     /// As it stands; a number in words.
     Plain,
     /// After `a` or `an`.
@@ -75,7 +75,7 @@ impl Word {
 }
 
 /// The form that a slot names after its colon.
-pub(super) fn form(name: &str) -> Form {
+pub(crate) fn form(name: &str) -> Form {
     match name {
         "a" => Form::Article,
         "A" => Form::CapitalArticle,
@@ -97,7 +97,7 @@ pub(super) fn form(name: &str) -> Form {
 }
 
 /// Whether a slot's text is a variable's name: small letters only.
-pub(super) fn is_name(text: &str) -> bool {
+pub(crate) fn is_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase())
 }
 
@@ -121,7 +121,7 @@ fn push_regular_plural(word: &str, out: &mut String) {
 }
 
 /// Appends a number from 0 to 999 in words or digits.
-pub(super) fn say_number(n: i64, form: Form, out: &mut String) {
+pub(crate) fn say_number(n: i64, form: Form, out: &mut String) {
     const SMALL: [&str; 20] = [
         "zero",
         "one",
