@@ -7,6 +7,9 @@
 
 pub mod data;
 pub mod stories;
+pub mod split;
+pub mod lessons;
+pub mod tasks;
 pub mod stage;
 pub mod events;
 pub mod settings;
