@@ -2,10 +2,12 @@
 
 mod card;
 mod hf;
+mod keys;
 mod presets;
 
 pub use card::{CardFacts, model_card};
-pub use hf::{GenerationConfig, TokenIds};
+pub use hf::{GenerationConfig, Head, TokenIds};
+pub(crate) use keys::{Keys, decimal};
 pub use presets::{PRESETS, Preset, TrainingDefaults, preset};
 
 use cloche_nn::checkpoint::Extras;
@@ -89,7 +91,7 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    fn value(key: &str, found: impl ToString, expected: impl Into<String>) -> Self {
+    pub(crate) fn value(key: &str, found: impl ToString, expected: impl Into<String>) -> Self {
         Self::Value { key: key.into(), found: found.to_string(), expected: expected.into() }
     }
 }

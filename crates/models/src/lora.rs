@@ -1,10 +1,14 @@
-//! Adapters of models: made, applied for good, saved and opened.
+//! Adapters of models: what a model learnt beside its weights.
 
-use cloche_nn::lora::{LoraConfig, LoraError};
-use cloche_nn::{ParamSpec, Weights};
+use std::fmt;
+
+use cloche_nn::checkpoint::CheckpointError;
+use cloche_nn::lora::{Layer, LoraConfig, LoraError};
+use cloche_nn::{HostWeights, ParamSpec, Weights};
 use cloche_tensor::Device;
+use sha2::{Digest, Sha256};
 
-use crate::config::ModelConfig;
+use crate::config::{ConfigError, ModelConfig};
 use crate::{logits, record, score};
 
 /// What a model learnt beside its weights. Cloning shares the weights.
@@ -16,12 +20,35 @@ pub struct Adapter {
     pub weights: Weights,
 }
 
+/// The model that an adapter belongs to. On another one it would compute, but nothing that anybody meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Base {
+    /// A name or a place, for people and for Hugging Face's tools.
+    pub name: String,
+    /// SHA-256 of the body's parameters, in hexadecimal digits.
+    pub fingerprint: String,
+}
+
 /// Why there is no adapter.
 #[derive(Debug, thiserror::Error)]
 pub enum AdapterError {
     /// The model cannot have it.
     #[error(transparent)]
     Config(#[from] LoraError),
+    /// Its `adapter_config.json` asks for what we do not implement.
+    #[error("adapter_config.json: {0}")]
+    Json(#[from] ConfigError),
+    /// Its weights are not there, or are not what the configuration says.
+    #[error(transparent)]
+    Weights(#[from] CheckpointError),
+    /// It was trained beside other weights.
+    #[error("the adapter belongs to {adapter}, the model is {model}")]
+    OtherBase {
+        /// What the adapter belongs to.
+        adapter: Base,
+        /// What it was opened with.
+        model: Base,
+    },
     /// The device cannot hold it, or was lost.
     #[error(transparent)]
     Device(#[from] cloche_tensor::Error),
@@ -49,5 +76,37 @@ impl Adapter {
     pub fn specs(model: &ModelConfig, config: &LoraConfig) -> Result<Vec<ParamSpec>, LoraError> {
         let p = record(model, &[logits, score]);
         config.specs(&p.layers(), &p.specs())
+    }
+}
+
+/// All linear layers of a model, those of its heads included.
+pub(crate) fn layers(model: &ModelConfig) -> Vec<Layer> {
+    record(model, &[logits, score]).layers()
+}
+
+impl Base {
+    /// Names the base whose weights these are. Heads count for nothing: a model and its critic are one base.
+    pub fn new(name: impl Into<String>, weights: &HostWeights) -> Base {
+        let mut hash = Sha256::new();
+        for tensor in
+            weights.tensors().iter().filter(|t| t.name != "lm_head.weight" && t.name != "score.weight")
+        {
+            hash.update(tensor.name);
+            tensor.shape.iter().for_each(|&dim| hash.update((dim as u64).to_le_bytes()));
+            tensor.data.iter().for_each(|x| hash.update(x.to_le_bytes()));
+        }
+        let fingerprint =
+            hash.finalize().iter().flat_map(|byte| [byte >> 4, byte & 15]).map(hex_digit).collect();
+        Base { name: name.into(), fingerprint }
+    }
+}
+
+fn hex_digit(nibble: u8) -> char {
+    char::from_digit(nibble.into(), 16).expect("less than 16")
+}
+
+impl fmt::Display for Base {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{:?} (SHA-256 {:.12}…)", self.name, self.fingerprint)
     }
 }

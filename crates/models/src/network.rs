@@ -1,10 +1,12 @@
 //! A model on a device, ready to be recorded into programs.
 
+use cloche_nn::lora::merge;
 use cloche_nn::{Params, Weights};
-use cloche_tensor::{Graph, State};
+use cloche_tensor::{Device, Error, Graph, State};
 
 use crate::config::ModelConfig;
-use crate::lora::Adapter;
+use crate::lora::{Adapter, layers};
+use crate::score_specs;
 
 /// What a model is, its weights and, where one is switched on, an adapter. Cloning shares the weights.
 ///
@@ -50,6 +52,34 @@ impl Network {
     /// The same base, the adapter switched off.
     pub fn without_adapter(&self) -> Network {
         Network { adapter: None, ..self.clone() }
+    }
+
+    /// A model of its own that computes the same without an adapter: the adapter is merged into a copy of the base.
+    ///
+    /// This network, its base and its adapter stay as they are, so unmerging is to go on with them.
+    ///
+    /// # Errors
+    /// A device that cannot hold the copy, or was lost.
+    pub async fn merged(&self, device: &Device) -> Result<Network, Error> {
+        let base = self.weights.read().await?;
+        let weights = match &self.adapter {
+            None => base,
+            Some(adapter) => {
+                merge(&layers(&self.config), &adapter.config, &base, &adapter.weights.read().await?)
+            }
+        };
+        Ok(Network::new(self.config, weights.upload(device)?))
+    }
+
+    /// A copy of this model, the adapter merged, with the head that [`score`](crate::score) records in place of its own:
+    /// as it is where the model has one, else as at the beginning under `seed`.
+    ///
+    /// # Errors
+    /// As [`merged`](Self::merged).
+    pub async fn scoring(&self, device: &Device, seed: u64) -> Result<Network, Error> {
+        let merged = self.merged(device).await?.weights.read().await?;
+        let weights = merged.carried_over(&score_specs(&self.config), seed);
+        Ok(Network::new(self.config, weights.upload(device)?))
     }
 
     /// The weights that training changes: the adapter's where there is an adapter, else all.

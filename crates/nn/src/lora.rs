@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::dropout::Dropout;
 use crate::init::Init;
 use crate::params::{ParamSpec, Params};
+use crate::weights::HostWeights;
 
 /// The target that stands for every linear layer but the heads.
 pub const ALL_LINEAR: &str = "all-linear";
@@ -171,6 +172,47 @@ fn ends<'a>(paths: impl Iterator<Item = &'a str>) -> String {
         }
     }
     ends.join(", ")
+}
+
+/// The weights of a base with what an adapter adds to them: `w + B·A · alpha / rank` in each adapted layer. Modules that
+/// the adapter holds whole take the place of the base's, or stand behind them.
+///
+/// `layers` are those of the model that the adapter was made for.
+pub fn merge(
+    layers: &[Layer],
+    config: &LoraConfig,
+    base: &HostWeights,
+    adapter: &HostWeights,
+) -> HostWeights {
+    // 1. Everything that is not a factor, the adapter's before the base's.
+    let p = Params::new(&Graph::new());
+    let whole = adapter.specs().iter().filter(|s| !s.path.contains(".lora_"));
+    base.specs().iter().chain(whole).for_each(|s| drop(p.declare(&s.path, s.shape.clone(), s.init, s.kind)));
+    let specs = p.specs();
+    let mut flat = vec![0.0; p.numel()];
+    for spec in &specs {
+        let values = adapter.get(&spec.path).or(base.get(&spec.path)).expect("declared by one of them");
+        flat[spec.offset..spec.end()].copy_from_slice(values);
+    }
+    // 2. The products, each number rounded once.
+    let scale = config.scale() as f64;
+    for layer in layers {
+        let factor = |name: &str| adapter.get(&format!("{}.{name}.weight", layer.path));
+        let (Some(a), Some(b)) = (factor("lora_A"), factor("lora_B")) else { continue };
+        let Some(spec) = specs.iter().find(|s| module(&s.path) == layer.path && s.shape.len() == 2) else {
+            continue;
+        };
+        let w = &mut flat[spec.offset..spec.end()];
+        for (i, row) in b.chunks_exact(config.rank).enumerate() {
+            for j in 0..layer.k {
+                let column = a[j..].iter().step_by(layer.k); // A[·, j]
+                let sum: f64 = row.iter().zip(column).map(|(b, a)| *b as f64 * *a as f64).sum();
+                let place = if layer.transposed { j * layer.n + i } else { i * layer.k + j };
+                w[place] = (w[place] as f64 + scale * sum) as f32;
+            }
+        }
+    }
+    HostWeights::new(&specs, flat)
 }
 
 /// An adapter in a recording.

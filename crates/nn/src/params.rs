@@ -201,7 +201,7 @@ impl Params {
         registry.specs.iter().map(|s| registry.tensors[&s.path].clone()).collect()
     }
 
-    /// All linear layers recorded so far.
+    /// All linear layers recorded so far, each once.
     pub fn layers(&self) -> Vec<Layer> {
         self.registry.borrow().layers.clone()
     }
@@ -217,7 +217,10 @@ impl Params {
 
     /// Notes a linear layer at this path, and returns what the adapter has for it.
     pub(crate) fn linear_layer(&self, n: usize, k: usize, transposed: bool) -> Option<LayerFactors> {
-        self.registry.borrow_mut().layers.push(Layer { path: self.path.clone(), n, k, transposed });
+        let layers = &mut self.registry.borrow_mut().layers;
+        if layers.iter().all(|layer| layer.path != self.path) {
+            layers.push(Layer { path: self.path.clone(), n, k, transposed });
+        }
         self.lora.as_ref()?.factors(&self.path)
     }
 

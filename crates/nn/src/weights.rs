@@ -47,15 +47,7 @@ impl Weights {
         checkpoint: &mut Checkpoint,
         extras: &Extras,
     ) -> Result<Self, WeightsError> {
-        let wanted: Vec<(String, Vec<usize>)> =
-            specs.iter().map(|s| (s.path.clone(), s.shape.to_vec())).collect();
-        let mut flat = vec![0.0; flat_numel(specs)];
-        let mut places = specs.iter();
-        checkpoint.load_into(&wanted, extras, |_, values| {
-            let spec = places.next().expect("one call for each parameter, in order");
-            flat[spec.offset..spec.end()].copy_from_slice(&values);
-        })?;
-        Ok(Self::from_flat(device, specs, flat)?)
+        Ok(HostWeights::load(specs, "", checkpoint, extras)?.upload(device)?)
     }
 
     /// Weights as [`HostWeights::flat`] holds them.
@@ -115,6 +107,63 @@ pub struct HostWeights {
 }
 
 impl HostWeights {
+    /// Weights from their values, one after another as [`flat`](Self::flat) gives them.
+    ///
+    /// # Panics
+    /// When the length is not that of the specs.
+    #[track_caller]
+    pub fn new(specs: &[ParamSpec], flat: Vec<f32>) -> Self {
+        assert_eq!(flat.len(), flat_numel(specs), "weights: as many values as the parameters take");
+        HostWeights { specs: specs.to_vec(), flat: Data::F32(flat) }
+    }
+
+    /// What the parameters are called and where they lie.
+    pub fn specs(&self) -> &[ParamSpec] {
+        &self.specs
+    }
+
+    /// Weights of a checkpoint, where each parameter is found by `prefix` and its path.
+    ///
+    /// # Errors
+    /// Tensors that are missing, left over or misshapen, all of them.
+    pub fn load(
+        specs: &[ParamSpec],
+        prefix: &str,
+        checkpoint: &mut Checkpoint,
+        extras: &Extras,
+    ) -> Result<Self, CheckpointError> {
+        let wanted: Vec<(String, Vec<usize>)> =
+            specs.iter().map(|s| (format!("{prefix}{}", s.path), s.shape.to_vec())).collect();
+        let mut flat = vec![0.0; flat_numel(specs)];
+        let mut places = specs.iter();
+        checkpoint.load_into(&wanted, extras, |_, values| {
+            let spec = places.next().expect("one call for each parameter, in order");
+            flat[spec.offset..spec.end()].copy_from_slice(&values);
+        })?;
+        Ok(Self::new(specs, flat))
+    }
+
+    /// Weights of another model: those of the same path and shape from here, the others as at the beginning under `seed`.
+    pub fn carried_over(&self, specs: &[ParamSpec], seed: u64) -> HostWeights {
+        let mut flat = vec![0.0; flat_numel(specs)];
+        for spec in specs {
+            let place = &mut flat[spec.offset..spec.end()];
+            match self.specs.iter().find(|s| s.path == spec.path && s.shape == spec.shape) {
+                Some(own) => place.copy_from_slice(&self.flat()[own.offset..own.end()]),
+                None => spec.init.fill(seed, &spec.path, place),
+            }
+        }
+        HostWeights::new(specs, flat)
+    }
+
+    /// Puts the weights on a device.
+    ///
+    /// # Errors
+    /// When the device cannot hold them.
+    pub fn upload(&self, device: &Device) -> Result<Weights, cloche_tensor::Error> {
+        Ok(Weights { specs: self.specs.clone(), state: device.state_from("params", &self.flat)? })
+    }
+
     /// Each parameter with its path, ready for [`checkpoint::write`](crate::checkpoint::write).
     pub fn tensors(&self) -> Vec<NamedTensor<'_>> {
         let flat = self.flat();

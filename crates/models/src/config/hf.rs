@@ -6,8 +6,9 @@
 //! leaves out has the value that transformers gives it; what would change the computation in a way that we do not
 //! implement is an error, not a surprise.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
+use super::keys::{Keys, decimal, number, token_id};
 use super::{Activation, Arch, ConfigError, ModelConfig};
 
 /// The ids that begin, end and pad a text, where the tokenizer has them.
@@ -19,6 +20,15 @@ pub struct TokenIds {
     pub eos: Vec<u32>,
     /// Fills up shorter rows of a batch.
     pub pad: Option<u32>,
+}
+
+/// What a folder's model makes of its last hidden states.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Head {
+    /// The logits of the next token.
+    Logits,
+    /// One number at each position: a reward model.
+    Score,
 }
 
 /// How a model is best sampled from, by the judgement of whoever published it.
@@ -45,6 +55,25 @@ pub struct GenerationConfig {
 impl ModelConfig {
     /// Writes `config.json` for `GPT2LMHeadModel` or `LlamaForCausalLM`.
     pub fn to_hf_json(&self, tokens: &TokenIds) -> String {
+        format!("{:#}\n", self.hf_json(tokens))
+    }
+
+    /// Writes `config.json` for `GPT2ForSequenceClassification` or `LlamaForSequenceClassification` with one label: the
+    /// score at the last token of a text that is not `tokens.pad`. Without a pad they take one text at a time.
+    pub fn to_hf_score_json(&self, tokens: &TokenIds) -> String {
+        let mut json = self.hf_json(tokens);
+        json["architectures"] = match self.arch {
+            Arch::Gpt2 => json!(["GPT2ForSequenceClassification"]),
+            Arch::Llama => json!(["LlamaForSequenceClassification"]),
+        };
+        // transformers counts the labels by their names.
+        json["id2label"] = json!({ "0": "score" });
+        json["label2id"] = json!({ "score": 0 });
+        json["num_labels"] = json!(1);
+        format!("{json:#}\n")
+    }
+
+    fn hf_json(&self, tokens: &TokenIds) -> Value {
         let mut json = match self.arch {
             Arch::Gpt2 => self.gpt2_json(),
             Arch::Llama => self.llama_json(),
@@ -60,7 +89,7 @@ impl ModelConfig {
             let Value::Object(part) = part else { unreachable!("both are written as objects") };
             json.as_object_mut().expect("written as an object").extend(part);
         }
-        format!("{json:#}\n")
+        json
     }
 
     /// Reads `config.json` of GPT-2 and Llama models, and validates it.
@@ -68,7 +97,7 @@ impl ModelConfig {
     /// # Errors
     /// The first key that is missing, of the wrong type, or asks for what we do not implement.
     pub fn from_hf_json(text: &str) -> Result<Self, ConfigError> {
-        let keys = Keys(serde_json::from_str(text)?);
+        let keys = Keys::parse(text)?;
         let config = match keys.text("model_type")? {
             Some("gpt2") => read_gpt2(&keys)?,
             Some("llama") => read_llama(&keys)?,
@@ -149,7 +178,7 @@ fn read_gpt2(keys: &Keys) -> Result<ModelConfig, ConfigError> {
         tied: keys.flag("tie_word_embeddings", true)?,
         bias,
         dropout: keys.number("resid_pdrop", 0.1)?,
-        activation: keys.activation("activation_function", "gelu_new")?,
+        activation: activation(keys, "activation_function", "gelu_new")?,
         norm_eps: keys.number("layer_norm_epsilon", 1e-5)?,
         rope_theta: 10_000.0,
         init_std: keys.number("initializer_range", 0.02)?,
@@ -186,11 +215,20 @@ fn read_llama(keys: &Keys) -> Result<ModelConfig, ConfigError> {
         tied: keys.flag("tie_word_embeddings", false)?,
         bias: false,
         dropout: keys.number("attention_dropout", 0.0)?,
-        activation: keys.activation("hidden_act", "silu")?,
+        activation: activation(keys, "hidden_act", "silu")?,
         norm_eps: keys.number("rms_norm_eps", 1e-6)?,
         rope_theta,
         init_std: keys.number("initializer_range", 0.02)?,
     })
+}
+
+fn activation(keys: &Keys, key: &str, default: &str) -> Result<Activation, ConfigError> {
+    match keys.text(key)?.unwrap_or(default) {
+        "gelu" => Ok(Activation::Gelu),
+        "gelu_new" | "gelu_pytorch_tanh" => Ok(Activation::GeluTanh),
+        "silu" | "swish" => Ok(Activation::Silu),
+        other => Err(ConfigError::value(key, format!("{other:?}"), "\"gelu\", \"gelu_new\" or \"silu\"")),
+    }
 }
 
 impl Activation {
@@ -204,13 +242,40 @@ impl Activation {
     }
 }
 
+impl Head {
+    /// Reads from `config.json` what the model of a folder is for.
+    ///
+    /// # Errors
+    /// A classifier into several classes, or another class of models.
+    pub fn from_hf_json(text: &str) -> Result<Self, ConfigError> {
+        let keys = Keys::parse(text)?;
+        let architectures = keys.get("architectures", "a list", Value::as_array)?;
+        let class = architectures.and_then(|list| list.first()).and_then(Value::as_str).unwrap_or("");
+        match class {
+            "" | "GPT2LMHeadModel" | "LlamaForCausalLM" => Ok(Head::Logits),
+            "GPT2ForSequenceClassification" | "LlamaForSequenceClassification" => {
+                let names = keys.get("id2label", "an object", Value::as_object)?.map(|names| names.len());
+                // transformers has two labels where a file says nothing.
+                match names.or(keys.optional_size("num_labels")?).unwrap_or(2) {
+                    1 => Ok(Head::Score),
+                    n => Err(ConfigError::value("num_labels", n, "1, for a model that scores texts")),
+                }
+            }
+            other => {
+                let expected = "a class for CausalLM or SequenceClassification of GPT-2 or Llama";
+                Err(ConfigError::value("architectures", format!("{other:?}"), expected))
+            }
+        }
+    }
+}
+
 impl TokenIds {
     /// Reads the ids from `config.json` or `generation_config.json`.
     ///
     /// # Errors
     /// An id that is not a whole number.
     pub fn from_hf_json(text: &str) -> Result<Self, ConfigError> {
-        Self::from_keys(&Keys(serde_json::from_str(text)?))
+        Self::from_keys(&Keys::parse(text)?)
     }
 
     fn from_keys(keys: &Keys) -> Result<Self, ConfigError> {
@@ -256,7 +321,7 @@ impl GenerationConfig {
     /// # Errors
     /// The first key that is of the wrong type.
     pub fn from_hf_json(text: &str) -> Result<Self, ConfigError> {
-        let keys = Keys(serde_json::from_str(text)?);
+        let keys = Keys::parse(text)?;
         Ok(Self {
             tokens: TokenIds::from_keys(&keys)?,
             do_sample: keys.get("do_sample", "true or false", Value::as_bool)?,
@@ -268,73 +333,6 @@ impl GenerationConfig {
             max_new_tokens: keys.optional_size("max_new_tokens")?,
         })
     }
-}
-
-/// The object of a JSON file, asked key by key; `null` is as good as absent.
-struct Keys(Map<String, Value>);
-
-impl Keys {
-    fn get<'a, T>(
-        &'a self,
-        key: &str,
-        expected: &str,
-        read: impl Fn(&'a Value) -> Option<T>,
-    ) -> Result<Option<T>, ConfigError> {
-        match self.0.get(key) {
-            None | Some(Value::Null) => Ok(None),
-            Some(value) => match read(value) {
-                Some(value) => Ok(Some(value)),
-                None => Err(ConfigError::value(key, value, expected)),
-            },
-        }
-    }
-
-    fn optional_size(&self, key: &str) -> Result<Option<usize>, ConfigError> {
-        self.get(key, "a whole number", |value| value.as_u64().and_then(|n| usize::try_from(n).ok()))
-    }
-
-    fn size(&self, key: &str) -> Result<usize, ConfigError> {
-        self.optional_size(key)?.ok_or_else(|| ConfigError::value(key, "nothing", "a whole number"))
-    }
-
-    fn number(&self, key: &str, default: f32) -> Result<f32, ConfigError> {
-        Ok(self.get(key, "a number", number)?.unwrap_or(default))
-    }
-
-    fn flag(&self, key: &str, default: bool) -> Result<bool, ConfigError> {
-        Ok(self.get(key, "true or false", Value::as_bool)?.unwrap_or(default))
-    }
-
-    fn text(&self, key: &str) -> Result<Option<&str>, ConfigError> {
-        self.get(key, "a string", Value::as_str)
-    }
-
-    fn activation(&self, key: &str, default: &str) -> Result<Activation, ConfigError> {
-        match self.text(key)?.unwrap_or(default) {
-            "gelu" => Ok(Activation::Gelu),
-            "gelu_new" | "gelu_pytorch_tanh" => Ok(Activation::GeluTanh),
-            "silu" | "swish" => Ok(Activation::Silu),
-            other => Err(ConfigError::value(key, format!("{other:?}"), "\"gelu\", \"gelu_new\" or \"silu\"")),
-        }
-    }
-
-    fn must_be(&self, key: &str, only: bool, default: bool) -> Result<(), ConfigError> {
-        let found = self.flag(key, default)?;
-        if found == only { Ok(()) } else { Err(ConfigError::value(key, found, only.to_string())) }
-    }
-}
-
-fn number(value: &Value) -> Option<f32> {
-    value.as_f64().map(|number| number as f32)
-}
-
-fn token_id(value: &Value) -> Option<u32> {
-    value.as_u64().and_then(|id| u32::try_from(id).ok())
-}
-
-/// The shortest decimal that reads back as this f32: 1e-5, not 9.999999747378752e-6.
-fn decimal(value: f32) -> Value {
-    json!(value.to_string().parse::<f64>().expect("Rust reads the numbers it writes"))
 }
 
 #[cfg(test)]
@@ -354,6 +352,29 @@ mod tests {
                 assert!(!json.contains("99999"), "floats are written short: {json}");
             }
         }
+    }
+
+    #[test]
+    fn a_folder_says_what_its_model_is_for() {
+        let tokens = TokenIds { pad: Some(1), ..Default::default() };
+        for name in ["nano", "llama-nano"] {
+            let config = super::super::preset(name).unwrap().model;
+            let json = config.to_hf_score_json(&tokens);
+            assert_eq!(Head::from_hf_json(&json).unwrap(), Head::Score);
+            assert_eq!(ModelConfig::from_hf_json(&json).unwrap(), config);
+            assert_eq!(TokenIds::from_hf_json(&json).unwrap(), tokens);
+            assert_eq!(Head::from_hf_json(&config.to_hf_json(&tokens)).unwrap(), Head::Logits);
+        }
+        let error = |json: &str| Head::from_hf_json(json).unwrap_err().to_string();
+        assert_eq!(
+            error(r#"{"architectures": ["GPT2ForSequenceClassification"]}"#),
+            "num_labels: found 2, expected 1, for a model that scores texts"
+        );
+        assert_eq!(
+            error(r#"{"architectures": ["GPT2DoubleHeadsModel"]}"#),
+            "architectures: found \"GPT2DoubleHeadsModel\", expected a class for CausalLM or SequenceClassification of \
+             GPT-2 or Llama"
+        );
     }
 
     #[test]
