@@ -1,6 +1,5 @@
 //! A model folder as Hugging Face lays it out: opened to be used, written to be carried away.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
@@ -8,7 +7,7 @@ use std::path::Path;
 use anyhow::{Result, anyhow, bail};
 use cloche_models::Network;
 use cloche_models::config::{CardFacts, GenerationConfig, ModelConfig, TokenIds, model_card};
-use cloche_nn::checkpoint::{Checkpoint, NamedTensor, write};
+use cloche_nn::checkpoint::Checkpoint;
 use cloche_nn::{HostWeights, Weights};
 use cloche_tensor::Device;
 use cloche_text::Tokenizer;
@@ -94,15 +93,7 @@ pub fn write_model(
     weights: &HostWeights,
     facts: &CardFacts,
 ) -> Result<()> {
-    let mut tensors = weights.tensors();
-    let extras = config.extras();
-    let widest = extras.zeros.iter().map(|(_, shape)| shape.iter().product()).max().unwrap_or(0);
-    let zeros: Vec<f32> = vec![0.0; widest];
-    tensors.extend(extras.zeros.iter().map(|(name, shape)| {
-        let numel: usize = shape.iter().product();
-        NamedTensor { name, shape, data: &zeros[..numel] }
-    }));
-    for (name, bytes) in write(&tensors, &BTreeMap::new(), None)? {
+    for (name, bytes) in config.weight_files(weights)? {
         write_file(folder, &name, &bytes)?;
     }
     write_file(folder, "README.md", model_card(config, facts).as_bytes())

@@ -14,7 +14,7 @@ use std::path::Path;
 
 use cloche_models::config::{ModelConfig, TokenIds};
 use cloche_models::{Adapter, Base, LoraConfig, Network, Pass, forward_logits, score, specs};
-use cloche_nn::checkpoint::{Checkpoint, write};
+use cloche_nn::checkpoint::Checkpoint;
 use cloche_nn::{Init, Weights};
 use cloche_tensor::{Device, Graph};
 use pollster::block_on;
@@ -40,7 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     // 3. A model that judges.
     let merged = block_on(judge.scoring(&device, 0))?;
-    let mut files = write(&block_on(merged.weights.read())?.tensors(), &Default::default(), None)?;
+    let mut files = config.weight_files(&block_on(merged.weights.read())?)?;
     files.push(("config.json".into(), config.to_hf_score_json(&TokenIds::default()).into_bytes()));
     write_folder(&out.join("judge"), files)?;
     // 4. What they say.

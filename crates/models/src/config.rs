@@ -10,7 +10,8 @@ pub use hf::{GenerationConfig, Head, TokenIds};
 pub(crate) use keys::{Keys, decimal};
 pub use presets::{PRESETS, Preset, TrainingDefaults, preset};
 
-use cloche_nn::checkpoint::Extras;
+use cloche_nn::HostWeights;
+use cloche_nn::checkpoint::{CheckpointError, Extras, NamedTensor, write};
 use serde::{Deserialize, Serialize};
 
 /// How the layers are built.
@@ -152,6 +153,23 @@ impl ModelConfig {
             copies.push(("lm_head.weight".into(), embedding.into()));
         }
         Extras { zeros, copies }
+    }
+
+    /// Writes `model.safetensors` of a Hugging Face folder, for either head: the weights, and at zero the biases that their
+    /// class has and this model leaves out.
+    ///
+    /// # Errors
+    /// Weights that a reader would refuse.
+    pub fn weight_files(&self, weights: &HostWeights) -> Result<Vec<(String, Vec<u8>)>, CheckpointError> {
+        let zeros = self.extras().zeros;
+        let widest = zeros.iter().map(|(_, shape)| shape.iter().product()).max().unwrap_or(0);
+        let nothing: Vec<f32> = vec![0.0; widest];
+        let mut tensors = weights.tensors();
+        tensors.extend(zeros.iter().map(|(name, shape)| {
+            let numel: usize = shape.iter().product();
+            NamedTensor { name, shape, data: &nothing[..numel] }
+        }));
+        write(&tensors, &Default::default(), None)
     }
 
     /// Holds the settings against each other, before anything is allocated for them.

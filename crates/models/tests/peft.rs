@@ -13,7 +13,7 @@ use cloche_models::{
 use cloche_nn::checkpoint::Checkpoint;
 use cloche_nn::{HostWeights, Weights};
 use cloche_tensor::check::compare;
-use cloche_tensor::{Device, Graph, Tensor};
+use cloche_tensor::{Device, DeviceKind, Graph, Tensor};
 use pollster::block_on;
 
 const TOLERANCE: f64 = 1e-5;
@@ -61,13 +61,11 @@ fn learnt(device: &Device, base: &Network, config: LoraConfig) -> Network {
     base.with_adapter(adapter)
 }
 
-#[test]
-fn adapters_of_peft_compute_what_pytorch_does() {
-    let device = Device::cpu();
+fn adapters_of_peft(device: &Device) {
     for (case, folder) in [("list", "gpt2"), ("regex", "llama"), ("score", "gpt2")] {
-        let (network, base) = base(&device, folder);
+        let (network, base) = base(device, folder);
         let config = &network.config;
-        let adapter = Adapter::from_peft(&device, config, &base, files(&format!("peft/{case}"))).unwrap();
+        let adapter = Adapter::from_peft(device, config, &base, files(&format!("peft/{case}"))).unwrap();
         let network = network.with_adapter(adapter);
         let bytes = std::fs::read(golden("peft").join(case).join("golden.safetensors")).unwrap();
         let mut expected = Checkpoint::from_bytes(vec![("golden.safetensors".into(), bytes)]).unwrap();
@@ -92,6 +90,22 @@ fn adapters_of_peft_compute_what_pytorch_does() {
         for (name, _) in outputs {
             let found = block_on(program.read(name)).unwrap();
             assert_close(&format!("{case}: {name}"), &expected.tensor(name).unwrap().1, found.f32());
+        }
+    }
+}
+
+#[test]
+fn adapters_of_peft_compute_what_pytorch_does_on_the_cpu() {
+    adapters_of_peft(&Device::cpu());
+}
+
+#[test]
+fn adapters_of_peft_compute_what_pytorch_does_on_the_gpu() {
+    match block_on(Device::open(DeviceKind::Gpu)) {
+        Ok(device) => adapters_of_peft(&device),
+        Err(error) => {
+            assert!(std::env::var("CI").is_err(), "no adapter: {error}");
+            eprintln!("SKIPPED: no adapter: {error}");
         }
     }
 }
