@@ -84,4 +84,34 @@ declare module "*/wasm/stories.js" {
     start: number,
     count: number,
   ): { texts: string[]; logProbs: number[] };
+
+  /** On which side of the wall between training and examination a prompt lies. */
+  export type Split = "train" | "heldOut";
+  export interface Message { role: "system" | "user" | "assistant"; content: string }
+  /** A conversation that ends with what to answer; `accepted` are all right answers, the one to give first. */
+  export interface Lesson { kind: string; messages: Message[]; accepted: string[] }
+  /** Two answers to one prompt, the better and the worse. */
+  export interface Preference { kind: string; prompt: Message[]; chosen: string; rejected: string; accepted: string[] }
+  /** A kind of question; difficulties run from 1 to `hardest`. */
+  export interface Task { name: string; description: string; hardest: number }
+  /** A question, its answer, and how one would put it. */
+  export interface TaskItem { prompt: string; answer: string; demonstration: string }
+  export interface Verdict { reward: number; correct: boolean }
+
+  export function lessons(seed: number, split: Split, start: number, count: number): Lesson[];
+  /** Demonstrations by people who answer well or badly, politely or not: what preferences can improve. */
+  export function mixedManners(seed: number, split: Split, start: number, count: number): Lesson[];
+  export function preferences(seed: number, split: Split, start: number, count: number): Preference[];
+  /** Judges answers by the right ones: from −1.5, wrong and rude, to 1.5, right and polite. */
+  export function judge(accepted: string[], said: string[]): Float32Array;
+  export function tasks(): Task[];
+  export function taskItems(
+    name: string,
+    seed: number,
+    split: Split,
+    start: number,
+    count: number,
+    difficulty: number,
+  ): TaskItem[];
+  export function verify(name: string, prompt: string, answer: string, said: string[]): Verdict[];
 }

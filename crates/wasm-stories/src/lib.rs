@@ -1,11 +1,13 @@
-//! The built-in stories as JavaScript sees them. Their words weigh as much as the kernels do, and only some pages tell
-//! them, so they are a module of their own. Of `cloche-train` nothing else ends up in it: the linker drops what no
-//! export reaches.
+//! The built-in texts as JavaScript sees them: stories, and lessons, comparisons and tasks about their world. Their words
+//! weigh as much as the kernels do, and only some pages tell them, so they are a module of their own. Of `cloche-train`
+//! nothing else ends up in it: the linker drops what no export reaches.
 
 use cloche_train::stories::{Stories, VALIDATION_START};
 use serde::Serialize;
 use serde_wasm_bindgen::Serializer;
 use wasm_bindgen::prelude::*;
+
+mod lessons;
 
 #[wasm_bindgen(start)]
 fn start() {
