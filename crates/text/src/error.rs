@@ -48,6 +48,28 @@ pub enum TextError {
         found: String,
     },
 
+    /// A line of a data set is not a record.
+    #[error("{name} line {line}: {found}, expected {expected}")]
+    Record {
+        /// The file's name, as it was given.
+        name: String,
+        /// The line, counted from one.
+        line: usize,
+        /// What is there; it names the field.
+        found: String,
+        /// What was expected.
+        expected: String,
+    },
+
+    /// A file cannot be read.
+    #[error("{name}: {reason}")]
+    Read {
+        /// The file's name, as it was given.
+        name: String,
+        /// What the system says.
+        reason: String,
+    },
+
     /// A tokenizer file is not what it should be.
     #[error("{what}: {found}, expected {expected}")]
     Format {
@@ -65,9 +87,7 @@ impl TextError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Kind { .. } | Self::VocabTooLarge { .. } => "bad-settings",
-            Self::Empty | Self::OneCharacter { .. } | Self::NotText { .. } | Self::Format { .. } => {
-                "bad-data"
-            }
+            _ => "bad-data",
         }
     }
 

@@ -36,8 +36,14 @@ mod hf;
 
 mod check;
 
+mod dataset;
+
+mod dedup;
+
 mod error;
 
+pub use dataset::{MAX_LINE_BYTES, Message, Record, Records, Role, Shape, Turns};
+pub use dedup::{FilterCounts, FilterSettings, NearSettings, TextFilter, Verdict};
 pub use encode::Tokenizer;
 pub use error::TextError;
 pub use hf::{END_OF_TEXT, MAX_JSON_BYTES};
