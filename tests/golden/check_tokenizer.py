@@ -4,10 +4,11 @@
 
 FOLDER holds tokenizer.json, tokenizer_config.json and special_tokens_map.json. IDS.json is a list of
 {"text": …, "ids": […], "decoded": …}, as `cargo run -p cloche-text --example tokenizer_folder` writes it: the ids of
-each text with special tokens recognised, and the text that these ids give back. Prints one line for each
-disagreement and a summary; exits with 1 if there was any.
+each text with special tokens recognised, and the text that these ids give back; and of {"messages": […], "ids": […],
+"learn": […]}: a conversation by the folder's chat template, and which tokens the assistant generates. Prints one line
+for each disagreement and a summary; exits with 1 if there was any.
 
-Needs: pip install transformers tokenizers
+Needs: pip install transformers tokenizers jinja2
 """
 
 import json
@@ -31,9 +32,23 @@ def disagreements(name, encode, decode, cases):
             yield f"{name}: {case['text'][:40]!r} decodes to {decode(ids)[:40]!r} ours {case['decoded'][:40]!r}"
 
 
+def chat_disagreements(tokenizer, cases):
+    """Yields a line for each conversation of which the ids or the marks differ from ours."""
+    for case in cases:
+        options = {"tokenize": True, "return_dict": True, "return_assistant_tokens_mask": True}
+        theirs = tokenizer.apply_chat_template(case["messages"], **options)
+        roles = [message["role"] for message in case["messages"]]
+        if list(theirs["input_ids"]) != case["ids"]:
+            yield f"chat of {roles}: {theirs['input_ids']} ours {case['ids']}"
+        elif [bool(mark) for mark in theirs["assistant_masks"]] != case["learn"]:
+            yield f"chat of {roles}: marks {theirs['assistant_masks']} ours {case['learn']}"
+
+
 def main(folder, ids_path):
     with open(ids_path, encoding="utf-8") as file:
-        cases = json.load(file)
+        entries = json.load(file)
+    cases = [entry for entry in entries if "text" in entry]
+    chats = [entry for entry in entries if "messages" in entry]
 
     raw = Tokenizer.from_file(f"{folder}/tokenizer.json")
     auto = AutoTokenizer.from_pretrained(folder)
@@ -52,10 +67,11 @@ def main(folder, ids_path):
         for name, (encode, decode) in implementations.items()
         for line in disagreements(name, encode, decode, cases)
     ]
+    lines += chat_disagreements(auto, chats)
     print("\n".join(lines[:50]))
     tokens = sum(len(case["ids"]) for case in cases)
     print(
-        f"{folder}: {len(cases)} texts, {tokens} tokens, {len(lines)} disagreements; {len(auto)} tokens in the "
+        f"{folder}: {len(cases)} texts, {len(chats)} chats, {tokens} tokens, {len(lines)} disagreements; {len(auto)} tokens in the "
         f"vocabulary, eos {auto.eos_token!r} ({auto.eos_token_id}), max length {auto.model_max_length}"
     )
     return 1 if lines else 0

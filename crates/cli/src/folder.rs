@@ -14,7 +14,7 @@ use cloche_text::Tokenizer;
 
 use crate::device;
 
-/// A small JSON file of a folder from elsewhere is not read beyond this.
+/// A small file of a folder from elsewhere is not read beyond this.
 const MAX_JSON_BYTES: u64 = 32 << 20;
 
 /// A model that is ready to be asked.
@@ -55,9 +55,14 @@ pub fn open(folder: &Path, device: &Device) -> Result<Model> {
 /// A file that is missing or not what it should be.
 pub fn tokenizer(folder: &Path) -> Result<Tokenizer> {
     let text = read_json(folder, "tokenizer.json")?.ok_or_else(|| missing(folder, "tokenizer.json"))?;
-    Ok(match read_json(folder, "tokenizer_config.json")? {
+    let tokenizer = match read_json(folder, "tokenizer_config.json")? {
         Some(config) => Tokenizer::from_files(&text, &config)?,
         None => Tokenizer::from_json(&text)?,
+    };
+    // A chat template in a file of its own goes before that of the configuration.
+    Ok(match read_json(folder, "chat_template.jinja")? {
+        Some(template) => tokenizer.with_chat_template(template)?,
+        None => tokenizer,
     })
 }
 

@@ -3,7 +3,7 @@
 use crate::byte_level;
 use crate::check::model_type;
 use crate::train::TokenizerKind;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::OnceLock;
@@ -23,6 +23,9 @@ pub struct Tokenizer {
     bytes: Vec<Box<[u8]>>,
     special: HashMap<u32, String>,
     pub(crate) eot: Option<u32>,
+    /// The tokens that a configuration names, such as `bos_token`, and its chat template.
+    pub(crate) names: Map<String, Value>,
+    pub(crate) chat_template: Option<String>,
     json: String,
 }
 
@@ -135,7 +138,9 @@ impl Tokenizer {
             (Some(token), Scheme::Other) => foreign_bytes(token, &hf).into(),
         };
         let bytes = tokens.iter().map(to_bytes).collect();
-        Self { hf, recognising: OnceLock::new(), scheme, tokens, bytes, special, eot, json }
+        let (names, chat_template) = (Map::new(), None);
+        let recognising = OnceLock::new();
+        Self { hf, recognising, scheme, tokens, bytes, special, eot, names, chat_template, json }
     }
 
     /// The ids of a text. Special tokens in it are plain text; nothing is added before or after.
@@ -217,7 +222,7 @@ impl Tokenizer {
     }
 
     /// The first special token in a text, the longest where two begin together.
-    fn first_special(&self, text: &str) -> Option<(usize, u32, &str)> {
+    pub(crate) fn first_special(&self, text: &str) -> Option<(usize, u32, &str)> {
         let found =
             self.special.iter().filter_map(|(&id, token)| Some((text.find(token.as_str())?, id, token)));
         found

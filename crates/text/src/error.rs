@@ -70,6 +70,24 @@ pub enum TextError {
         reason: String,
     },
 
+    /// A chat template cannot be used for a conversation.
+    #[error("chat template: {found}, expected {expected}")]
+    Template {
+        /// What it is or does.
+        found: String,
+        /// What would do.
+        expected: String,
+    },
+
+    /// A prompt leaves no room for an answer.
+    #[error("prompt of {tokens} tokens, expected at most {room}")]
+    Prompt {
+        /// Its length.
+        tokens: usize,
+        /// The length up to which it can be answered.
+        room: usize,
+    },
+
     /// A tokenizer file is not what it should be.
     #[error("{what}: {found}, expected {expected}")]
     Format {

@@ -4,7 +4,7 @@
 //! tokenizer, whoever trained it.
 
 use crate::encode::{Scheme, Tokenizer};
-use crate::{TextError, bpe, byte_level, check};
+use crate::{Chat, TextError, bpe, byte_level, check};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
@@ -15,37 +15,46 @@ pub const END_OF_TEXT: &str = "<|endoftext|>";
 /// A `tokenizer.json` larger than this is refused unread.
 pub const MAX_JSON_BYTES: usize = 32 << 20;
 
+/// The tokens that a configuration may name.
+const NAMES: [&str; 4] = ["bos_token", "eos_token", "pad_token", "unk_token"];
+
+/// A chat template larger than this is refused unread.
+const MAX_TEMPLATE_BYTES: usize = 1 << 20;
+
 /// What other tokenizers call the token that ends a document.
 const OTHER_ENDS: [&str; 4] = ["<|end_of_text|>", "</s>", "<eos>", "<|im_end|>"];
 
 /// One token per character: BPE without merges over the whole text, so that a character is a token as it stands,
 /// newline and space included, and a character outside the vocabulary is left out.
-pub(crate) fn char_tokenizer(characters: &[char], end_of_text: bool) -> Result<Tokenizer, TextError> {
-    let mut tokens: Vec<String> = characters.iter().map(char::to_string).collect();
-    tokens.extend(end_of_text.then(|| END_OF_TEXT.to_string()));
-    trained(&tokens, &[], None, json!({ "type": "Fuse" }))
+pub(crate) fn char_tokenizer(characters: &[char], special: &[&str]) -> Result<Tokenizer, TextError> {
+    let tokens = characters.iter().map(char::to_string).chain(special.iter().map(|token| token.to_string()));
+    trained(&tokens.collect::<Vec<_>>(), special, &[], None, json!({ "type": "Fuse" }))
 }
 
-/// One token per byte, in GPT-2's order, and `<|endoftext|>`.
-pub(crate) fn byte_tokenizer() -> Result<Tokenizer, TextError> {
+/// One token per byte, in GPT-2's order, and the special tokens.
+pub(crate) fn byte_tokenizer(special: &[&str]) -> Result<Tokenizer, TextError> {
     let merges = bpe::Merges { tokens: byte_level::alphabet(), pairs: Vec::new() };
-    byte_level_tokenizer(&merges, false)
+    byte_level_tokenizer(&merges, special, false)
 }
 
-/// GPT-2's pipeline with merges of our own. Ids: the 256 bytes, the merges, `<|endoftext|>`.
-pub(crate) fn bpe_tokenizer(merges: &bpe::Merges) -> Result<Tokenizer, TextError> {
-    byte_level_tokenizer(merges, true)
+/// GPT-2's pipeline with merges of our own. Ids: the 256 bytes, the merges, the special tokens.
+pub(crate) fn bpe_tokenizer(merges: &bpe::Merges, special: &[&str]) -> Result<Tokenizer, TextError> {
+    byte_level_tokenizer(merges, special, true)
 }
 
-fn byte_level_tokenizer(merges: &bpe::Merges, split_words: bool) -> Result<Tokenizer, TextError> {
+fn byte_level_tokenizer(
+    merges: &bpe::Merges,
+    special: &[&str],
+    split_words: bool,
+) -> Result<Tokenizer, TextError> {
     let shown = merges.tokens.iter().map(|token| byte_level::show(token));
-    let tokens: Vec<String> = shown.chain([END_OF_TEXT.to_string()]).collect();
+    let tokens: Vec<String> = shown.chain(special.iter().map(|token| token.to_string())).collect();
     let token = |id: u32| tokens[id as usize].as_str();
     let pairs: Vec<_> = merges.pairs.iter().map(|&(left, right)| (token(left), token(right))).collect();
     let byte_level = json!({
         "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": split_words,
     });
-    trained(&tokens, &pairs, Some(byte_level.clone()), byte_level)
+    trained(&tokens, special, &pairs, Some(byte_level.clone()), byte_level)
 }
 
 /// `tokenizer.json` as we write it: text → pre-tokenizer → BPE → ids → decoder → text. There is no post-processor,
@@ -83,16 +92,17 @@ fn by_id<S: Serializer>(tokens: &&[String], serializer: S) -> Result<S::Ok, S::E
     serializer.collect_map(tokens.iter().zip(0..))
 }
 
-/// Writes the pipeline of a trained tokenizer and loads it.
+/// Writes the pipeline of a trained tokenizer and loads it. The special tokens are the last of the tokens.
 fn trained(
     tokens: &[String],
+    special: &[&str],
     merges: &[(&str, &str)],
     pre_tokenizer: Option<Value>,
     decoder: Value,
 ) -> Result<Tokenizer, TextError> {
-    let end_of_text = tokens.iter().position(|token| token == END_OF_TEXT).map(|id| {
+    let added = special.iter().zip(tokens.len() - special.len()..).map(|(token, id)| {
         json!({
-            "id": id, "content": END_OF_TEXT, "special": true,
+            "id": id, "content": token, "special": true,
             "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
         })
     });
@@ -100,7 +110,7 @@ fn trained(
         version: "1.0",
         truncation: (),
         padding: (),
-        added_tokens: end_of_text.into_iter().collect(),
+        added_tokens: added.collect(),
         normalizer: (),
         pre_tokenizer,
         post_processor: (),
@@ -144,10 +154,12 @@ impl Tokenizer {
         Self::from_pipeline(check::parse(json)?, json.to_string())
     }
 
-    /// Reads a `tokenizer.json` together with its `tokenizer_config.json`, which says which token ends a text.
+    /// Reads a `tokenizer.json` together with its `tokenizer_config.json`, which says which token ends a text, and
+    /// perhaps how a chat is written.
     ///
     /// # Errors
-    /// As [`from_json`](Self::from_json), and if the configuration names a token that does not exist.
+    /// As [`from_json`](Self::from_json), if the configuration names a token that does not exist, and as
+    /// [`with_chat_template`](Self::with_chat_template).
     pub fn from_files(tokenizer_json: &str, tokenizer_config: &str) -> Result<Self, TextError> {
         let file = "tokenizer_config.json";
         let mut tokenizer = Self::from_json(tokenizer_json)?;
@@ -156,19 +168,64 @@ impl Tokenizer {
         }
         let config: Value = serde_json::from_str(tokenizer_config)
             .map_err(|error| TextError::format(file, error.to_string(), "JSON"))?;
-        // A token is written as a string, or as an object that describes it.
-        let eos = &config["eos_token"];
-        if let Some(eos) = eos.as_str().or_else(|| eos["content"].as_str()) {
-            let id = tokenizer.token_id(eos).ok_or_else(|| {
-                TextError::format(
-                    format!("{file} \"eos_token\""),
-                    format!("{eos:?}"),
-                    "a token of tokenizer.json",
-                )
-            })?;
-            tokenizer.eot = Some(id);
+        for name in NAMES {
+            // A token is written as a string, or as an object that describes it.
+            let token = &config[name];
+            let Some(token) = token.as_str().or_else(|| token["content"].as_str()) else { continue };
+            match tokenizer.token_id(token) {
+                Some(id) if name == "eos_token" => tokenizer.eot = Some(id),
+                Some(_) => {}
+                // Only the end of a text is needed; a token for padding may well be missing.
+                None if name != "eos_token" => continue,
+                None => {
+                    let what = format!("{file} \"{name}\"");
+                    return Err(TextError::format(what, format!("{token:?}"), "a token of tokenizer.json"));
+                }
+            }
+            tokenizer.names.insert(name.to_string(), json!(token));
         }
-        Ok(tokenizer)
+        // One template, or several with a name each.
+        let template = &config["chat_template"];
+        let named = template.as_array().and_then(|list| list.iter().find(|entry| entry["name"] == "default"));
+        match template.as_str().or_else(|| named?["template"].as_str()) {
+            Some(template) => tokenizer.with_chat_template(template),
+            None => Ok(tokenizer),
+        }
+    }
+
+    /// The same tokenizer with a chat template: the text of a `chat_template.jinja`, which goes before that of the
+    /// configuration, or of [`Chat::jinja`](crate::Chat::jinja).
+    ///
+    /// # Errors
+    /// [`TextError::Format`] for a text of more than a megabyte.
+    pub fn with_chat_template(mut self, source: impl Into<String>) -> Result<Self, TextError> {
+        let source = source.into();
+        if source.len() > MAX_TEMPLATE_BYTES {
+            let found = format!("{} bytes", source.len());
+            return Err(TextError::format("chat template", found, "at most 1 MB"));
+        }
+        self.chat_template = Some(source);
+        Ok(self)
+    }
+
+    /// The chat template that came with the tokenizer, as Jinja text.
+    pub fn chat_template(&self) -> Option<&str> {
+        self.chat_template.as_deref()
+    }
+
+    /// The tokens by the names that configurations and templates use, such as `eos_token`.
+    pub(crate) fn named_tokens(&self) -> Map<String, Value> {
+        let mut names = Map::new();
+        // The token that ends a document also begins the next one, as in GPT-2.
+        if let Some(end) = self.eot_id().and_then(|id| self.token(id)) {
+            names.insert("bos_token".to_string(), json!(end));
+            names.insert("eos_token".to_string(), json!(end));
+        }
+        if let Some(unk) = self.unk_token() {
+            names.insert("unk_token".to_string(), json!(unk));
+        }
+        names.extend(self.names.clone());
+        names
     }
 
     /// Builds a tokenizer from a checked pipeline and its text.
@@ -201,22 +258,18 @@ impl Tokenizer {
     /// The files that make a folder open in `transformers`, as (name, content): `tokenizer.json`,
     /// `tokenizer_config.json` and `special_tokens_map.json`. `model_max_length` is the model's context length.
     ///
-    /// A tokenizer that was loaded gives back its own `tokenizer.json`, unchanged.
+    /// A tokenizer that was loaded gives back its own `tokenizer.json`, unchanged, and its chat template; one that was
+    /// trained with chat tokens has ours.
     pub fn files(&self, model_max_length: usize) -> Vec<(String, String)> {
-        let end = self.eot_id().and_then(|id| self.token(id));
-        let mut names = Map::new();
-        // The token that ends a document also begins the next one, as in GPT-2.
-        if let Some(end) = end {
-            names.insert("bos_token".to_string(), json!(end));
-            names.insert("eos_token".to_string(), json!(end));
-        }
+        let names = self.named_tokens();
         let mut config = Map::from_iter([
             ("tokenizer_class".to_string(), json!("PreTrainedTokenizerFast")),
             ("model_max_length".to_string(), json!(model_max_length)),
             ("clean_up_tokenization_spaces".to_string(), json!(false)),
         ]);
-        if let Some(unk) = self.unk_token() {
-            names.insert("unk_token".to_string(), json!(unk));
+        let ours = || self.has_chat_tokens().then(|| Chat::new(self).ok()).flatten().map(|chat| chat.jinja());
+        if let Some(template) = self.chat_template.clone().or_else(ours) {
+            config.insert("chat_template".to_string(), json!(template));
         }
         config.extend(names.clone());
         let pretty = |value: Map<String, Value>| format!("{:#}\n", Value::Object(value));

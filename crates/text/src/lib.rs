@@ -8,6 +8,9 @@
 //! Special tokens in a text are plain text to [`Tokenizer::encode`]: what a user types can never end a document or
 //! open a chat turn. [`Tokenizer::encode_with_special`] is for text that the program itself has composed.
 //!
+//! Life of an example for fine-tuning: `a line of JSON → Record → Chat → Encoded`, ids with a mark on each token that
+//! the model shall learn to say.
+//!
 //! # Example
 //! ```
 //! use cloche_text::{Tokenizer, TokenizerKind};
@@ -38,10 +41,13 @@ mod check;
 
 mod dataset;
 
+mod chat;
+
 mod dedup;
 
 mod error;
 
+pub use chat::{CHAT_TOKENS, Chat, ChatSettings, Cut, Encoded, Side};
 pub use dataset::{MAX_LINE_BYTES, Message, Record, Records, Role, Shape, Turns};
 pub use dedup::{FilterCounts, FilterSettings, NearSettings, TextFilter, Verdict};
 pub use encode::Tokenizer;

@@ -2,13 +2,13 @@
 
 use crate::bpe::{self, Word};
 use crate::encode::Tokenizer;
-use crate::{TextError, byte_level, hf};
+use crate::{CHAT_TOKENS, TextError, byte_level, hf};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 
-/// A byte-level vocabulary starts with the 256 bytes, and ends with `<|endoftext|>`.
+/// A byte-level vocabulary starts with the 256 bytes, and ends with `<|endoftext|>` and perhaps the chat tokens.
 const SMALLEST_BPE: usize = 256 + 1;
 
 /// Larger than any vocabulary in use (262,144), small enough that a table of it is harmless.
@@ -23,7 +23,7 @@ pub enum TokenizerKind {
     Byte,
     /// Byte-pair encoding over bytes, as in GPT-2.
     Bpe {
-        /// Size of the whole vocabulary: 256 bytes, the merges, and `<|endoftext|>`.
+        /// Size of the whole vocabulary: 256 bytes, the merges, and the special tokens.
         vocab_size: usize,
     },
 }
@@ -154,6 +154,7 @@ pub struct TokenizerTrainer {
     in_document: bool,
     bytes: usize,
     end_of_text: Option<bool>,
+    chat_tokens: bool,
     kind: TokenizerKind,
 }
 
@@ -161,7 +162,15 @@ impl TokenizerTrainer {
     /// A trainer that has seen nothing yet.
     pub fn new(kind: TokenizerKind) -> Self {
         let learner = (kind.entry().learner)(kind);
-        Self { learner, documents: 0, in_document: false, bytes: 0, end_of_text: None, kind }
+        Self {
+            learner,
+            documents: 0,
+            in_document: false,
+            bytes: 0,
+            end_of_text: None,
+            chat_tokens: false,
+            kind,
+        }
     }
 
     /// The kind of tokenizer that this will make.
@@ -196,6 +205,12 @@ impl TokenizerTrainer {
         self.end_of_text = Some(wanted);
     }
 
+    /// Decides whether the vocabulary ends with [`CHAT_TOKENS`], which begin and end messages. A model that is trained
+    /// with such a vocabulary can be taught to chat as it is; the tokens count in the size of a BPE vocabulary.
+    pub fn chat_tokens(&mut self, wanted: bool) {
+        self.chat_tokens = wanted;
+    }
+
     /// Makes the tokenizer. `report` hears how far the merging is; the other kinds have nothing to report.
     ///
     /// # Errors
@@ -207,8 +222,13 @@ impl TokenizerTrainer {
         if self.documents == 0 {
             return Err(TextError::Empty);
         }
-        let end_of_text = self.end_of_text.unwrap_or(self.documents > 1);
-        self.learner.finish(end_of_text, report)
+        // Only a character vocabulary does without the end of a document.
+        let wanted = self.end_of_text.unwrap_or(self.documents > 1);
+        let end_of_text = wanted || self.kind != TokenizerKind::Char;
+        let mut special = Vec::new();
+        special.extend(end_of_text.then_some(hf::END_OF_TEXT));
+        special.extend(CHAT_TOKENS.iter().filter(|_| self.chat_tokens));
+        self.learner.finish(&special, report)
     }
 }
 
@@ -252,7 +272,7 @@ trait Learner {
     fn end_document(&mut self) {}
     fn finish(
         self: Box<Self>,
-        end_of_text: bool,
+        special: &[&str],
         report: &mut dyn FnMut(Progress),
     ) -> Result<Tokenizer, TextError>;
 }
@@ -272,7 +292,7 @@ impl Learner for CharLearner {
 
     fn finish(
         self: Box<Self>,
-        end_of_text: bool,
+        special: &[&str],
         _report: &mut dyn FnMut(Progress),
     ) -> Result<Tokenizer, TextError> {
         // By code point, so that the same characters give the same ids in whatever order they were met.
@@ -281,7 +301,7 @@ impl Learner for CharLearner {
         match characters[..] {
             [] => Err(TextError::Empty),
             [found] => Err(TextError::OneCharacter { found }),
-            _ => hf::char_tokenizer(&characters, end_of_text),
+            _ => hf::char_tokenizer(&characters, special),
         }
     }
 }
@@ -294,10 +314,10 @@ impl Learner for ByteLearner {
 
     fn finish(
         self: Box<Self>,
-        _end_of_text: bool,
+        special: &[&str],
         _report: &mut dyn FnMut(Progress),
     ) -> Result<Tokenizer, TextError> {
-        hf::byte_tokenizer()
+        hf::byte_tokenizer(special)
     }
 }
 
@@ -350,23 +370,28 @@ impl Learner for BpeLearner {
 
     fn finish(
         self: Box<Self>,
-        _end_of_text: bool,
+        special: &[&str],
         report: &mut dyn FnMut(Progress),
     ) -> Result<Tokenizer, TextError> {
         let asked = self.vocab_size;
         // A size that was never a string has not been checked yet.
         bpe_size(Some(&asked.to_string()))
             .map_err(|expected| TextError::Kind { found: format!("bpe:{asked}"), expected })?;
+        let learnt = asked.checked_sub(special.len()).filter(|learnt| *learnt >= 256).ok_or_else(|| {
+            let expected =
+                format!("expected at least {}: 256 bytes and {}", 256 + special.len(), special.join(" "));
+            TextError::Kind { found: format!("bpe:{asked}"), expected }
+        })?;
         let words = self.counts.iter();
         let words = words.map(|(word, &count)| Word { tokens: byte_level::ids(word), count }).collect();
-        let merges = bpe::learn(words, byte_level::alphabet(), asked - 1, &mut |tokens| {
-            report(Progress { stage: Stage::Merging, done: tokens + 1, total: Some(asked) });
+        let merges = bpe::learn(words, byte_level::alphabet(), learnt, &mut |tokens| {
+            report(Progress { stage: Stage::Merging, done: tokens + special.len(), total: Some(asked) });
         });
-        let given = merges.tokens.len() + 1; // and <|endoftext|>
+        let given = merges.tokens.len() + special.len();
         if given < asked {
             return Err(TextError::VocabTooLarge { asked, given });
         }
-        hf::bpe_tokenizer(&merges)
+        hf::bpe_tokenizer(&merges, special)
     }
 }
 
