@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `model.safetensors` | the parameters, under Hugging Face's names |
 //! | `optimizer.safetensors` | `m` and `v`, the moments of AdamW, flat as on the device |
+//! | `critic.safetensors`, `critic_optimizer.safetensors` | the same of a second model, where a stage trains two |
 //! | `trainer_state.json` | [`State`]: the step, all settings, what the data was |
 //! | `manifest.json` | length and SHA-256 of each file; written last, so whatever it vouches for is whole |
 //!
@@ -12,9 +13,10 @@
 
 use std::collections::BTreeMap;
 
-use cloche_nn::checkpoint::{Checkpoint, CheckpointError, NamedTensor, write};
+use cloche_nn::checkpoint::{Checkpoint, CheckpointError, Extras, NamedTensor, write};
 use cloche_nn::optim::Moments;
-use cloche_nn::{HostWeights, Weights};
+use cloche_nn::{ParamSpec, Weights};
+use cloche_tensor::{Data, Device};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -26,22 +28,20 @@ const FORMAT: u32 = 1;
 
 /// The file that vouches for the others.
 pub const MANIFEST: &str = "manifest.json";
-const MODEL: &str = "model.safetensors";
-const OPTIMIZER: &str = "optimizer.safetensors";
 const STATE: &str = "trainer_state.json";
 
 /// Name and content of each file, in the order in which to write them.
 pub type Files = Vec<(String, Vec<u8>)>;
 
-/// What a run knows besides its numbers on the device.
+/// What a run knows besides its numbers on the device. `S` are the settings of its stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct State {
+pub struct State<S = Settings> {
     /// Steps done.
     pub step: u64,
     /// The latest steps in a row that were skipped because their gradient was not finite.
     pub nonfinite_in_a_row: u32,
     /// All settings of the run.
-    pub settings: Settings,
+    pub settings: S,
     /// The fingerprint of the data.
     pub data: String,
     /// Losses so far.
@@ -61,11 +61,11 @@ pub struct History {
 
 /// The layout's version and the program's, around the state, so that a reader of the file sees them first.
 #[derive(Serialize, Deserialize)]
-struct StateFile {
+struct StateFile<S> {
     format: u32,
     cloche: String,
     #[serde(flatten)]
-    state: State,
+    state: State<S>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -82,13 +82,22 @@ struct Digested {
 }
 
 /// A checkpoint that has been opened and found whole.
-pub struct Saved {
+pub struct Saved<S = Settings> {
     /// Where the run was. Settings may be changed before going on: more steps, another rhythm of samples.
-    pub state: State,
-    pub(crate) model: Checkpoint,
-    pub(crate) m: Vec<f32>,
-    pub(crate) v: Vec<f32>,
+    pub state: State<S>,
+    parts: Vec<Part>,
 }
+
+/// A model that was being trained: what is kept of it. The name says which of a stage's models it is.
+struct Part {
+    name: String,
+    model: Checkpoint,
+    m: Vec<f32>,
+    v: Vec<f32>,
+}
+
+/// The part of the model itself, which every stage has.
+pub(crate) const MODEL: &str = "model";
 
 /// A checkpoint that cannot be resumed from.
 #[derive(Debug, thiserror::Error)]
@@ -153,16 +162,19 @@ impl Default for History {
 ///
 /// # Errors
 /// A lost device, or an error of earlier work on it.
-pub(crate) async fn files(state: &State, weights: &Weights, moments: &Moments) -> Result<Files, Error> {
-    let host = weights.read().await?;
-    let (m, v) = (moments.m.read().await?, moments.v.read().await?);
-    let mut files = model_files(&host)?;
-    let shape = [m.f32().len()];
-    let moments =
-        [("m", m.f32()), ("v", v.f32())].map(|(name, data)| NamedTensor { name, shape: &shape, data });
-    files.extend(
-        write(&moments, &BTreeMap::new(), None)?.into_iter().map(|(_, bytes)| (OPTIMIZER.into(), bytes)),
-    );
+pub(crate) async fn files<S: Clone + Serialize>(
+    state: &State<S>,
+    parts: &[(&str, &Weights, &Moments)],
+) -> Result<Files, Error> {
+    let mut files = Vec::new();
+    for &(name, weights, moments) in parts {
+        let (host, m, v) = (weights.read().await?, moments.m.read().await?, moments.v.read().await?);
+        let shape = [m.f32().len()];
+        let moments =
+            [("m", m.f32()), ("v", v.f32())].map(|(name, data)| NamedTensor { name, shape: &shape, data });
+        files.push((model_file(name), whole(&host.tensors())?));
+        files.push((optimizer_file(name), whole(&moments)?));
+    }
     let file = StateFile { format: FORMAT, cloche: env!("CARGO_PKG_VERSION").into(), state: state.clone() };
     files.push((STATE.into(), json(&file)));
     let digests = files.iter().map(|(name, bytes)| (name.clone(), digest(bytes))).collect();
@@ -170,8 +182,16 @@ pub(crate) async fn files(state: &State, weights: &Weights, moments: &Moments) -
     Ok(files)
 }
 
-fn model_files(host: &HostWeights) -> Result<Files, CheckpointError> {
-    write(&host.tensors(), &BTreeMap::new(), None)
+fn whole(tensors: &[NamedTensor]) -> Result<Vec<u8>, CheckpointError> {
+    Ok(write(tensors, &BTreeMap::new(), None)?.remove(0).1)
+}
+
+fn model_file(part: &str) -> String {
+    format!("{part}.safetensors")
+}
+
+fn optimizer_file(part: &str) -> String {
+    if part == MODEL { "optimizer.safetensors".into() } else { format!("{part}_optimizer.safetensors") }
 }
 
 /// Opens the files of a checkpoint, in any order, and holds them against their manifest. Files that the manifest does
@@ -179,9 +199,35 @@ fn model_files(host: &HostWeights) -> Result<Files, CheckpointError> {
 ///
 /// # Errors
 /// A file that is missing, cut off or altered; another version of the layout.
-pub fn open(files: Files) -> Result<Saved, ResumeError> {
+pub fn open<S: for<'a> Deserialize<'a>>(files: Files) -> Result<Saved<S>, ResumeError> {
     let mut files: BTreeMap<String, Vec<u8>> = files.into_iter().collect();
-    let manifest: Manifest = parse(MANIFEST, take(&mut files, MANIFEST)?.as_slice())?;
+    let manifest = verify(&mut files)?;
+    // Only now is anything of it believed.
+    let StateFile { format, state, .. } = parse(STATE, &take(&mut files, STATE)?)?;
+    expect_format(STATE, format)?;
+    let mut parts = Vec::new();
+    let is_model = |name: &str| name.ends_with(".safetensors") && !name.ends_with("optimizer.safetensors");
+    for file in manifest.files.keys().filter(|name| is_model(name)) {
+        let name = file.trim_end_matches(".safetensors").to_string();
+        let mut open = |file: String| {
+            let bytes = take(&mut files, &file)?;
+            Ok::<_, ResumeError>(Checkpoint::from_bytes(vec![(file, bytes)])?)
+        };
+        let (model, mut optimizer) = (open(file.clone())?, open(optimizer_file(&name))?);
+        parts.push(Part { name, model, m: optimizer.tensor("m")?.1, v: optimizer.tensor("v")?.1 });
+    }
+    Ok(Saved { state, parts })
+}
+
+/// Whether the files are a checkpoint, of whatever stage, and as their manifest says.
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) fn is_whole(files: Files) -> bool {
+    verify(&mut files.into_iter().collect()).is_ok()
+}
+
+/// Takes the manifest out, and holds all other files against it.
+fn verify(files: &mut BTreeMap<String, Vec<u8>>) -> Result<Manifest, ResumeError> {
+    let manifest: Manifest = parse(MANIFEST, take(files, MANIFEST)?.as_slice())?;
     expect_format(MANIFEST, manifest.format)?;
     for (name, expected) in &manifest.files {
         let found = files.get(name).map(|bytes| digest(bytes)).ok_or_else(|| missing(name))?;
@@ -190,15 +236,31 @@ pub fn open(files: Files) -> Result<Saved, ResumeError> {
             return Err(damaged(name, words(&found), words(expected)));
         }
     }
-    // Only now is anything of it believed.
-    let StateFile { format, state, .. } = parse(STATE, &take(&mut files, STATE)?)?;
-    expect_format(STATE, format)?;
-    let model = Checkpoint::from_bytes(vec![(MODEL.into(), take(&mut files, MODEL)?)])?;
-    let mut optimizer = Checkpoint::from_bytes(vec![(OPTIMIZER.into(), take(&mut files, OPTIMIZER)?)])?;
-    Ok(Saved { state, model, m: optimizer.tensor("m")?.1, v: optimizer.tensor("v")?.1 })
+    Ok(manifest)
 }
 
-impl Saved {
+impl<S> Saved<S> {
+    /// Puts a part back onto a device: weights as `specs` have them, and their moments into `moments`.
+    pub(crate) fn restore(
+        &mut self,
+        device: &Device,
+        part: &str,
+        (specs, extras): (&[ParamSpec], &Extras),
+        moments: &Moments,
+    ) -> Result<Weights, Error> {
+        let saved =
+            self.parts.iter_mut().find(|p| p.name == part).ok_or_else(|| missing(&model_file(part)))?;
+        for (name, state, values) in [("m", &moments.m, &saved.m), ("v", &moments.v, &saved.v)] {
+            if state.numel() != values.len() {
+                let numbers = |n: usize| format!("{n} numbers");
+                let (found, expected) = (numbers(values.len()), numbers(state.numel()));
+                return Err(ResumeError::Differs { what: name, found, expected }.into());
+            }
+            state.write(&Data::F32(values.clone()));
+        }
+        Ok(Weights::load(device, specs, &mut saved.model, extras)?)
+    }
+
     /// Requires that the data is what the run learned from so far.
     ///
     /// # Errors

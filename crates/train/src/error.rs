@@ -5,6 +5,7 @@ use cloche_nn::checkpoint::CheckpointError;
 
 use crate::checkpoint::ResumeError;
 use crate::data::DataError;
+use crate::examples::ExampleError;
 use crate::settings::SettingsError;
 
 /// An error of a stage.
@@ -32,6 +33,12 @@ pub enum Error {
     /// A checkpoint that cannot be resumed from.
     #[error(transparent)]
     Resume(#[from] ResumeError),
+    /// Examples that cannot be learnt from.
+    #[error(transparent)]
+    Examples(#[from] ExampleError),
+    /// A verifier that did not give each answer a reward.
+    #[error("verifier: {0}")]
+    Verifier(String),
     /// Generation of a sample.
     #[error(transparent)]
     Sample(#[from] cloche_models::GenerateError),

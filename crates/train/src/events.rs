@@ -1,6 +1,7 @@
 //! What a stage tells: the same lines in `--json`, in the worker and in a page.
 
-use serde::Serialize;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
 
 /// An event of pre-training. As JSON each carries its kind: `{"event":"step","step":1,"loss":4.17,…}`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -111,4 +112,124 @@ pub enum Reason {
     Stopped,
     /// Ten steps in a row had a gradient that was not finite; the last good weights are kept.
     Diverged,
+}
+
+/// An event of a stage after pre-training, told in the same way.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+pub enum TuneEvent {
+    /// Known before the first step.
+    Start(TuneStart),
+    /// One step.
+    Step(TuneStep),
+    /// How the model does on what it did not learn from.
+    Eval {
+        /// Steps done.
+        step: u64,
+        /// By name; the stage says which.
+        #[serde(flatten)]
+        metrics: Metrics,
+    },
+    /// What the model answers now.
+    Sample {
+        /// Steps done.
+        step: u64,
+        /// Which prompt: its place among the held-out ones.
+        prompt: usize,
+        /// The answer's tokens, without the prompt's.
+        ids: Vec<u32>,
+        /// What the verifier gives for it.
+        reward: f32,
+    },
+    /// A step whose gradient was not finite. Nothing was updated.
+    Nonfinite {
+        /// The step.
+        step: u64,
+        /// How many such steps in a row, this one included.
+        in_a_row: u32,
+    },
+    /// Everything needed to go on from here; see [`Event::Checkpoint`].
+    Checkpoint {
+        /// Steps done.
+        step: u64,
+        /// Name and content, in the order in which to write them.
+        #[serde(skip)]
+        files: Vec<(String, Vec<u8>)>,
+    },
+    /// The end.
+    Done(TuneDone),
+}
+
+/// What is known before the first step of a stage.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TuneStart {
+    /// The stage.
+    pub stage: &'static str,
+    /// Steps already done, when a run goes on.
+    pub step: u64,
+    /// Steps in all.
+    pub steps: u64,
+    /// Numbers of the model.
+    pub n_params: u64,
+    /// Numbers that learn: all, or the adapter's.
+    pub n_trained: u64,
+    /// Which device, and why.
+    pub device: String,
+}
+
+/// One step of a stage.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TuneStep {
+    /// Steps done, this one included.
+    pub step: u64,
+    /// The loss, before the update.
+    pub loss: f32,
+    /// Learning rate of the step.
+    pub lr: f32,
+    /// Euclidean norm of the gradient before clipping.
+    pub grad_norm: f32,
+    /// Tokens a second that were read or written, over the latest steps.
+    pub tokens_per_s: f32,
+    /// Seconds until the last step, at this speed.
+    pub seconds_left: f32,
+    /// What else the stage measures, by name.
+    #[serde(flatten)]
+    pub metrics: Metrics,
+}
+
+/// How a stage ended.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TuneDone {
+    /// Steps done.
+    pub step: u64,
+    /// Why.
+    pub reason: Reason,
+    /// Seconds spent in steps.
+    pub seconds: f32,
+}
+
+/// Numbers by name, in the order in which to show them. As JSON each is a field.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Metrics(pub Vec<(&'static str, f32)>);
+
+impl Metrics {
+    /// The number of a name.
+    pub fn get(&self, name: &str) -> Option<f32> {
+        self.0.iter().find(|(known, _)| *known == name).map(|(_, x)| *x)
+    }
+
+    /// Adds a number.
+    pub fn push(&mut self, name: &'static str, x: f32) {
+        self.0.push((name, x));
+    }
+}
+
+impl Serialize for Metrics {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (name, x) in &self.0 {
+            map.serialize_entry(name, x)?;
+        }
+        map.end()
+    }
 }

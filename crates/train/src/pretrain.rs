@@ -11,7 +11,7 @@ use cloche_models::Network;
 use cloche_tensor::{Cost, Device};
 use web_time::Instant;
 
-use crate::checkpoint::{self, ResumeError, Saved};
+use crate::checkpoint::{self, MODEL, ResumeError, Saved};
 use crate::cost::Planned;
 use crate::data::{Corpus, Tokens, Windows};
 use crate::error::Error;
@@ -228,7 +228,8 @@ impl Run {
 
     async fn checkpoint(&self) -> Result<Event, Error> {
         let files =
-            checkpoint::files(&self.state, &self.trainer.network.weights, &self.trainer.moments).await?;
+            checkpoint::files(&self.state, &[(MODEL, &self.trainer.network.weights, &self.trainer.moments)])
+                .await?;
         Ok(Event::Checkpoint { step: self.state.step, files })
     }
 }

@@ -191,7 +191,7 @@ impl Settings {
     }
 }
 
-fn require(
+pub(crate) fn require(
     name: &'static str,
     found: impl std::fmt::Display,
     holds: bool,

@@ -5,9 +5,9 @@ use std::rc::Rc;
 use cloche_models::{GenerateSettings, Generator, Network, Pass, Sampling};
 use cloche_nn::optim::{self, Moments};
 use cloche_nn::{ParamSpec, Params, Weights, loss};
-use cloche_tensor::{Cost, DType, Data, Device, Graph, LOG_RUNS, Plan, Program, State};
+use cloche_tensor::{Cost, DType, Data, Device, Graph, LOG_RUNS, Plan, Program};
 
-use crate::checkpoint::{ResumeError, Saved};
+use crate::checkpoint::{MODEL, Saved};
 use crate::data::{Batches, Tokens};
 use crate::error::Error;
 use crate::settings::Settings;
@@ -107,11 +107,7 @@ impl Trainer {
         let moments = Moments::new(device, &plan.specs)?;
         let weights = match saved {
             None => Weights::init(device, &plan.specs, settings.seed)?,
-            Some(saved) => {
-                restore(&moments.m, "m", &saved.m)?;
-                restore(&moments.v, "v", &saved.v)?;
-                Weights::load(device, &plan.specs, &mut saved.model, &config.extras())?
-            }
+            Some(saved) => saved.restore(device, MODEL, (&plan.specs, &config.extras()), &moments)?,
         };
         let grads = plan.update.is_some().then(|| optim::zero_grads(device, &plan.specs)).transpose()?;
         let network = Network::new(*config, weights);
@@ -200,16 +196,6 @@ impl Trainer {
         while generator.next().await?.is_some() {}
         Ok(generator.tokens(0).to_vec())
     }
-}
-
-fn restore(state: &State, name: &'static str, values: &[f32]) -> Result<(), ResumeError> {
-    if state.numel() != values.len() {
-        let numbers = |n: usize| format!("{n} numbers");
-        let (found, expected) = (numbers(values.len()), numbers(state.numel()));
-        return Err(ResumeError::Differs { what: name, found, expected });
-    }
-    state.write(&Data::F32(values.to_vec()));
-    Ok(())
 }
 
 fn outcome(loss: f32, stats: &Data) -> Outcome {

@@ -7,6 +7,8 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
+
 use crate::checkpoint::{self, Files, ResumeError, Saved};
 
 /// Checkpoints that are kept: the latest and the one before it.
@@ -34,9 +36,9 @@ pub enum StoreError {
 }
 
 /// The newest checkpoint that is whole.
-pub struct Latest {
+pub struct Latest<S> {
     /// The checkpoint.
-    pub saved: Saved,
+    pub saved: Saved<S>,
     /// Its folder.
     pub path: PathBuf,
     /// Newer ones that are damaged, newest first, and what is wrong with each.
@@ -78,7 +80,7 @@ pub fn save(folder: &Path, step: u64, files: &Files) -> Result<PathBuf, StoreErr
 ///
 /// # Errors
 /// A folder that cannot be read; [`StoreError::Damaged`] where no checkpoint is whole.
-pub fn open_latest(folder: &Path) -> Result<Option<Latest>, StoreError> {
+pub fn open_latest<S: DeserializeOwned>(folder: &Path) -> Result<Option<Latest<S>>, StoreError> {
     if !folder.exists() {
         return Ok(None);
     }
@@ -124,7 +126,7 @@ fn list(folder: &Path) -> Result<Vec<Found>, StoreError> {
 fn tidy_up(folder: &Path) -> Result<(), StoreError> {
     for Found { path, partial, .. } in list(folder)? {
         let whole = path.with_extension("");
-        if partial && !whole.exists() && checkpoint::open(read_all(&path)?).is_ok() {
+        if partial && !whole.exists() && checkpoint::is_whole(read_all(&path)?) {
             fs::rename(&path, &whole).map_err(at(&whole))?;
         } else if partial {
             remove(&path)?;

@@ -1,0 +1,154 @@
+//! Rollouts: many prompts answered at once, and what a verifier says of the answers.
+//!
+//! Answers are sampled on the device from a key/value cache; their tokens come with the log-probabilities under the policy
+//! that drew them, which PPO and GRPO need later.
+
+use cloche_models::{Finish, GenerateSettings, Generator, Network, Sampling};
+use cloche_tensor::Device;
+
+use crate::error::Error;
+use crate::events::{Metrics, TuneEvent};
+use crate::examples::{Example, Prompt};
+pub use crate::tasks::Verdict;
+
+/// A sampled answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// Which question it answers: [`Prompt::index`].
+    pub index: usize,
+    /// The prompt's tokens.
+    pub prompt: Vec<u32>,
+    /// The answer's tokens; the last one ends it, where it has ended by itself.
+    pub ids: Vec<u32>,
+    /// ln π of each, under the policy that drew it.
+    pub log_probs: Vec<f32>,
+    /// Whether it ended by itself, and not because there was no room for more.
+    pub ended: bool,
+}
+
+/// Judges answers, all of a batch at once. It has the tokenizer, which this crate has not.
+pub type Verifier = Box<dyn FnMut(&[Answer]) -> Result<Vec<Verdict>, String>>;
+
+/// Questions that are held out, and who checks the answers.
+pub struct Exam {
+    /// The questions.
+    pub prompts: Vec<Prompt>,
+    /// The most tokens of an answer.
+    pub max_tokens: usize,
+    /// How many answers to show.
+    pub shown: usize,
+    /// Who checks.
+    pub verifier: Verifier,
+}
+
+/// Answers prompts with a network, batch by batch.
+pub struct Rollouts {
+    generator: Generator,
+    batch: usize,
+}
+
+impl Answer {
+    /// The answer as something to learn from: its own tokens are marked, those of the prompt are not.
+    pub fn example(&self) -> Example {
+        let learn = |i| i >= self.prompt.len();
+        let ids: Vec<u32> = self.prompt.iter().chain(&self.ids).copied().collect();
+        Example { learn: (0..ids.len()).map(learn).collect(), ids }
+    }
+}
+
+impl Rollouts {
+    /// Prepares to answer `batch` prompts at once. Each of `stop_ids` ends an answer.
+    ///
+    /// # Errors
+    /// When the device cannot hold the cache.
+    pub fn new(
+        device: &Device,
+        network: &Network,
+        batch: usize,
+        max_tokens: usize,
+        stop_ids: &[u32],
+    ) -> Result<Rollouts, Error> {
+        let stop_ids = stop_ids.to_vec();
+        let settings = GenerateSettings { max_tokens, stop_ids, slide: false, ..Default::default() };
+        Ok(Rollouts { generator: Generator::new(device, network, batch, settings)?, batch })
+    }
+
+    /// Answers all prompts: each once, in their order. The same sampling gives the same answers.
+    ///
+    /// # Errors
+    /// Prompts that the model cannot read, a lost device.
+    pub async fn answer(&mut self, prompts: &[&Prompt], sampling: Sampling) -> Result<Vec<Answer>, Error> {
+        let mut answers = Vec::with_capacity(prompts.len());
+        for (number, chunk) in prompts.chunks(self.batch).enumerate() {
+            // Every chunk has noise of its own, and the last one is filled up with prompts nobody listens to.
+            let seed = sampling.seed.wrapping_add(number as u64);
+            self.generator.settings.sampling = Sampling { seed, ..sampling };
+            let rows = chunk.iter().chain(std::iter::repeat(&chunk[0])).take(self.batch);
+            self.generator.start(&rows.map(|prompt| prompt.ids.clone()).collect::<Vec<_>>())?;
+            let mut log_probs = vec![Vec::new(); self.batch];
+            while let Some(tokens) = self.generator.next().await? {
+                tokens.iter().for_each(|token| log_probs[token.sequence].push(token.log_prob));
+            }
+            for (row, (prompt, log_probs)) in chunk.iter().zip(log_probs).enumerate() {
+                answers.push(Answer {
+                    index: prompt.index,
+                    prompt: prompt.ids.clone(),
+                    ids: self.generator.tokens(row)[prompt.ids.len()..].to_vec(),
+                    log_probs,
+                    ended: self.generator.finish(row) == Some(Finish::Stop),
+                });
+            }
+        }
+        Ok(answers)
+    }
+}
+
+impl Exam {
+    /// Lets a model answer all questions, always with the likeliest token, and has the answers checked: the mean reward and
+    /// the share of correct answers, and a few answers to show.
+    ///
+    /// # Errors
+    /// Of the device, or of the verifier.
+    pub async fn hold(
+        &mut self,
+        rollouts: &mut Rollouts,
+        step: u64,
+    ) -> Result<(Metrics, Vec<TuneEvent>), Error> {
+        let prompts: Vec<&Prompt> = self.prompts.iter().collect();
+        let answers = rollouts.answer(&prompts, Sampling::greedy()).await?;
+        let verdicts = verify(&mut self.verifier, &answers)?;
+        let n = answers.len() as f32;
+        let reward = verdicts.iter().map(|v| v.reward).sum::<f32>() / n;
+        let correct = verdicts.iter().filter(|v| v.correct).count() as f32 / n;
+        let shown = answers.into_iter().zip(&verdicts).enumerate().take(self.shown);
+        let samples = shown.map(|(prompt, (answer, verdict))| TuneEvent::Sample {
+            step,
+            prompt,
+            ids: answer.ids,
+            reward: verdict.reward,
+        });
+        Ok((Metrics(vec![("exam_reward", reward), ("exam_correct", correct)]), samples.collect()))
+    }
+}
+
+/// Has answers judged.
+///
+/// # Errors
+/// What the verifier says; another number of verdicts than of answers; a reward that is not a finite number.
+pub fn verify(verifier: &mut Verifier, answers: &[Answer]) -> Result<Vec<Verdict>, Error> {
+    let verdicts = verifier(answers).map_err(Error::Verifier)?;
+    if verdicts.len() != answers.len() {
+        return Err(Error::Verifier(format!(
+            "found {} verdicts, expected one for each of {} answers",
+            verdicts.len(),
+            answers.len()
+        )));
+    }
+    match verdicts.iter().position(|verdict| !verdict.reward.is_finite()) {
+        Some(i) => Err(Error::Verifier(format!(
+            "answer {i} to question {}: found reward {}, expected a finite number",
+            answers[i].index, verdicts[i].reward
+        ))),
+        None => Ok(verdicts),
+    }
+}

@@ -1,0 +1,96 @@
+//! The bookkeeping of a stage after pre-training: what a step came to, the time, and when to stop.
+
+use cloche_models::Network;
+use cloche_tensor::Device;
+use web_time::Instant;
+
+use crate::checkpoint::{History, State};
+use crate::events::{Reason, TuneDone, TuneEvent, TuneStart, TuneStep};
+use crate::learner::{Optimization, Outcome};
+use crate::pretrain::MAX_NONFINITE;
+
+/// Where a run is, and how fast it goes.
+pub(crate) struct Session<S> {
+    pub state: State<S>,
+    began: Instant,
+    /// Seconds spent in steps.
+    total: f64,
+    /// Seconds and tokens of the latest steps, each older step counting less.
+    recent: (f64, f64),
+}
+
+impl<S> Session<S> {
+    /// At the first step, on data of this fingerprint.
+    pub fn new(settings: S, data: String) -> Session<S> {
+        Self::resume(State { step: 0, nonfinite_in_a_row: 0, settings, data, history: History::default() })
+    }
+
+    /// Where a checkpoint left off.
+    pub fn resume(state: State<S>) -> Session<S> {
+        Session { state, began: Instant::now(), total: 0.0, recent: (0.0, 0.0) }
+    }
+
+    pub fn start(&self, stage: &'static str, device: &Device, network: &Network, steps: u64) -> TuneEvent {
+        let numel = |specs: &[cloche_nn::ParamSpec]| specs.iter().map(|spec| spec.numel() as u64).sum();
+        TuneEvent::Start(TuneStart {
+            stage,
+            step: self.state.step,
+            steps,
+            n_params: numel(network.weights.specs()),
+            n_trained: numel(network.trained().specs()),
+            device: device.describe().to_string(),
+        })
+    }
+
+    /// From here on time counts: evaluations and pauses are over.
+    pub fn begin(&mut self) {
+        self.began = Instant::now();
+    }
+
+    /// Notes what a step of so many tokens came to, and makes an event of it.
+    pub fn record(&mut self, settings: &Optimization, outcome: Outcome, tokens: usize) -> TuneEvent {
+        const MEMORY: f64 = 0.9;
+        let seconds = self.began.elapsed().as_secs_f64();
+        self.total += seconds;
+        self.recent = (MEMORY * self.recent.0 + seconds, MEMORY * self.recent.1 + tokens as f64);
+        self.state.step += 1;
+        let step = self.state.step;
+        if !outcome.finite {
+            self.state.nonfinite_in_a_row += 1;
+            return TuneEvent::Nonfinite { step, in_a_row: self.state.nonfinite_in_a_row };
+        }
+        self.state.nonfinite_in_a_row = 0;
+        self.state.history.push(step, outcome.loss);
+        let steps_in_memory = (1.0 - MEMORY.powi(step.min(1000) as i32)) / (1.0 - MEMORY);
+        let seconds_a_step = self.recent.0 / steps_in_memory;
+        TuneEvent::Step(TuneStep {
+            step,
+            loss: outcome.loss,
+            lr: settings.lr_at(step),
+            grad_norm: outcome.grad_norm,
+            tokens_per_s: (self.recent.1 / self.recent.0.max(1e-9)) as f32,
+            seconds_left: ((settings.steps - step) as f64 * seconds_a_step) as f32,
+            metrics: outcome.metrics,
+        })
+    }
+
+    /// Whether `every` steps have passed once more; never where it is 0.
+    pub fn due(&self, every: u64) -> bool {
+        every > 0 && self.state.step.is_multiple_of(every)
+    }
+
+    /// Whether nothing finite has come for so long that there is no use in going on.
+    pub fn diverged(&self) -> bool {
+        self.state.nonfinite_in_a_row >= MAX_NONFINITE
+    }
+
+    pub fn done(&self, steps: u64) -> TuneEvent {
+        let step = self.state.step;
+        let reason = match step {
+            _ if self.diverged() => Reason::Diverged,
+            step if step < steps => Reason::Stopped,
+            _ => Reason::Finished,
+        };
+        TuneEvent::Done(TuneDone { step, reason, seconds: self.total as f32 })
+    }
+}
