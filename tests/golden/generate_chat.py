@@ -153,7 +153,8 @@ def main():
     entries = [
         entry(name, bases[base], special, template, answer) for name, base, special, template, answer in TEMPLATES
     ]
-    (HERE / "chat.json").write_text(json.dumps(entries, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    lines = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries)
+    (HERE / "chat.json").write_text(f"[\n{lines}\n]\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

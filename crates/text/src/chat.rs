@@ -209,7 +209,14 @@ impl<'t> Chat<'t> {
     pub fn stop_ids(&self) -> Vec<u32> {
         let end = match &self.template {
             Template::Marks(marks) => self.tokenizer.token_id(marks.close(Role::Assistant)),
-            Template::Foreign(_) => None,
+            // What it puts after an answer is seen by letting it.
+            Template::Foreign(_) => {
+                let said = [Role::User, Role::Assistant].map(|role| Message::new(role, "a"));
+                let marked =
+                    self.encode(&said, 1, false).map(|Encoded { ids, learn }| ids.into_iter().zip(learn));
+                let last = marked.ok().and_then(|marked| marked.filter(|(_, learn)| *learn).next_back());
+                last.map(|(id, _)| id).filter(|&id| self.tokenizer.is_special(id))
+            }
         };
         let mut ids: Vec<u32> = end.into_iter().chain(self.tokenizer.eot_id()).collect();
         ids.dedup();

@@ -197,6 +197,8 @@ fn what_is_wrong_with_a_line_has_a_name() {
         nothing.starts_with("a.jsonl line 7: an object without fields, expected \"chosen\" and"),
         "{nothing}"
     );
+    let long = parse(&" ".repeat(MAX_LINE_BYTES + 1)).unwrap_err().to_string();
+    assert_eq!(long, "a.jsonl line 7: 16777217 bytes, expected at most 16777216 bytes");
     // As deep as anyone likes.
     assert!(parse(&"[".repeat(1 << 20)).unwrap_err().to_string().contains("recursion limit exceeded"));
 }

@@ -41,6 +41,8 @@ fn templates_give_the_ids_they_give_in_python() {
             let shown = encoded.show_mask(&tokenizer).into_iter();
             let learnt: String = shown.filter(|(_, learn)| *learn).map(|(text, _)| text).collect();
             assert_eq!(learnt, case["learnt"], "{name}");
+            let end = chat.stop_ids()[0];
+            assert!(learnt.ends_with(tokenizer.token(end).unwrap()), "{name}: {learnt}");
             if let Some(prompt) = case["prompt_ids"].as_array() {
                 let said = said[..said.len() - 1].to_vec();
                 let found = chat.prompt(&Turns::Messages(said), 1000).unwrap();

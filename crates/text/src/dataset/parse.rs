@@ -1,6 +1,6 @@
 //! From the JSON of a line to a checked record.
 
-use super::{Message, Record, Role, Shape, Turns};
+use super::{MAX_LINE_BYTES, Message, Record, Role, Shape, Turns};
 use crate::TextError;
 use serde_json::{Map, Value};
 
@@ -32,6 +32,9 @@ type Object = Map<String, Value>;
 
 /// Reads a line as the first of the shapes `wanted` whose fields it has.
 pub(super) fn record(line: &str, wanted: &[Shape]) -> Parsed<Record> {
+    if line.len() > MAX_LINE_BYTES {
+        return Err(Wrong::new(format!("{} bytes", line.len()), format!("at most {MAX_LINE_BYTES} bytes")));
+    }
     let mut object = match serde_json::from_str(line) {
         Ok(Value::Object(object)) => object,
         Ok(other) => return Err(Wrong::new(kind_of(&other), "an object")),
