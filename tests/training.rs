@@ -134,7 +134,7 @@ fn a_resumed_run_equals_an_uninterrupted_one() {
         let whole = run(&settings, &corpus);
         for _ in 0..4 {
             let at = 1 + rng.below(settings.steps - 1);
-            let saved = checkpoint::open(interrupted(&device, &settings, &corpus, at)).unwrap();
+            let saved = checkpoint::open::<Settings>(interrupted(&device, &settings, &corpus, at)).unwrap();
             assert_eq!(saved.state.step, at);
             let rest = finish(Run::resume(&device, saved, corpus.clone(), None).unwrap());
             assert_eq!(losses(&rest), losses(&whole)[at as usize..], "interrupted at {at}");
@@ -156,7 +156,7 @@ fn a_gpu_resumes_bit_for_bit_too() {
     let settings = Settings { steps: 11, grad_accumulation: 2, ..settings };
     let whole = run_on(&device, &settings, &corpus);
     // Losses are read eight steps at a time, so the run stops at the end of such a group.
-    let saved = checkpoint::open(interrupted(&device, &settings, &corpus, 3)).unwrap();
+    let saved = checkpoint::open::<Settings>(interrupted(&device, &settings, &corpus, 3)).unwrap();
     let done = saved.state.step as usize;
     let rest = finish(Run::resume(&device, saved, corpus, None).unwrap());
     assert_eq!(losses(&rest), losses(&whole)[done..]);
@@ -167,22 +167,22 @@ fn a_gpu_resumes_bit_for_bit_too() {
 fn a_run_goes_on_for_longer_where_it_is_told_to() {
     let (settings, corpus) = reference();
     let device = Device::cpu();
-    let mut saved = checkpoint::open(interrupted(&device, &settings, &corpus, 5)).unwrap();
+    let mut saved = checkpoint::open::<Settings>(interrupted(&device, &settings, &corpus, 5)).unwrap();
     saved.state.settings.steps = 30;
     let rest = finish(Run::resume(&device, saved, corpus.clone(), None).unwrap());
     assert_eq!(losses(&rest).len(), 25);
 
-    let mut saved = checkpoint::open(interrupted(&device, &settings, &corpus, 5)).unwrap();
+    let mut saved = checkpoint::open::<Settings>(interrupted(&device, &settings, &corpus, 5)).unwrap();
     saved.state.settings.steps = 4;
     let error = Run::resume(&device, saved, corpus.clone(), None).err().unwrap().to_string();
     assert_eq!(error, "checkpoint of another run: step is 5, expected at most 4");
 
-    let saved = checkpoint::open(interrupted(&device, &settings, &corpus, 5)).unwrap();
+    let saved = checkpoint::open::<Settings>(interrupted(&device, &settings, &corpus, 5)).unwrap();
     let other = Corpus::new(corpus.val.clone(), corpus.train.clone(), 128, None).unwrap();
     let error = Run::resume(&device, saved, other, None).err().unwrap().to_string();
     assert!(error.starts_with("checkpoint of another run: the data's SHA-256 is "), "{error}");
 
-    let mut saved = checkpoint::open(interrupted(&device, &settings, &corpus, 5)).unwrap();
+    let mut saved = checkpoint::open::<Settings>(interrupted(&device, &settings, &corpus, 5)).unwrap();
     saved.state.settings.model.d_ff = 64;
     let error = Run::resume(&device, saved, corpus, None).err().unwrap().to_string();
     assert!(error.contains("expected") && error.contains("numbers"), "{error}");
@@ -221,7 +221,7 @@ fn a_rate_beyond_reason_ends_the_run_with_finite_weights() {
             _ => assert!(worst > 100.0),
         }
         let (_, files) = checkpoints(&events).pop().unwrap();
-        let saved = checkpoint::open(files.clone()).unwrap();
+        let saved = checkpoint::open::<Settings>(files.clone()).unwrap();
         let resumed = Run::resume(&device, saved, corpus.clone(), None).unwrap();
         let weights = block_on(resumed.network().weights.read()).unwrap();
         assert!(weights.flat().iter().all(|w| w.is_finite()), "weights are not finite after lr {lr}");

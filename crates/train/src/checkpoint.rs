@@ -331,7 +331,7 @@ mod tests {
 
     #[test]
     fn nothing_is_not_a_checkpoint() {
-        let message = |files| open(files).err().unwrap().to_string();
+        let message = |files| open::<Settings>(files).err().unwrap().to_string();
         assert_eq!(message(vec![]), "checkpoint file \"manifest.json\": found nothing, expected a file");
         let manifest = |json: &str| vec![(MANIFEST.to_string(), json.as_bytes().to_vec())];
         let newer = message(manifest(r#"{"format":2,"step":1,"files":{}}"#));

@@ -15,7 +15,7 @@ use cloche_train::events::Event;
 use cloche_train::pretrain::Run;
 use cloche_train::reference::reference_run;
 use cloche_train::settings::Settings;
-use cloche_train::store::{self, StoreError};
+use cloche_train::store::{self, Latest, StoreError};
 use pollster::block_on;
 use runs::{checkpoints, finish};
 
@@ -32,6 +32,10 @@ fn saved(n: u64) -> Vec<Files> {
     checkpoints(&events).into_iter().map(|(_, files)| files.clone()).collect()
 }
 
+fn open_latest(folder: &Path) -> Result<Option<Latest<Settings>>, StoreError> {
+    store::open_latest(folder)
+}
+
 fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).unwrap();
     let mut names: Vec<String> =
@@ -44,10 +48,10 @@ fn names(folder: &Path) -> Vec<String> {
 fn the_latest_and_the_one_before_it_are_kept() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("checkpoints");
-    assert!(store::open_latest(&path).unwrap().is_none());
+    assert!(open_latest(&path).unwrap().is_none());
     for (step, files) in (1..).zip(&saved(4)) {
         store::save(&path, step, files).unwrap();
-        assert_eq!(store::open_latest(&path).unwrap().unwrap().saved.state.step, step);
+        assert_eq!(open_latest(&path).unwrap().unwrap().saved.state.step, step);
     }
     assert_eq!(names(&path), ["step-3", "step-4"]);
     assert_eq!(
@@ -79,7 +83,7 @@ fn a_damaged_checkpoint_falls_back_to_the_one_before_it() {
                 }
                 _ => fs::remove_file(&file).unwrap(),
             }
-            let latest = store::open_latest(folder.path()).unwrap().unwrap();
+            let latest = open_latest(folder.path()).unwrap().unwrap();
             assert_eq!(latest.saved.state.step, 1, "{name} {damage}");
             let (path, error) = &latest.damaged[0];
             assert!(path.ends_with("step-2"));
@@ -93,7 +97,7 @@ fn nothing_but_damage_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let path = store::save(folder.path(), 1, &saved(1)[0]).unwrap();
     fs::remove_file(path.join("model.safetensors")).unwrap();
-    let error = store::open_latest(folder.path()).err().unwrap();
+    let error = open_latest(folder.path()).err().unwrap();
     assert!(matches!(error, StoreError::Damaged { .. }));
     assert!(error.to_string().ends_with("\"model.safetensors\": found nothing, expected a file"), "{error}");
 }
@@ -109,7 +113,7 @@ fn a_save_that_fails_leaves_the_others_alone() {
     let error = store::save(folder.path(), 2, &broken).unwrap_err();
     assert!(matches!(error, StoreError::Io { .. }), "{error}");
     assert_eq!(names(folder.path()), ["step-1"]);
-    assert_eq!(store::open_latest(folder.path()).unwrap().unwrap().saved.state.step, 1);
+    assert_eq!(open_latest(folder.path()).unwrap().unwrap().saved.state.step, 1);
     // And the next one is saved again.
     store::save(folder.path(), 2, &files[1]).unwrap();
     assert_eq!(names(folder.path()), ["step-1", "step-2"]);
@@ -123,9 +127,9 @@ fn what_a_killed_process_left_counts_by_its_manifest() {
     store::save(folder.path(), 2, &files[1]).unwrap();
     let (whole, partial) = (folder.path().join("step-2"), folder.path().join("step-2.tmp"));
     fs::rename(&whole, &partial).unwrap();
-    assert_eq!(store::open_latest(folder.path()).unwrap().unwrap().saved.state.step, 2);
+    assert_eq!(open_latest(folder.path()).unwrap().unwrap().saved.state.step, 2);
     fs::remove_file(partial.join("manifest.json")).unwrap();
-    let latest = store::open_latest(folder.path()).unwrap().unwrap();
+    let latest = open_latest(folder.path()).unwrap().unwrap();
     assert_eq!((latest.saved.state.step, latest.damaged.len()), (1, 0));
 }
 
@@ -140,7 +144,7 @@ fn train_in_a_folder() {
     let folder = Path::new(&folder);
     let (settings, corpus) = short_run(STEPS);
     let device = Device::cpu();
-    let run = match store::open_latest(folder).unwrap() {
+    let run = match open_latest(folder).unwrap() {
         Some(latest) => Run::resume(&device, latest.saved, corpus, None).unwrap(),
         None => Run::new(&device, settings, corpus, None).unwrap(),
     };
@@ -165,7 +169,7 @@ fn a_run_killed_while_saving_equals_one_left_alone() {
         assert!(process.try_wait().unwrap().is_none(), "the process ended by itself");
         process.kill().unwrap();
         process.wait().unwrap();
-        if let Some(latest) = store::open_latest(folder.path()).unwrap() {
+        if let Some(latest) = open_latest(folder.path()).unwrap() {
             assert!(latest.damaged.is_empty() && latest.saved.state.step >= reached);
             reached = latest.saved.state.step;
         }
@@ -173,7 +177,7 @@ fn a_run_killed_while_saving_equals_one_left_alone() {
     println!("50 kills until step {reached}");
     assert!(reached > 0);
 
-    let killed = store::open_latest(folder.path()).unwrap().unwrap();
+    let killed = open_latest(folder.path()).unwrap().unwrap();
     let (settings, corpus) = short_run(STEPS);
     let settings = Settings { checkpoint_every: 0, ..settings };
     let mut stage = Run::new(&Device::cpu(), settings, corpus, None).unwrap().stage();
@@ -186,7 +190,10 @@ fn a_run_killed_while_saving_equals_one_left_alone() {
         }
     }
     let alone = alone.unwrap();
-    assert_eq!(killed.saved.state.history, checkpoint::open(alone.clone()).unwrap().state.history);
+    assert_eq!(
+        killed.saved.state.history,
+        checkpoint::open::<Settings>(alone.clone()).unwrap().state.history
+    );
     for (name, bytes) in &alone[..2] {
         assert!(fs::read(killed.path.join(name)).unwrap() == *bytes, "{name} differs");
     }
