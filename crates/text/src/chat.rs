@@ -212,10 +212,9 @@ impl<'t> Chat<'t> {
             // What it puts after an answer is seen by letting it.
             Template::Foreign(_) => {
                 let said = [Role::User, Role::Assistant].map(|role| Message::new(role, "a"));
-                let marked =
-                    self.encode(&said, 1, false).map(|Encoded { ids, learn }| ids.into_iter().zip(learn));
-                let last = marked.ok().and_then(|marked| marked.filter(|(_, learn)| *learn).next_back());
-                last.map(|(id, _)| id).filter(|&id| self.tokenizer.is_special(id))
+                let encoded = self.encode(&said, 1, false).unwrap_or_default();
+                let last = encoded.learn.iter().rposition(|&learn| learn);
+                last.map(|at| encoded.ids[at]).filter(|&id| self.tokenizer.is_special(id))
             }
         };
         let mut ids: Vec<u32> = end.into_iter().chain(self.tokenizer.eot_id()).collect();
