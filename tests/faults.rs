@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use cloche_train::settings::Settings;
 use cloche_train::store;
 use command::{cloche, command, lines, prose, succeed, text, train};
 use serde_json::{Value, json};
@@ -267,7 +268,7 @@ fn fifty_kills_at_random_moments_cost_nothing() {
         child.wait().unwrap();
         kills += usize::from(running);
 
-        let found = store::open_latest(&out.join("checkpoints")).unwrap();
+        let found = store::open_latest::<Settings>(&out.join("checkpoints")).unwrap();
         let step = found.as_ref().map_or(0, |found| found.saved.state.step);
         assert!(step >= latest, "after kill {kills}: step {step}, it was {latest}");
         assert!(found.is_none_or(|found| found.damaged.is_empty()));
@@ -334,6 +335,6 @@ fn a_full_disk_does_not_stop_the_training() {
     let done = printed.last().unwrap();
     assert!(lifted.success() && child.wait().unwrap().success(), "{done}");
     assert!(done.contains("finished"), "{done}");
-    let latest = store::open_latest(&out.join("checkpoints")).unwrap().unwrap();
+    let latest = store::open_latest::<Settings>(&out.join("checkpoints")).unwrap().unwrap();
     assert_eq!(latest.saved.state.step, 3000);
 }
