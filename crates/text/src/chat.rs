@@ -187,11 +187,7 @@ impl<'t> Chat<'t> {
     /// For whoever renders a template elsewhere (a page, in JavaScript): the messages with placeholders for what is
     /// said. White space around it stays, because templates like to trim.
     pub fn placeholders(&self, messages: &[Message]) -> Vec<Message> {
-        let template = match &self.template {
-            Template::Marks(_) => "",
-            Template::Foreign(template) => template.source(),
-        };
-        placeholders::blank(template, messages)
+        placeholders::blank(&self.placeholder_name(), messages)
     }
 
     /// Encodes what was rendered from [`placeholders`](Self::placeholders): the template's own text with special
@@ -200,9 +196,16 @@ impl<'t> Chat<'t> {
     /// # Errors
     /// [`TextError::Template`] where the rendered text lacks a placeholder.
     pub fn rendered(&self, rendered: &str, messages: &[Message], from: usize) -> Result<Encoded, TextError> {
-        let blank = self.placeholders(messages);
-        let segments = placeholders::fill(self.tokenizer, rendered, &blank, messages, from)?;
+        let name = self.placeholder_name();
+        let segments = placeholders::fill(self.tokenizer, &name, rendered, messages, from)?;
         Ok(self.marked(Encoded::of(self.tokenizer, &segments)))
+    }
+
+    fn placeholder_name(&self) -> String {
+        match &self.template {
+            Template::Marks(_) => placeholders::name(""),
+            Template::Foreign(template) => placeholders::name(template.source()),
+        }
     }
 
     /// The ids that end an answer. Where there are none, [`stop_text`](Self::stop_text) does.

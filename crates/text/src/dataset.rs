@@ -334,7 +334,7 @@ impl<R: BufRead> Records<R> {
             }
         }
         if bytes.len() > MAX_LINE_BYTES {
-            return Err(self.wrong("more than 16 MB", "an object, which a line break ends"));
+            return Err(self.wrong("more than 16 MB", "a line of at most 16 MB"));
         }
         String::from_utf8(bytes).map(Some).map_err(|error| {
             let at = error.utf8_error().valid_up_to();

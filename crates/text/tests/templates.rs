@@ -172,6 +172,10 @@ fn a_template_that_fails_says_how() {
             "{{ messages[0].content[:3] }}{{ messages[1].content }}",
             "it leaves out or alters message 0 (user)",
         ),
+        (
+            "{{ messages[0].content | upper }}{{ messages[1].content }}",
+            "it leaves out or alters message 0 (user)",
+        ),
         ("{{ messages[0].content }}", "it leaves out or alters message 1 (assistant)"),
         ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "recursion limit"),
         (

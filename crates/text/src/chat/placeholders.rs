@@ -5,72 +5,72 @@ use super::encoded::Segment;
 use super::{Message, Role};
 use crate::{TextError, Tokenizer};
 
-/// Messages with placeholders for what they say: a name that the template does not contain, the message's number, and
-/// the white space around the message, so that a template which trims is seen to do so.
-pub(super) fn blank(template: &str, messages: &[Message]) -> Vec<Message> {
+/// What ends a placeholder, after its number.
+const END: &str = "said";
+
+/// What begins a placeholder: a word that the template does not contain.
+pub(super) fn name(template: &str) -> String {
     let mut names = (0..).map(|number| format!("message{number}no"));
-    let name = names.find(|name| !template.contains(name.as_str())).unwrap_or_default();
+    names.find(|name| !template.contains(name.as_str())).unwrap_or_default()
+}
+
+/// Messages with placeholders for what they say: the name, the message's number, and the white space around the
+/// message, so that a template which trims is seen to do so.
+pub(super) fn blank(name: &str, messages: &[Message]) -> Vec<Message> {
     let blank = |(at, message): (usize, &Message)| {
         let (before, said, after) = trimmed(&message.content);
-        let placeholder = if said.is_empty() { String::new() } else { format!("{name}{at}said") };
-        Message::new(message.role, format!("{before}{placeholder}{after}"))
+        let placeholder = if said.is_empty() { String::new() } else { format!("{name}{at}{END}") };
+        Message::new(message.role, [before, &placeholder, after].concat())
     };
     messages.iter().enumerate().map(blank).collect()
 }
 
-/// Cuts a rendered text at the placeholders of `blank` and puts what `messages` say in their place. What the assistant
-/// says from message number `from` on is marked, and after it the template's text up to the first special token, which
-/// is what ends the turn.
+/// Cuts a rendered text at its placeholders and puts what `messages` say in their place. What the assistant says from
+/// message number `from` on is marked, and after it the template's text up to the first special token, which is what
+/// ends the turn.
 ///
 /// # Errors
-/// [`TextError::Template`] where a placeholder is missing: the template left the message out, or changed it.
+/// [`TextError::Template`] where a placeholder is missing: the template left the message out, or altered it.
 pub(super) fn fill<'a>(
     tokenizer: &Tokenizer,
+    name: &str,
     rendered: &'a str,
-    blank: &[Message],
     messages: &'a [Message],
     from: usize,
 ) -> Result<Vec<Segment<'a>>, TextError> {
-    let mut places = Vec::new();
-    for (at, message) in blank.iter().enumerate() {
-        let placeholder = message.content.trim();
-        let found = placeholder.is_empty() || rendered.contains(placeholder);
-        if !found {
-            return Err(TextError::Template {
-                found: format!("it leaves out or alters message {at} ({})", message.role),
-                expected: "each message as it is".to_string(),
-            });
-        }
-        if !placeholder.is_empty() {
-            places.extend(rendered.match_indices(placeholder).map(|(start, found)| (start, found.len(), at)));
-        }
-    }
-    places.sort_unstable();
-
-    let mut segments = Vec::with_capacity(3 * places.len() + 1);
-    let mut rest = 0; // where in the rendered text the next segment begins
-    let mut learn = false; // whether the last message is learnt
-    let ends = places.iter().skip(1).map(|(start, ..)| *start).chain([rendered.len()]);
-    for (&(start, len, at), end) in places.iter().zip(ends) {
+    let mut segments = Vec::new();
+    let mut is_missing: Vec<bool> = messages.iter().map(|message| !message.content.is_empty()).collect();
+    let mut learn = false; // whether the message before is learnt
+    let mut pieces = rendered.split(name);
+    let mut own = pieces.next().unwrap_or_default(); // the template's text before the next placeholder
+    for piece in pieces {
+        let (number, rest) = piece.split_once(END).unwrap_or_default();
+        let at = number.parse().ok().filter(|&at: &usize| at < messages.len());
+        let at = at.ok_or_else(|| altered("a message".to_string()))?;
+        is_missing[at] = false;
         let (before, said, after) = trimmed(&messages[at].content);
         // The spaces at the end of the template's text begin the first word, as in a text that is encoded at once.
-        let own = rendered[rest..start].strip_suffix(before).unwrap_or(&rendered[rest..start]);
-        let own = own.trim_end_matches(' ');
-        template_text(tokenizer, own, learn, &mut segments);
-        let spaces = &rendered[rest + own.len()..start];
-        rest = start + len;
-        if rendered[rest..end].starts_with(after) {
-            rest += after.len();
-        }
-        let after = &rendered[start + len..rest];
+        let text = own.strip_suffix(before).unwrap_or(own).trim_end_matches(' ');
+        template_text(tokenizer, text, learn, &mut segments);
+        let before = &own[text.len()..];
+        own = rest.strip_prefix(after).unwrap_or(rest);
+        let after = &rest[..rest.len() - own.len()];
         learn = at >= from && messages[at].role == Role::Assistant;
-        segments.push(match (spaces, after) {
+        segments.push(match (before, after) {
             ("", "") => Segment::said(said, learn),
-            _ => Segment::said([spaces, said, after].concat(), learn),
+            _ => Segment::said([before, said, after].concat(), learn),
         });
     }
-    template_text(tokenizer, &rendered[rest..], learn, &mut segments);
-    Ok(segments)
+    template_text(tokenizer, own, learn, &mut segments);
+    match is_missing.iter().position(|&is_missing| is_missing) {
+        None => Ok(segments),
+        Some(at) => Err(altered(format!("message {at} ({})", messages[at].role))),
+    }
+}
+
+fn altered(what: String) -> TextError {
+    let found = format!("it leaves out or alters {what}");
+    TextError::Template { found, expected: "each message as it is".to_string() }
 }
 
 /// Adds text of the template's own. After an answer that is learnt, its end is learnt as well.

@@ -14,12 +14,12 @@ pub(super) struct Wrong {
 }
 
 impl Wrong {
-    fn new(found: impl Into<String>, expected: impl Into<String>) -> Self {
-        Self { found: found.into(), expected: expected.into() }
+    fn new(found: &str, expected: &str) -> Self {
+        Self { found: found.to_string(), expected: expected.to_string() }
     }
 
-    fn field(field: &str, found: &str, expected: impl Into<String>) -> Self {
-        Self::new(format!("field \"{field}\" {found}"), expected)
+    fn field(field: &str, found: &str, expected: &str) -> Self {
+        Self::new(&["field \"", field, "\" ", found].concat(), expected)
     }
 
     pub(super) fn at(self, name: &str, line: usize) -> TextError {
@@ -33,14 +33,14 @@ type Object = Map<String, Value>;
 /// Reads a line as the first of the shapes `wanted` whose fields it has.
 pub(super) fn record(line: &str, wanted: &[Shape]) -> Parsed<Record> {
     if line.len() > MAX_LINE_BYTES {
-        return Err(Wrong::new(format!("{} bytes", line.len()), format!("at most {MAX_LINE_BYTES} bytes")));
+        return Err(Wrong::new("more than 16 MB", "a line of at most 16 MB"));
     }
     let mut object = match serde_json::from_str(line) {
         Ok(Value::Object(object)) => object,
         Ok(other) => return Err(Wrong::new(kind_of(&other), "an object")),
         Err(error) => {
             let found = format!("malformed JSON at column {} ({})", error.column(), reason(&error));
-            return Err(Wrong::new(found, "one object in each line"));
+            return Err(Wrong::new(&found, "one object in each line"));
         }
     };
     let object = &mut object;
@@ -83,7 +83,7 @@ fn shape_of(object: &Object, wanted: &[Shape]) -> Parsed<Shape> {
         let telling = shape.fields().iter().find(|&&field| field != "prompt" && has(field));
         let missing = shape.fields().iter().find(|&&field| !has(field));
         if let (Some(telling), Some(missing)) = (telling, missing) {
-            return Err(Wrong::field(missing, "is missing", format!("it beside \"{telling}\"")));
+            return Err(Wrong::field(missing, "is missing", &format!("it beside \"{telling}\"")));
         }
     }
     let quoted = |fields: &[&str], between: &str| {
@@ -95,7 +95,7 @@ fn shape_of(object: &Object, wanted: &[Shape]) -> Parsed<Shape> {
         fields => format!("fields {}", quoted(fields, ", ")),
     };
     let shapes: Vec<String> = wanted.iter().map(|shape| quoted(shape.fields(), " and ")).collect();
-    Err(Wrong::new(found, shapes.join(", or ")))
+    Err(Wrong::new(&found, &shapes.join(", or ")))
 }
 
 fn conversation(object: &mut Object) -> Parsed<Record> {
@@ -158,7 +158,7 @@ fn ranking(object: &mut Object) -> Parsed<Record> {
     let values = array(take(object, "responses"), "responses")?;
     if !(2..=MAX_RESPONSES).contains(&values.len()) {
         let found = format!("holds {}", values.len());
-        return Err(Wrong::field("responses", &found, format!("2 to {MAX_RESPONSES} answers")));
+        return Err(Wrong::field("responses", &found, &format!("2 to {MAX_RESPONSES} answers")));
     }
     let mut responses = Vec::with_capacity(values.len());
     for (at, value) in values.into_iter().enumerate() {
@@ -171,8 +171,11 @@ fn ranking(object: &mut Object) -> Parsed<Record> {
         responses.push(response);
     }
     let ranks = ranks(object, responses.len())?;
-    let mut ranked: Vec<(u32, Turns)> = ranks.into_iter().zip(responses).collect();
-    ranked.sort_by_key(|(rank, _)| *rank);
+    let mut ranked: Vec<(u32, Turns)> = Vec::with_capacity(responses.len());
+    for (rank, response) in ranks.into_iter().zip(responses) {
+        let place = ranked.partition_point(|(other, _)| *other <= rank);
+        ranked.insert(place, (rank, response));
+    }
     let (ranks, responses) = ranked.into_iter().unzip();
     Ok(Record::Ranking { prompt, responses, ranks })
 }
@@ -185,7 +188,7 @@ fn ranks(object: &mut Object, n_responses: usize) -> Parsed<Vec<u32>> {
     };
     if values.len() != n_responses {
         let found = format!("holds {}", values.len());
-        return Err(Wrong::field("ranks", &found, format!("{n_responses}, one for each of \"responses\"")));
+        return Err(Wrong::field("ranks", &found, &format!("{n_responses}, one for each of \"responses\"")));
     }
     let rank = |(at, value): (usize, Value)| {
         let rank = value.as_u64().and_then(|rank| u32::try_from(rank).ok());
@@ -269,7 +272,7 @@ fn in_order(messages: &[Message], field: &str, is_answer: bool) -> Parsed<()> {
                 _ => format!(" after \"{}\"", messages[at - 1].role),
             };
             let found = format!("is \"{}\"", message.role);
-            return Err(Wrong::field(&format!("{field}[{at}].role"), &found, format!("\"{due}\"{after}")));
+            return Err(Wrong::field(&format!("{field}[{at}].role"), &found, &format!("\"{due}\"{after}")));
         }
         due = if due == Role::User { Role::Assistant } else { Role::User };
     }
@@ -282,7 +285,7 @@ fn ends_with(messages: &[Message], field: &str, role: Role) -> Parsed<()> {
         last => {
             let found = format!("is \"{}\"", last.map_or("", |last| last.role.name()));
             let field = format!("{field}[{}].role", messages.len().saturating_sub(1));
-            Err(Wrong::field(&field, &found, format!("\"{role}\" in the last message")))
+            Err(Wrong::field(&field, &found, &format!("\"{role}\" in the last message")))
         }
     }
 }
