@@ -27,6 +27,13 @@ pub struct Pair {
     pub rejected: Example,
 }
 
+/// Answers to one prompt, best first. The prompt is in all of them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ranking {
+    /// Two or more, which imply a comparison of each with each that follows it.
+    pub answers: Vec<Example>,
+}
+
 /// Something to be answered.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prompt {
@@ -56,6 +63,12 @@ pub enum ExampleError {
     },
 }
 
+impl From<Pair> for Ranking {
+    fn from(pair: Pair) -> Ranking {
+        Ranking { answers: vec![pair.chosen, pair.rejected] }
+    }
+}
+
 impl Example {
     /// How many of its tokens are learnt.
     pub fn n_targets(&self) -> usize {
@@ -65,8 +78,8 @@ impl Example {
     /// What keeps a model from learning it: what was found, and what was expected.
     fn fault(&self, vocab_size: usize, context_len: usize) -> Option<(String, String)> {
         let tokens = self.ids.len();
-        if let Some(id) = self.ids.iter().find(|&&id| id as usize >= vocab_size) {
-            return Some((format!("token {id}"), format!("ids below {vocab_size}, the model's vocabulary")));
+        if let Some(fault) = unknown(&self.ids, vocab_size) {
+            return Some(fault);
         }
         // The last token is only predicted, never read.
         if tokens > context_len + 1 {
@@ -100,19 +113,54 @@ pub fn check_pairs(pairs: &[Pair], vocab_size: usize, context_len: usize) -> Res
     })
 }
 
+/// Requires that a model can judge all rankings. What is marked does not matter.
+///
+/// # Errors
+/// No ranking; the first one with fewer than two answers, with equal ones, or with one that is empty, too long or has an
+/// unknown token.
+pub fn check_rankings(
+    rankings: &[Ranking],
+    vocab_size: usize,
+    context_len: usize,
+) -> Result<(), ExampleError> {
+    check("ranking", rankings, |Ranking { answers }| {
+        if answers.len() < 2 {
+            return Some((format!("{} answers", answers.len()), "at least 2".into()));
+        }
+        let same = |i: usize| answers[..i].iter().any(|other| other.ids == answers[i].ids);
+        if let Some(i) = (1..answers.len()).find(|&i| same(i)) {
+            return Some((format!("answer {i} equal to a better one"), "answers that differ".into()));
+        }
+        answers.iter().find_map(|answer| text_fault(&answer.ids, vocab_size, context_len))
+    })
+}
+
+/// Requires that a model can read all texts.
+///
+/// # Errors
+/// The first one that is empty, longer than `most` tokens or has an unknown token.
+pub fn check_texts(texts: &[&[u32]], vocab_size: usize, most: usize) -> Result<(), ExampleError> {
+    check("text", texts, |ids| text_fault(ids, vocab_size, most))
+}
+
 /// Requires that a model can answer all prompts with at least one token.
 ///
 /// # Errors
 /// No prompt; the first one that is empty, too long or has an unknown token.
 pub fn check_prompts(prompts: &[Prompt], vocab_size: usize, context_len: usize) -> Result<(), ExampleError> {
-    check("prompt", prompts, |prompt| {
-        let tokens = prompt.ids.len();
-        if let Some(id) = prompt.ids.iter().find(|&&id| id as usize >= vocab_size) {
-            return Some((format!("token {id}"), format!("ids below {vocab_size}, the model's vocabulary")));
-        }
-        let fits = (1..context_len).contains(&tokens);
-        (!fits).then(|| (format!("{tokens} tokens"), format!("1 to {}", context_len - 1)))
-    })
+    check("prompt", prompts, |prompt| text_fault(&prompt.ids, vocab_size, context_len - 1))
+}
+
+/// What keeps a model from reading a text of at most so many tokens.
+fn text_fault(ids: &[u32], vocab_size: usize, most: usize) -> Option<(String, String)> {
+    let fits = (1..=most).contains(&ids.len());
+    unknown(ids, vocab_size)
+        .or_else(|| (!fits).then(|| (format!("{} tokens", ids.len()), format!("1 to {most}"))))
+}
+
+fn unknown(ids: &[u32], vocab_size: usize) -> Option<(String, String)> {
+    let id = ids.iter().find(|&&id| id as usize >= vocab_size)?;
+    Some((format!("token {id}"), format!("ids below {vocab_size}, the model's vocabulary")))
 }
 
 fn check<T>(
@@ -272,6 +320,15 @@ mod tests {
         assert_eq!(unmarked, "example 0: found no token to learn, expected at least one");
         let same = Pair { chosen: good.clone(), rejected: good };
         assert!(message(check_pairs(&[same], 9, 4)).contains("equal to the rejected one"));
+        let ranking =
+            |sizes: &[usize]| Ranking { answers: sizes.iter().map(|&n| example(&vec![1; n], n)).collect() };
+        let refused = |sizes: &[usize]| message(check_rankings(&[ranking(&[4, 3, 2]), ranking(sizes)], 9, 4));
+        assert_eq!(refused(&[3]), "ranking 1: found 1 answers, expected at least 2");
+        assert_eq!(
+            refused(&[2, 3, 2]),
+            "ranking 1: found answer 2 equal to a better one, expected answers that differ"
+        );
+        assert_eq!(refused(&[2, 5]), "ranking 1: found 5 tokens, expected 1 to 4");
         let prompt = Prompt { ids: vec![1; 4], index: 0 };
         assert_eq!(message(check_prompts(&[prompt], 9, 4)), "prompt 0: found 4 tokens, expected 1 to 3");
     }

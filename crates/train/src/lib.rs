@@ -20,6 +20,8 @@ pub mod learner;
 mod session;
 pub mod rollout;
 pub mod sft;
+pub mod judge;
+pub mod reward;
 pub mod cost;
 pub mod evaluate;
 pub mod advantage;

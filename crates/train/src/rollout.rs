@@ -104,6 +104,14 @@ impl Rollouts {
 }
 
 impl Exam {
+    /// What answers the questions of this exam.
+    ///
+    /// # Errors
+    /// When the device cannot hold the cache.
+    pub fn rollouts(&self, device: &Device, network: &Network, stop_ids: &[u32]) -> Result<Rollouts, Error> {
+        Rollouts::new(device, network, self.prompts.len().clamp(1, 32), self.max_tokens, stop_ids)
+    }
+
     /// Lets a model answer all questions, always with the likeliest token, and has the answers checked: the mean reward and
     /// the share of correct answers, and a few answers to show.
     ///

@@ -4,7 +4,7 @@ use cloche_models::Network;
 use cloche_tensor::Device;
 use web_time::Instant;
 
-use crate::checkpoint::{History, State};
+use crate::checkpoint::{History, ResumeError, Saved, State};
 use crate::events::{Reason, TuneDone, TuneEvent, TuneStart, TuneStep};
 use crate::learner::{Optimization, Outcome};
 use crate::pretrain::MAX_NONFINITE;
@@ -28,6 +28,19 @@ impl<S> Session<S> {
     /// Where a checkpoint left off.
     pub fn resume(state: State<S>) -> Session<S> {
         Session { state, began: Instant::now(), total: 0.0, recent: (0.0, 0.0) }
+    }
+
+    /// Where a checkpoint left off, or at the first step where there is none. The settings are those of now.
+    ///
+    /// # Errors
+    /// A checkpoint of a run on other data.
+    pub fn open(settings: S, data: String, saved: Option<&Saved<S>>) -> Result<Session<S>, ResumeError>
+    where
+        S: Clone,
+    {
+        let Some(saved) = saved else { return Ok(Session::new(settings, data)) };
+        saved.expect_data(&data)?;
+        Ok(Session::resume(State { settings, ..saved.state.clone() }))
     }
 
     pub fn start(&self, stage: &'static str, device: &Device, network: &Network, steps: u64) -> TuneEvent {

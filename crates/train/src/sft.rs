@@ -72,13 +72,7 @@ impl Run {
         check_examples(&data.held_out, config.vocab_size, config.context_len)?;
         let all = || data.train.iter().chain(&data.held_out);
         let rows = Rows::new(o.batch_size, Rows::width_of(all(), config.context_len));
-        let session = match &saved {
-            None => Session::new(settings.clone(), fingerprint(all())),
-            Some(saved) => {
-                saved.expect_data(&fingerprint(all()))?;
-                Session::resume(checkpoint::State { settings: settings.clone(), ..saved.state.clone() })
-            }
-        };
+        let session = Session::open(settings.clone(), fingerprint(all()), saved.as_ref())?;
         let learner = Learner::new(device, network, saved.as_mut().map(|saved| (saved, MODEL)))?;
         let shape = (o.batch_size, rows.width);
         let update = learner.update(device, &o, |graph, p| record(&config, graph, p, shape, true))?;
@@ -89,13 +83,8 @@ impl Run {
             outputs.extend(recorded.metrics.iter().map(|(name, y)| (*name, y)));
             device.compile(&graph, &outputs, &learner.network.states())?
         };
-        let rollouts = match &data.exam {
-            Some(exam) => {
-                let batch = exam.prompts.len().clamp(1, 32);
-                Some(Rollouts::new(device, &learner.network, batch, exam.max_tokens, &settings.stop_ids)?)
-            }
-            None => None,
-        };
+        let prepare = |exam: &Exam| exam.rollouts(device, &learner.network, &settings.stop_ids);
+        let rollouts = data.exam.as_ref().map(prepare).transpose()?;
         let deck = Deck::new(data.train.len(), o.seed);
         Ok(Run { device: device.clone(), session, data, learner, update, evaluation, rollouts, rows, deck })
     }

@@ -4,9 +4,9 @@
 use cloche_models::config::{ModelConfig, preset};
 use cloche_models::{Network, specs};
 use cloche_nn::Weights;
-use cloche_tensor::Device;
+use cloche_tensor::{Device, DeviceKind};
 use cloche_train::events::TuneEvent;
-use cloche_train::examples::{Example, Prompt};
+use cloche_train::examples::{Example, Pair, Prompt};
 use cloche_train::rollout::{Answer, Exam, Verdict, Verifier};
 use cloche_train::split::Split;
 use cloche_train::stage::Stage;
@@ -108,4 +108,29 @@ pub fn losses(events: &[TuneEvent]) -> Vec<f32> {
         _ => None,
     };
     events.iter().filter_map(loss).collect()
+}
+
+/// Comparisons of right answers with wrong ones, where the demonstration of another item is the wrong one.
+pub fn pairs(name: &str, split: Split, n: u64, difficulty: u32) -> Vec<Pair> {
+    let task = task(name).unwrap();
+    let pair = |index| {
+        let item = task.item(1, split, index, difficulty);
+        let right = task.demonstration(&item);
+        let other = |offset| task.demonstration(&task.item(1, split, index + offset, difficulty));
+        let wrong = (n..).map(other).find(|wrong| *wrong != right).unwrap();
+        Pair { chosen: demonstration(&item.prompt, &right), rejected: demonstration(&item.prompt, &wrong) }
+    };
+    (0..n).map(pair).collect()
+}
+
+/// The adapter; without one, a loud word, and in CI a failure.
+pub fn gpu() -> Option<Device> {
+    match block_on(Device::open(DeviceKind::Gpu)) {
+        Ok(device) => Some(device),
+        Err(error) => {
+            assert!(std::env::var("CI").is_err(), "no adapter: {error}");
+            eprintln!("SKIPPED: no adapter: {error}");
+            None
+        }
+    }
 }
