@@ -268,7 +268,7 @@ impl AdapterClass {
     pub(crate) fn from_words(flag: bool, words: &str) -> AdapterClass {
         const PROGRAMS: [&str; 5] =
             ["swiftshader", "llvmpipe", "lavapipe", "softpipe", "microsoft basic render"];
-        let words = words.to_lowercase();
+        let words = words.to_ascii_lowercase();
         if flag || PROGRAMS.iter().any(|program| words.contains(program)) {
             AdapterClass::Software
         } else {

@@ -1,6 +1,6 @@
 //! Compiled shaders and what they are bound to.
 
-use std::{borrow::Cow, cell::OnceCell, collections::HashMap, num::NonZeroU64, rc::Rc};
+use std::{borrow::Cow, cell::OnceCell, num::NonZeroU64, rc::Rc};
 
 use crate::{
     buffer::{Buffer, BufferBinding},
@@ -52,12 +52,32 @@ pub struct BindGroup {
 /// What has been compiled so far. Models repeat their layers, and so their kernels.
 #[derive(Default)]
 pub(crate) struct Kernels {
-    kernels: HashMap<KernelKey, Rc<Kernel>>,
-    modules: HashMap<Rc<str>, wgpu::ShaderModule>,
-    layouts: HashMap<Vec<Access>, (wgpu::BindGroupLayout, wgpu::PipelineLayout)>,
+    kernels: Known<KernelKey, Rc<Kernel>>,
+    modules: Known<Rc<str>, wgpu::ShaderModule>,
+    layouts: Known<Vec<Access>, (wgpu::BindGroupLayout, wgpu::PipelineLayout)>,
 }
 
-#[derive(PartialEq, Eq, Hash)]
+/// A few dozen things by key: a list is searched in no time, and a page need not download three hash tables.
+struct Known<K, V>(Vec<(K, V)>);
+
+impl<K, V> Default for Known<K, V> {
+    fn default() -> Self {
+        Known(Vec::new())
+    }
+}
+
+impl<K: PartialEq, V> Known<K, V> {
+    fn get_or_insert_with(&mut self, key: K, make: impl FnOnce() -> V) -> &V {
+        let place = self.0.iter().position(|(known, _)| *known == key);
+        let place = place.unwrap_or_else(|| {
+            self.0.push((key, make()));
+            self.0.len() - 1
+        });
+        &self.0[place].1
+    }
+}
+
+#[derive(PartialEq)]
 struct KernelKey {
     source: Rc<str>,
     entry: &'static str,
@@ -94,7 +114,7 @@ impl Gpu {
         let uniform_first = spec.bindings.first() == Some(&Access::Uniform);
         assert!(uniform_first, "kernel \"{}\": binding 0 must be the uniform block", spec.label);
         let kernels = &mut *self.inner.kernels.borrow_mut();
-        let source = match kernels.modules.get_key_value(&*spec.source) {
+        let source = match kernels.modules.0.iter().find(|(source, _)| **source == *spec.source) {
             Some((source, _)) => source.clone(),
             None => Rc::from(&*spec.source),
         };
@@ -109,14 +129,14 @@ impl Gpu {
             let subject = Subject::Kernel { label: spec.label.clone(), module: made.clone() };
             Rc::new(self.guarded(subject, || {
                 let compile = || self.compile(&spec.label, &spec.source);
-                let module = kernels.modules.entry(source).or_insert_with(compile);
+                let module = kernels.modules.get_or_insert_with(source, compile);
                 let _ = made.set(module.clone());
                 let arrange = || self.layout(&spec.bindings);
-                let layouts = kernels.layouts.entry(spec.bindings.clone()).or_insert_with(arrange);
+                let layouts = kernels.layouts.get_or_insert_with(spec.bindings.clone(), arrange);
                 self.link(spec, module, layouts)
             }))
         };
-        kernels.kernels.entry(key).or_insert_with(make).clone()
+        kernels.kernels.get_or_insert_with(key, make).clone()
     }
 
     fn compile(&self, label: &str, source: &str) -> wgpu::ShaderModule {

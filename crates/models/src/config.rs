@@ -169,7 +169,7 @@ impl ModelConfig {
             let numel: usize = shape.iter().product();
             NamedTensor { name, shape, data: &nothing[..numel] }
         }));
-        write(&tensors, &Default::default(), None)
+        write(&tensors, &[], None)
     }
 
     /// Holds the settings against each other, before anything is allocated for them.

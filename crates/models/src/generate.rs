@@ -4,8 +4,6 @@
 //! of two, and chooses each sequence's first token. The *decode* program reads the tokens chosen last from a state, which
 //! it overwrites by the next ones: several runs follow each other on the device before anything is read back.
 
-use std::collections::HashMap;
-
 use cloche_nn::embedding::rows;
 use cloche_tensor::{DType, Data, Device, Error, Graph, Program, State, Tensor};
 
@@ -95,7 +93,8 @@ pub struct Generator {
     chosen: State,
     /// Which tokens have occurred in each sequence, `(B, V)`.
     seen: State,
-    prefill: HashMap<usize, Program>,
+    /// By the number of positions that they read.
+    prefill: Vec<(usize, Program)>,
     decode: Program,
     sequences: Vec<Sequence>,
     /// Tokens chosen in each sequence since the start.
@@ -139,7 +138,7 @@ impl Generator {
             cache,
             chosen,
             seen,
-            prefill: HashMap::new(),
+            prefill: Vec::new(),
             decode,
             sequences: Vec::new(),
             step: 0,
@@ -252,11 +251,16 @@ impl Generator {
             last[b] = (b * t + s.cached - 1) as u32;
         }
         // 3. One run.
-        if !self.prefill.contains_key(&t) {
-            let program = self.compile_prefill(t)?;
-            self.prefill.insert(t, program);
-        }
-        let program = self.prefill.get_mut(&t).expect("compiled above");
+        let place = self.prefill.iter().position(|(width, _)| *width == t);
+        let place = match place {
+            Some(place) => place,
+            None => {
+                let program = self.compile_prefill(t)?;
+                self.prefill.push((t, program));
+                self.prefill.len() - 1
+            }
+        };
+        let program = &mut self.prefill[place].1;
         program.write("ids", &ids);
         program.write("last", &last);
         self.settings.sampling.set(program, self.step);

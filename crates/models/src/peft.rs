@@ -3,8 +3,6 @@
 //! The names of tensors are ours with `base_model.model.` in front. Which base the adapter was trained beside is said by
 //! name in the configuration, as PEFT does, and by fingerprint in the metadata of the weights, where PEFT passes over it.
 
-use std::collections::BTreeMap;
-
 use cloche_nn::HostWeights;
 use cloche_nn::checkpoint::{Checkpoint, CheckpointError, Extras, NamedTensor, write};
 use cloche_nn::lora::{ALL_LINEAR, LoraConfig};
@@ -54,10 +52,9 @@ impl Adapter {
         let tensors = host.tensors();
         let tensors: Vec<NamedTensor> =
             tensors.iter().zip(&names).map(|(tensor, name)| NamedTensor { name, ..*tensor }).collect();
-        let metadata = BTreeMap::from([(FINGERPRINT.to_string(), base.fingerprint.clone())]);
         let config = self.peft_config(model, base);
         let mut files = vec![(CONFIG_FILE.to_string(), format!("{config:#}\n").into_bytes())];
-        let weights = write(&tensors, &metadata, None)?;
+        let weights = write(&tensors, &[(FINGERPRINT, base.fingerprint.as_str())], None)?;
         files.extend(weights.into_iter().map(|(_, bytes)| (WEIGHTS_FILE.to_string(), bytes)));
         Ok(files)
     }
@@ -80,10 +77,10 @@ impl Adapter {
             Some(file) => Checkpoint::from_bytes(vec![file])?,
             None => return Err(not_found(WEIGHTS_FILE).into()),
         };
-        if let Some(fingerprint) = checkpoint.metadata().get(FINGERPRINT).filter(|f| **f != base.fingerprint)
+        if let Some(fingerprint) = checkpoint.metadata(FINGERPRINT).filter(|found| *found != base.fingerprint)
         {
             let name = keys.text("base_model_name_or_path")?.unwrap_or("").to_string();
-            let adapter = Base { name, fingerprint: fingerprint.clone() };
+            let adapter = Base { name, fingerprint: fingerprint.to_string() };
             return Err(AdapterError::OtherBase { adapter, model: base.clone() });
         }
         let config = read_config(&keys, model, &checkpoint)?;

@@ -13,7 +13,7 @@ pub use error::{CheckpointError, Mismatch};
 pub use header::{MAX_HEADER_BYTES, MAX_TENSORS};
 pub use write::{NamedTensor, write};
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
@@ -43,14 +43,14 @@ impl<T: Read + Seek> Source for T {}
 /// ```
 /// use cloche_nn::checkpoint::{Checkpoint, NamedTensor, write};
 /// let (shape, data) = (vec![2, 2], vec![1.0, 2.0, 3.0, 4.0]);
-/// let files = write(&[NamedTensor { name: "w", shape: &shape, data: &data }], &Default::default(), None).unwrap();
+/// let files = write(&[NamedTensor { name: "w", shape: &shape, data: &data }], &[], None).unwrap();
 /// let mut checkpoint = Checkpoint::from_bytes(files).unwrap();
 /// assert_eq!(checkpoint.tensor("w").unwrap(), (shape, data));
 /// ```
 pub struct Checkpoint {
     shards: Vec<Shard>,
     tensors: BTreeMap<String, Location>,
-    metadata: BTreeMap<String, String>,
+    metadata: Vec<(String, String)>,
 }
 
 struct Shard {
@@ -87,27 +87,33 @@ impl Checkpoint {
     ///
     /// # Errors
     /// A pickle in place of a safetensors file, no file at all, or a file whose header does not hold up.
-    pub fn read(files: Vec<(String, Box<dyn Source>)>) -> Result<Self, CheckpointError> {
-        let mut files: BTreeMap<String, Box<dyn Source>> = files.into_iter().collect();
-        let index = files.keys().find(|name| name.ends_with(INDEX_SUFFIX)).cloned();
-        let whole: Vec<String> =
-            files.keys().filter(|name| name.ends_with(".safetensors")).cloned().collect();
-        let mut weight_map = BTreeMap::new();
-        let names: BTreeSet<String> = match (index, whole.as_slice()) {
-            _ if whole.iter().any(|name| name == "model.safetensors") => {
-                ["model.safetensors".to_string()].into()
-            }
+    pub fn read(mut files: Vec<(String, Box<dyn Source>)>) -> Result<Self, CheckpointError> {
+        let index = files.iter().position(|(name, _)| name.ends_with(INDEX_SUFFIX));
+        let whole: Vec<String> = files
+            .iter()
+            .map(|(name, _)| name)
+            .filter(|name| name.ends_with(".safetensors"))
+            .cloned()
+            .collect();
+        let mut weight_map = Vec::new();
+        let names: Vec<String> = match (index, whole.as_slice()) {
+            _ if whole.iter().any(|name| name == "model.safetensors") => vec!["model.safetensors".into()],
             (Some(index), _) => {
-                let source = files.get_mut(&index).expect("the name was just listed");
-                weight_map = header::read_index(&index, source)?;
-                weight_map.values().cloned().collect()
+                let (name, source) = &mut files[index];
+                weight_map = header::read_index(name, source)?;
+                let mut names: Vec<String> = Vec::new();
+                for (_, file) in &weight_map {
+                    if !names.contains(file) {
+                        names.push(file.clone());
+                    }
+                }
+                names
             }
-            (None, [only]) => [only.clone()].into(),
+            (None, [only]) => vec![only.clone()],
             (None, []) => {
-                let pickle =
-                    files.keys().find(|name| PICKLE_SUFFIXES.iter().any(|suffix| name.ends_with(suffix)));
-                return Err(match pickle {
-                    Some(file) => CheckpointError::Pickle { file: file.clone() },
+                let is_pickle = |name: &str| PICKLE_SUFFIXES.iter().any(|suffix| name.ends_with(suffix));
+                return Err(match files.iter().find(|(name, _)| is_pickle(name)) {
+                    Some((file, _)) => CheckpointError::Pickle { file: file.clone() },
                     None => CheckpointError::NotFound { what: "model.safetensors".into() },
                 });
             }
@@ -118,11 +124,11 @@ impl Checkpoint {
                 ));
             }
         };
-        let mut checkpoint = Self { shards: Vec::new(), tensors: BTreeMap::new(), metadata: BTreeMap::new() };
+        let mut checkpoint = Self { shards: Vec::new(), tensors: BTreeMap::new(), metadata: Vec::new() };
         for name in names {
-            let source =
-                files.remove(&name).ok_or_else(|| CheckpointError::NotFound { what: name.clone() })?;
-            checkpoint.add_shard(name, source)?;
+            let place = files.iter().position(|(file, _)| *file == name);
+            let place = place.ok_or_else(|| CheckpointError::NotFound { what: name.clone() })?;
+            checkpoint.add_shard(name, files.swap_remove(place).1)?;
         }
         checkpoint.check_index(&weight_map)?;
         Ok(checkpoint)
@@ -161,9 +167,9 @@ impl Checkpoint {
         self.tensors.get(name).map(|location| location.shape.as_slice())
     }
 
-    /// What the writer said about the file as a whole.
-    pub fn metadata(&self) -> &BTreeMap<String, String> {
-        &self.metadata
+    /// What the writer said about the file as a whole under this key.
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        self.metadata.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
     }
 
     /// Reads one tensor as (shape, values in row-major order); F16 and BF16 are widened to f32.
@@ -233,7 +239,7 @@ impl Checkpoint {
         extras: &Extras,
     ) -> Result<Vec<String>, CheckpointError> {
         let (mut problems, mut stored) = (Vec::new(), Vec::new());
-        let mut left_over: BTreeSet<&str> = self.names().collect();
+        let mut matched: Vec<&str> = Vec::new();
         let zeros = extras.zeros.iter().map(|(name, shape)| (name, Some(shape), false));
         let copies = extras.copies.iter().map(|(name, of)| {
             (name, specs.iter().find(|(path, _)| path == of).map(|(_, shape)| shape), false)
@@ -247,7 +253,7 @@ impl Checkpoint {
                 }
                 continue;
             };
-            left_over.remove(name);
+            matched.push(name);
             if let Some(shape) = shape.filter(|shape| **shape != location.shape) {
                 let (file, model) = (location.shape.clone(), shape.clone());
                 problems.push(Mismatch::Shape { name: path.clone(), file, model });
@@ -259,10 +265,11 @@ impl Checkpoint {
                 stored.push(name.to_string());
             }
         }
-        for name in left_over {
-            if !BUFFER_SUFFIXES.iter().any(|suffix| name.ends_with(suffix)) {
-                let file = self.tensors[name].shape.clone();
-                problems.push(Mismatch::Extra { name: name.into(), file });
+        // The number settles it where nothing is left over, which is so for all files but wrong ones.
+        for (name, location) in self.tensors.iter().filter(|_| matched.len() < self.tensors.len()) {
+            let known = matched.contains(&name.as_str());
+            if !known && !BUFFER_SUFFIXES.iter().any(|suffix| name.ends_with(suffix)) {
+                problems.push(Mismatch::Extra { name: name.clone(), file: location.shape.clone() });
             }
         }
         if problems.is_empty() { Ok(stored) } else { Err(CheckpointError::Mismatch(problems)) }
@@ -323,7 +330,7 @@ impl Checkpoint {
         Ok(())
     }
 
-    fn check_index(&self, weight_map: &BTreeMap<String, String>) -> Result<(), CheckpointError> {
+    fn check_index(&self, weight_map: &[(String, String)]) -> Result<(), CheckpointError> {
         for (name, file) in weight_map {
             if self.tensors.get(name).is_none_or(|location| &self.shards[location.shard].file != file) {
                 let reason = format!("the index places tensor {name:?} here, but it is not");

@@ -1,7 +1,6 @@
 //! Parameters: declared once, by path, in one flat buffer.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use cloche_tensor::{DType, Graph, Shape, Tensor};
@@ -43,7 +42,8 @@ struct Registry {
     /// The state that holds everything, as long as all that has been declared.
     flat: Tensor,
     specs: Vec<ParamSpec>,
-    tensors: HashMap<String, Tensor>,
+    /// One for each of `specs`.
+    tensors: Vec<Tensor>,
     /// Linear layers in recording order.
     layers: Vec<Layer>,
 }
@@ -72,6 +72,12 @@ pub enum Kind {
     Matrix,
     /// A bias, or the weight of a norm. Never decays.
     Vector,
+}
+
+impl Registry {
+    fn find(&self, path: &str) -> Option<&Tensor> {
+        self.specs.iter().position(|spec| spec.path == path).map(|place| &self.tensors[place])
+    }
 }
 
 impl ParamSpec {
@@ -107,7 +113,7 @@ impl Params {
             sealed: false,
             flat,
             specs: Vec::new(),
-            tensors: HashMap::new(),
+            tensors: Vec::new(),
             layers: Vec::new(),
         };
         Params { registry: Rc::new(RefCell::new(registry)), lora: None, path: String::new() }
@@ -197,8 +203,7 @@ impl Params {
 
     /// All parameters, in the order of [`specs`](Self::specs).
     pub fn tensors(&self) -> Vec<Tensor> {
-        let registry = self.registry.borrow();
-        registry.specs.iter().map(|s| registry.tensors[&s.path].clone()).collect()
+        self.registry.borrow().tensors.clone()
     }
 
     /// All linear layers recorded so far, each once.
@@ -226,14 +231,14 @@ impl Params {
 
     /// The parameter at a full path, if it has been declared.
     pub(crate) fn known(&self, path: &str) -> Option<Tensor> {
-        self.registry.borrow().tensors.get(path).cloned()
+        self.registry.borrow().find(path).cloned()
     }
 
     #[track_caller]
     pub(crate) fn declare(&self, path: &str, shape: Shape, init: Init, kind: Kind) -> Tensor {
         let whole = self.lora.as_ref().and_then(|lora| lora.own.known(path));
         let mut registry = self.registry.borrow_mut();
-        if let Some(known) = whole.as_ref().or(registry.tensors.get(path)) {
+        if let Some(known) = whole.as_ref().or(registry.find(path)) {
             assert!(
                 *known.shape() == shape,
                 "parameter \"{path}\": declared as {}, and again as {shape}",
@@ -248,7 +253,7 @@ impl Params {
         registry.flat = registry.graph.grow_state(&registry.flat, end);
         let tensor = registry.flat.slice(0, offset, spec.end()).reshape(shape);
         registry.specs.push(spec);
-        registry.tensors.insert(path.to_string(), tensor.clone());
+        registry.tensors.push(tensor.clone());
         tensor
     }
 }

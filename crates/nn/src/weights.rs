@@ -214,7 +214,7 @@ mod tests {
         let host = pollster::block_on(weights.read()).unwrap();
         assert_eq!(host.get("b.bias"), Some(&[1.0; 7][..]));
 
-        let files = write(&host.tensors(), &Default::default(), None).unwrap();
+        let files = write(&host.tensors(), &[], None).unwrap();
         let mut checkpoint = Checkpoint::from_bytes(files).unwrap();
         let loaded = Weights::load(&device, &p.specs(), &mut checkpoint, &Extras::default()).unwrap();
         assert_eq!(pollster::block_on(loaded.read()).unwrap(), host);

@@ -1,7 +1,5 @@
 //! Checkpoints from the outside world: what is written is read, and what is broken is refused by name.
 
-use std::collections::BTreeMap;
-
 use cloche_nn::checkpoint::{Checkpoint, CheckpointError, Extras, MAX_TENSORS, Mismatch, NamedTensor, write};
 
 /// A safetensors file of this header and this many bytes of zeros.
@@ -28,8 +26,7 @@ fn sample(shard_bytes: Option<usize>) -> Vec<(String, Vec<u8>)> {
         NamedTensor { name: "transformer.h.0.attn.c_attn.weight", shape: &[3, 2], data: &data[12..18] },
         NamedTensor { name: "transformer.ln_f.weight", shape: &[6], data: &data[18..] },
     ];
-    let metadata = BTreeMap::from([("seed".to_string(), "7".to_string())]);
-    write(&tensors, &metadata, shard_bytes).unwrap()
+    write(&tensors, &[("seed", "7")], shard_bytes).unwrap()
 }
 
 fn specs(list: &[(&str, &[usize])]) -> Vec<(String, Vec<usize>)> {
@@ -44,8 +41,8 @@ fn what_is_written_is_read_whole_or_in_shards() {
         assert_eq!(files, sample(shard_bytes), "the same tensors give the same bytes");
         let mut checkpoint = Checkpoint::from_bytes(files).unwrap();
         assert_eq!(checkpoint.names().count(), 3);
-        assert_eq!(checkpoint.metadata()["format"], "pt");
-        assert_eq!(checkpoint.metadata()["seed"], "7");
+        assert_eq!(checkpoint.metadata("format"), Some("pt"));
+        assert_eq!(checkpoint.metadata("seed"), Some("7"));
         assert_eq!(checkpoint.shape("transformer.wte.weight"), Some([4, 3].as_slice()));
         let (shape, data) = checkpoint.tensor("transformer.h.0.attn.c_attn.weight").unwrap();
         assert_eq!((shape, data), (vec![3, 2], vec![12.0, 13.0, 14.0, 15.0, 16.0, 17.0]));
@@ -200,7 +197,7 @@ fn prefixes_buffers_zeros_and_copies_are_understood() {
             NamedTensor { name: "h.0.attn.bias", shape: &[1, 1, 2, 2], data: &data },
             NamedTensor { name: "h.0.attn.masked_bias", shape: &[], data: &data[..1] },
         ];
-        Checkpoint::from_bytes(write(&tensors, &BTreeMap::new(), None).unwrap()).unwrap()
+        Checkpoint::from_bytes(write(&tensors, &[], None).unwrap()).unwrap()
     };
     let needed = specs(&[("transformer.wte.weight", &[2, 2])]);
     let extras = Extras {
@@ -223,7 +220,7 @@ fn prefixes_buffers_zeros_and_copies_are_understood() {
 #[test]
 fn a_name_written_twice_is_refused() {
     let tensor = NamedTensor { name: "w", shape: &[1], data: &[1.0] };
-    assert!(message(write(&[tensor, tensor], &BTreeMap::new(), None)).contains("two entries \"w\""));
+    assert!(message(write(&[tensor, tensor], &[], None)).contains("two entries \"w\""));
 }
 
 /// Ten thousand damaged files: each is refused, or opens and can be read through; none may panic.

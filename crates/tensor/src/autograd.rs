@@ -2,8 +2,6 @@
 //!
 //! This file names no operation. It walks the nodes backwards and asks each for its vector–Jacobian product.
 
-use std::collections::HashMap;
-
 use crate::graph::{Graph, ValueId};
 use crate::tensor::Tensor;
 
@@ -66,23 +64,23 @@ impl Graph {
             }
         }
         // 2. Backwards over the nodes: each adds to the gradients of its inputs.
-        let mut grads: HashMap<ValueId, Tensor> = HashMap::new();
-        grads.insert(loss.id, self.constant(1.0).broadcast_to(&loss.shape));
+        let mut grads: Vec<Option<Tensor>> = vec![None; active.len()];
+        grads[loss.id.0] = Some(self.constant(1.0).broadcast_to(&loss.shape));
         for node in (0..n_nodes).rev() {
             self.backward_node(node, &active, &mut grads);
         }
         wrt.iter()
-            .map(|x| grads.get(&x.id).cloned().unwrap_or_else(|| self.constant(0.0).broadcast_to(&x.shape)))
+            .map(|x| grads[x.id.0].clone().unwrap_or_else(|| self.constant(0.0).broadcast_to(&x.shape)))
             .collect()
     }
 
-    fn backward_node(&self, node: usize, active: &[bool], grads: &mut HashMap<ValueId, Tensor>) {
+    fn backward_node(&self, node: usize, active: &[bool], grads: &mut [Option<Tensor>]) {
         let (op, input_ids, output_ids) = {
             let record = self.read();
             let n = &record.nodes[node];
             (n.op.clone(), n.inputs.clone(), n.outputs.clone())
         };
-        let dy: Vec<Option<Tensor>> = output_ids.iter().map(|y| grads.get(y).cloned()).collect();
+        let dy: Vec<Option<Tensor>> = output_ids.iter().map(|y| grads[y.0].clone()).collect();
         let needs: Vec<bool> = input_ids.iter().map(|x| active[x.0]).collect();
         if !needs.contains(&true) || dy.iter().all(Option::is_none) {
             return;
@@ -94,11 +92,11 @@ impl Graph {
         for ((x, dx), needed) in inputs.iter().zip(dx).zip(needs) {
             let Some(dx) = dx.filter(|_| needed) else { continue };
             assert_eq!(dx.shape, x.shape, "{}: a gradient's shape differs from its input's", op.name());
-            let sum = match grads.remove(&x.id) {
+            let sum = match grads[x.id.0].take() {
                 Some(old) => old + dx,
                 None => dx,
             };
-            grads.insert(x.id, sum);
+            grads[x.id.0] = Some(sum);
         }
     }
 }

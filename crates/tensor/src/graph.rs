@@ -38,7 +38,7 @@ pub(crate) struct Value {
 }
 
 /// Where a value comes from.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) enum Source {
     /// Written by the host before a run.
     Input(String),
@@ -53,13 +53,13 @@ pub(crate) enum Source {
 }
 
 impl Source {
-    /// Whether both are what the host binds or sets by the same name.
-    fn is_port(&self, other: &Source) -> bool {
-        match (self, other) {
-            (Source::Input(a), Source::Input(b)) => a == b,
-            (Source::State(a), Source::State(b)) => a == b,
-            (Source::Scalar(a), Source::Scalar(b)) => a == b,
-            _ => false,
+    /// What the host binds or sets, and under which name.
+    fn port(&self) -> Option<(&'static str, &str)> {
+        match self {
+            Source::Input(name) => Some(("input", name)),
+            Source::State(name) => Some(("state", name)),
+            Source::Scalar(name) => Some(("scalar", name)),
+            Source::Data(_) | Source::Node { .. } => None,
         }
     }
 }
@@ -252,11 +252,13 @@ impl Graph {
     /// Asking for the same input, state or scalar again yields the tensor that is already there.
     #[track_caller]
     fn leaf(&self, source: Source, shape: Shape, dtype: DType) -> Tensor {
-        if let Some(known) = self.read().values.iter().position(|v| v.source.is_port(&source)).map(ValueId) {
+        let same = |v: &Value| v.source.port().is_some_and(|port| Some(port) == source.port());
+        if let Some(known) = self.read().values.iter().position(same).map(ValueId) {
             let known = self.tensor(known);
+            let (kind, name) = source.port().expect("found by it");
             assert!(
                 known.shape == shape && known.dtype == dtype,
-                "{source:?}: recorded as {} of {}, and again as {shape} of {dtype}",
+                "{kind} {name:?}: recorded as {} of {}, and again as {shape} of {dtype}",
                 known.shape,
                 known.dtype
             );

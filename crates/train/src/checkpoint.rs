@@ -177,13 +177,16 @@ pub(crate) async fn files<S: Clone + Serialize>(
     }
     let file = StateFile { format: FORMAT, cloche: env!("CARGO_PKG_VERSION").into(), state: state.clone() };
     files.push((STATE.into(), json(&file)));
-    let digests = files.iter().map(|(name, bytes)| (name.clone(), digest(bytes))).collect();
+    let mut digests = BTreeMap::new();
+    for (name, bytes) in &files {
+        digests.insert(name.clone(), digest(bytes));
+    }
     files.push((MANIFEST.into(), json(&Manifest { format: FORMAT, step: state.step, files: digests })));
     Ok(files)
 }
 
 fn whole(tensors: &[NamedTensor]) -> Result<Vec<u8>, CheckpointError> {
-    Ok(write(tensors, &BTreeMap::new(), None)?.remove(0).1)
+    Ok(write(tensors, &[], None)?.remove(0).1)
 }
 
 fn model_file(part: &str) -> String {
@@ -199,8 +202,7 @@ fn optimizer_file(part: &str) -> String {
 ///
 /// # Errors
 /// A file that is missing, cut off or altered; another version of the layout.
-pub fn open<S: for<'a> Deserialize<'a>>(files: Files) -> Result<Saved<S>, ResumeError> {
-    let mut files: BTreeMap<String, Vec<u8>> = files.into_iter().collect();
+pub fn open<S: for<'a> Deserialize<'a>>(mut files: Files) -> Result<Saved<S>, ResumeError> {
     let manifest = verify(&mut files)?;
     // Only now is anything of it believed.
     let StateFile { format, state, .. } = parse(STATE, &take(&mut files, STATE)?)?;
@@ -221,16 +223,17 @@ pub fn open<S: for<'a> Deserialize<'a>>(files: Files) -> Result<Saved<S>, Resume
 
 /// Whether the files are a checkpoint, of whatever stage, and as their manifest says.
 #[cfg(not(target_arch = "wasm32"))]
-pub(crate) fn is_whole(files: Files) -> bool {
-    verify(&mut files.into_iter().collect()).is_ok()
+pub(crate) fn is_whole(mut files: Files) -> bool {
+    verify(&mut files).is_ok()
 }
 
 /// Takes the manifest out, and holds all other files against it.
-fn verify(files: &mut BTreeMap<String, Vec<u8>>) -> Result<Manifest, ResumeError> {
+fn verify(files: &mut Files) -> Result<Manifest, ResumeError> {
     let manifest: Manifest = parse(MANIFEST, take(files, MANIFEST)?.as_slice())?;
     expect_format(MANIFEST, manifest.format)?;
     for (name, expected) in &manifest.files {
-        let found = files.get(name).map(|bytes| digest(bytes)).ok_or_else(|| missing(name))?;
+        let found = files.iter().find(|(file, _)| file == name);
+        let found = found.map(|(_, bytes)| digest(bytes)).ok_or_else(|| missing(name))?;
         if found != *expected {
             let words = |d: &Digested| format!("{} bytes with SHA-256 {}", d.bytes, d.sha256);
             return Err(damaged(name, words(&found), words(expected)));
@@ -274,8 +277,9 @@ impl<S> Saved<S> {
     }
 }
 
-fn take(files: &mut BTreeMap<String, Vec<u8>>, name: &str) -> Result<Vec<u8>, ResumeError> {
-    files.remove(name).ok_or_else(|| missing(name))
+fn take(files: &mut Files, name: &str) -> Result<Vec<u8>, ResumeError> {
+    let place = files.iter().position(|(file, _)| file == name).ok_or_else(|| missing(name))?;
+    Ok(files.swap_remove(place).1)
 }
 
 fn missing(name: &str) -> ResumeError {

@@ -71,7 +71,10 @@ pub fn bytes_in_words(bytes: u64) -> String {
     }
     let units = ["kB", "MB", "GB", "TB", "PB", "EB"];
     let power = (bytes.ilog10() / 3) as usize;
-    let value = bytes as f64 / 1000f64.powi(power as i32);
-    let digits = if value < 10.0 { 1 } else { 0 };
-    format!("{value:.digits$} {}", units[power - 1])
+    let unit = 1000u128.pow(power as u32);
+    let tenths = (10 * bytes as u128 + unit / 2) / unit;
+    match (tenths / 10, units[power - 1]) {
+        (whole @ 0..10, unit) => format!("{whole}.{} {unit}", tenths % 10),
+        (_, name) => format!("{} {name}", (bytes as u128 + unit / 2) / unit),
+    }
 }

@@ -36,7 +36,7 @@ pub fn model_card(config: &ModelConfig, facts: &CardFacts) -> String {
     let mut card =
         String::from("---\nlibrary_name: transformers\npipeline_tag: text-generation\ntags:\n- cloche\n");
     if let Some(licence) = facts.licence.as_deref().filter(|name| is_spdx(name)) {
-        let _ = writeln!(card, "license: {}", licence.to_lowercase());
+        let _ = writeln!(card, "license: {}", licence.to_ascii_lowercase());
     }
     let name = one_line(&facts.name);
     let _ = writeln!(
@@ -45,7 +45,7 @@ pub fn model_card(config: &ModelConfig, facts: &CardFacts) -> String {
          A small {arch} language model of {} parameters, trained from scratch with Cloche.\n",
         thousands(config.n_params())
     );
-    let losses = |loss: Option<f32>| loss.map(|loss| format!("{loss:.4} nats per token"));
+    let losses = |loss: Option<f32>| loss.map(|loss| format!("{} nats per token", decimals(loss)));
     let rows = [
         ("Layers, heads, width", Some(format!("{}, {}, {}", config.n_layer, config.n_head, config.d_model))),
         ("Context", Some(format!("{} tokens", config.context_len))),
@@ -92,6 +92,12 @@ fn one_line(text: &str) -> String {
 /// Whether a licence may stand unquoted in YAML.
 fn is_spdx(name: &str) -> bool {
     !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || ".-".contains(c))
+}
+
+/// 1.88037 → 1.8804. Formatting with a precision would cost a page another 9 KB.
+fn decimals(loss: f32) -> String {
+    let n = (loss as f64 * 1e4).round() as u64;
+    format!("{}.{:04}", n / 10_000, n % 10_000)
 }
 
 /// 1234567 → 1,234,567

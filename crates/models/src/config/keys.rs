@@ -65,5 +65,15 @@ pub(crate) fn token_id(value: &Value) -> Option<u32> {
 
 /// The shortest decimal that reads back as this f32: 1e-5, not 9.999999747378752e-6.
 pub(crate) fn decimal(value: f32) -> Value {
-    json!(value.to_string().parse::<f64>().expect("Rust reads the numbers it writes"))
+    if value == 0.0 {
+        return json!(0.0);
+    }
+    let exact = value as f64;
+    // Nine significant digits tell any f32 from its neighbours.
+    let first = -(exact.abs().log10().floor() as i32);
+    let rounded = |digits: i32| match first + digits {
+        places @ 0.. => (exact * 10f64.powi(places)).round() / 10f64.powi(places),
+        places => (exact / 10f64.powi(-places)).round() * 10f64.powi(-places),
+    };
+    json!((0..9).map(rounded).find(|&shorter| shorter as f32 == value).unwrap_or(exact))
 }

@@ -5,7 +5,7 @@
 //! [`MAX_HEADER_BYTES`], more than [`MAX_TENSORS`] tensors, and names that occur twice: JSON readers disagree about
 //! which of two equal keys counts, so one file could be two models.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::fmt;
 use std::io::{Read, Seek, SeekFrom};
 use std::marker::PhantomData;
@@ -26,7 +26,7 @@ pub(super) struct Header {
     /// The byte of the file at which the ranges of `tensors` begin to count.
     pub data_start: u64,
     pub tensors: Vec<(String, TensorInfo)>,
-    pub metadata: BTreeMap<String, String>,
+    pub metadata: Vec<(String, String)>,
 }
 
 /// Reads the header of `source` and holds it against the length of the file.
@@ -74,7 +74,7 @@ pub(super) fn read_header(file: &str, source: &mut Box<dyn Source>) -> Result<He
 pub(super) fn read_index(
     file: &str,
     source: &mut Box<dyn Source>,
-) -> Result<BTreeMap<String, String>, CheckpointError> {
+) -> Result<Vec<(String, String)>, CheckpointError> {
     #[derive(serde::Deserialize)]
     struct Index {
         weight_map: UniqueKeys<String>,
@@ -87,7 +87,7 @@ pub(super) fn read_index(
         return Err(CheckpointError::malformed(file, reason));
     }
     match serde_json::from_slice::<Index>(&json) {
-        Ok(Index { weight_map }) if !weight_map.0.is_empty() => Ok(weight_map.0.into_iter().collect()),
+        Ok(Index { weight_map }) if !weight_map.0.is_empty() => Ok(weight_map.0),
         Ok(_) => Err(CheckpointError::malformed(file, "the weight_map names no tensor")),
         Err(error) => Err(CheckpointError::malformed(file, error.to_string())),
     }
@@ -96,7 +96,7 @@ pub(super) fn read_index(
 /// The JSON header, read key by key so that a bomb is noticed while it is read, not after.
 struct Entries {
     tensors: Vec<(String, TensorInfo)>,
-    metadata: BTreeMap<String, String>,
+    metadata: Vec<(String, String)>,
 }
 
 impl<'de> Deserialize<'de> for Entries {
@@ -111,11 +111,11 @@ impl<'de> Deserialize<'de> for Entries {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries, A::Error> {
-                let (mut tensors, mut metadata) = (Vec::new(), BTreeMap::new());
+                let (mut tensors, mut metadata) = (Vec::new(), Vec::new());
                 let mut seen = HashSet::new();
                 while let Some(name) = map.next_key::<String>()? {
                     if name == "__metadata__" {
-                        metadata = map.next_value::<UniqueKeys<String>>()?.0.into_iter().collect();
+                        metadata = map.next_value::<UniqueKeys<String>>()?.0;
                     } else if tensors.len() == MAX_TENSORS {
                         return Err(A::Error::custom(format!("more than {MAX_TENSORS} tensors")));
                     } else {

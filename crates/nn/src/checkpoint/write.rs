@@ -1,9 +1,7 @@
 //! Writing a checkpoint: one file, or shards with an index, the same bytes for the same tensors.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use serde::ser::{Serialize, SerializeMap, Serializer};
-use serde_json::json;
+use serde_json::{Map, json};
 
 use super::{CheckpointError, MAX_TENSORS};
 
@@ -20,7 +18,8 @@ pub struct NamedTensor<'a> {
 
 /// Writes tensors as (file name, bytes) pairs: `model.safetensors`, or, where that would hold more than `shard_bytes`
 /// of weights, `model-00001-of-00002.safetensors` and so on with `model.safetensors.index.json` last, as
-/// `transformers` lays them out. `transformers` wants `metadata` to say `"format": "pt"`, which is added.
+/// `transformers` lays them out. `transformers` wants the metadata to say `"format": "pt"`, which is added to the
+/// pairs of `metadata`.
 ///
 /// # Errors
 /// A name that occurs twice, or more than [`MAX_TENSORS`] tensors: our own reader would refuse the file.
@@ -29,38 +28,33 @@ pub struct NamedTensor<'a> {
 /// If a tensor has not as many values as its shape says.
 pub fn write(
     tensors: &[NamedTensor<'_>],
-    metadata: &BTreeMap<String, String>,
+    metadata: &[(&str, &str)],
     shard_bytes: Option<usize>,
 ) -> Result<Vec<(String, Vec<u8>)>, CheckpointError> {
-    let mut seen = BTreeSet::new();
-    for tensor in tensors {
-        let numel: usize = tensor.shape.iter().product();
-        assert_eq!(numel, tensor.data.len(), "write: tensor {:?} of shape {:?}", tensor.name, tensor.shape);
-        if !seen.insert(tensor.name) || tensor.name == "__metadata__" {
-            let reason = format!("cannot be written with two entries {:?}", tensor.name);
-            return Err(CheckpointError::malformed("model.safetensors", reason));
-        }
-    }
     if tensors.len() > MAX_TENSORS {
         let reason = format!("cannot be written with more than {MAX_TENSORS} tensors");
         return Err(CheckpointError::malformed("model.safetensors", reason));
     }
-    let mut metadata = metadata.clone();
-    metadata.entry("format".into()).or_insert_with(|| "pt".into());
+    for (i, tensor) in tensors.iter().enumerate() {
+        let numel: usize = tensor.shape.iter().product();
+        assert_eq!(numel, tensor.data.len(), "write: tensor {:?} of shape {:?}", tensor.name, tensor.shape);
+        if tensors[..i].iter().any(|t| t.name == tensor.name) || tensor.name == "__metadata__" {
+            let reason = format!("cannot be written with two entries {:?}", tensor.name);
+            return Err(CheckpointError::malformed("model.safetensors", reason));
+        }
+    }
 
     let shards = split(tensors, shard_bytes.unwrap_or(usize::MAX));
     if let [whole] = shards.as_slice() {
-        return Ok(vec![("model.safetensors".into(), encode(whole, &metadata))]);
+        return Ok(vec![("model.safetensors".into(), encode(whole, metadata))]);
     }
     let file = |i: usize| format!("model-{:05}-of-{:05}.safetensors", i + 1, shards.len());
     let mut files: Vec<_> =
-        shards.iter().enumerate().map(|(i, shard)| (file(i), encode(shard, &metadata))).collect();
-    let weight_map: BTreeMap<&str, String> = shards
-        .iter()
-        .enumerate()
-        .flat_map(|(i, shard)| shard.iter().map(move |tensor| (tensor.name, i)))
-        .map(|(name, i)| (name, file(i)))
-        .collect();
+        shards.iter().enumerate().map(|(i, shard)| (file(i), encode(shard, metadata))).collect();
+    let mut weight_map = Map::new();
+    for (i, shard) in shards.iter().enumerate() {
+        shard.iter().for_each(|tensor| drop(weight_map.insert(tensor.name.into(), file(i).into())));
+    }
     let total_size: usize = tensors.iter().map(|tensor| size_of_val(tensor.data)).sum();
     let index = json!({ "metadata": { "total_size": total_size }, "weight_map": weight_map });
     // The index comes last: a reader that finds it finds the shards too.
@@ -83,7 +77,7 @@ fn split<'a, 'b>(tensors: &'b [NamedTensor<'a>], limit: usize) -> Vec<&'b [Named
     shards
 }
 
-fn encode(tensors: &[NamedTensor<'_>], metadata: &BTreeMap<String, String>) -> Vec<u8> {
+fn encode(tensors: &[NamedTensor<'_>], metadata: &[(&str, &str)]) -> Vec<u8> {
     let header =
         serde_json::to_string(&HeaderEntries { tensors, metadata }).expect("strings and numbers only");
     let data_bytes: usize = tensors.iter().map(|tensor| size_of_val(tensor.data)).sum();
@@ -103,13 +97,16 @@ fn encode(tensors: &[NamedTensor<'_>], metadata: &BTreeMap<String, String>) -> V
 /// each time, and two saves of one model would differ.
 struct HeaderEntries<'a> {
     tensors: &'a [NamedTensor<'a>],
-    metadata: &'a BTreeMap<String, String>,
+    metadata: &'a [(&'a str, &'a str)],
 }
 
 impl Serialize for HeaderEntries<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(1 + self.tensors.len()))?;
-        map.serialize_entry("__metadata__", self.metadata)?;
+        let mut metadata = Map::new();
+        metadata.insert("format".into(), "pt".into());
+        self.metadata.iter().for_each(|(key, value)| drop(metadata.insert((*key).into(), (*value).into())));
+        map.serialize_entry("__metadata__", &metadata)?;
         let mut start = 0;
         for tensor in self.tensors {
             let end = start + size_of_val(tensor.data);

@@ -1,8 +1,6 @@
 //! Operations. One file each: shape rule, gradient, cost, CPU implementation, GPU dispatch, samples for the harness, and
 //! the method on [`Tensor`](crate::Tensor). Nothing else names an operation but the table [`OPS`].
 
-use std::fmt;
-
 use cloche_gpu::{AdapterClass, Limits};
 
 use crate::autograd::Vjp;
@@ -76,7 +74,7 @@ pub const ELEMENTWISE: Shader = crate::shader!("elementwise");
 /// What the engine needs to know of an operation.
 ///
 /// An operation is a small value that holds its settings (an axis, an epsilon); its tensors are given to it.
-pub trait Op: fmt::Debug + 'static {
+pub trait Op: 'static {
     /// The operation's name, as errors and profiles show it.
     fn name(&self) -> &'static str;
 
@@ -209,13 +207,13 @@ pub struct Shader {
     pub source: &'static str,
 }
 
-/// Embeds `shaders/<stem>.wgsl`.
+/// Embeds `shaders/<stem>.wgsl`, as `build.rs` has prepared it.
 #[macro_export]
 macro_rules! shader {
     ($stem:literal) => {
         $crate::ops::Shader {
             stem: $stem,
-            source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shaders/", $stem, ".wgsl")),
+            source: include_str!(concat!(env!("OUT_DIR"), "/", $stem, ".wgsl")),
         }
     };
 }

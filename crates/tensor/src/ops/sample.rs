@@ -187,27 +187,28 @@ impl Settings {
 
     /// What the ordered bits of a score must reach to pass top-k and top-p.
     fn threshold(&self, scores: &[f32], top: f32) -> u32 {
-        let mut keys: Vec<u32> = scores.iter().map(|&score| ordered(score)).collect();
         let mut threshold = 0;
         if (1..scores.len()).contains(&self.top_k) {
-            threshold = *keys.select_nth_unstable_by(self.top_k - 1, |a, b| b.cmp(a)).1;
+            let ones = scores.iter().map(|&score| (ordered(score), 1.0)).collect();
+            threshold = largest_from(ones, |_| self.top_k as f64);
         }
         if self.top_p < 1.0 {
             let weight = |&score: &f32| (ordered(score), Real::exp(score - top));
             let weights = scores.iter().map(weight).filter(|&(key, _)| key >= threshold).collect();
-            threshold = threshold.max(nucleus(weights, self.top_p));
+            let share = |all| self.top_p.max(1e-30) as f64 * all;
+            threshold = threshold.max(largest_from(weights, share));
         }
         threshold
     }
 }
 
-/// The largest key such that all from it on have the share `p` of the weight, found bit by bit as in the shader. What a
-/// bit has decided on is not looked at again.
-fn nucleus(mut open: Vec<(u32, f32)>, p: f32) -> u32 {
+/// The largest key such that all from it on have the weight that is `needed` of their sum, found bit by bit as in the
+/// shader. What a bit has decided on is not looked at again.
+fn largest_from(mut open: Vec<(u32, f32)>, needed: impl Fn(f64) -> f64) -> u32 {
     let mass = |weights: &[(u32, f32)], from: u32| -> f64 {
         weights.iter().map(|&(key, weight)| if key >= from { weight as f64 } else { 0.0 }).sum()
     };
-    let needed = p.max(1e-30) as f64 * mass(&open, 0);
+    let needed = needed(mass(&open, 0));
     let (mut found, mut above) = (0, 0.0);
     for bit in (0..32).rev() {
         let candidate = found | 1 << bit;

@@ -1,9 +1,8 @@
 //! Writes the steps, in recording order, on virtual buffers: one for each value that is not placed elsewhere.
 
-use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::fuse::Fusion;
+use super::fuse::{Chain, Fusion};
 use super::live::Live;
 use super::place::Places;
 use super::{BufferId, Epilogue, Operand, Port, Step, Target, Work};
@@ -38,8 +37,8 @@ struct Emitter<'a> {
     places: &'a Places,
     target: Target,
     out: Emitted,
-    /// Where each value that owns a buffer lies.
-    at: HashMap<ValueId, (BufferId, Layout)>,
+    /// By value that owns a buffer: where it lies.
+    at: Vec<Option<(BufferId, Layout)>>,
 }
 
 pub(super) fn emit(
@@ -50,14 +49,15 @@ pub(super) fn emit(
     outputs: &[(&str, &Tensor)],
     target: Target,
 ) -> Emitted {
-    let mut emitter = Emitter { record, places, target, out: Emitted::default(), at: HashMap::new() };
+    let at = vec![None; record.values.len()];
+    let mut emitter = Emitter { record, places, target, out: Emitted::default(), at };
     for n in (0..record.nodes.len()).filter(|&n| live.runs[n]) {
-        let in_a_chain = record.nodes[n].op.element().is_some() && !fusion.chains.contains_key(&n);
-        if in_a_chain || fusion.hosted.contains_key(&n) {
+        let in_a_chain = record.nodes[n].op.element().is_some() && fusion.chains[n].is_none();
+        if in_a_chain || fusion.hosted[n] {
             continue;
         }
-        match (fusion.chains.get(&n), places.copies.get(&n)) {
-            (Some(_), _) => emitter.chain(fusion, n),
+        match (&fusion.chains[n], &places.copies[n]) {
+            (Some(chain), _) => emitter.chain(fusion, chain, n),
             (None, Some(copies)) => {
                 copies.iter().for_each(|(x, part)| emitter.copy_into(*x, record.nodes[n].outputs[0], part))
             }
@@ -82,15 +82,14 @@ impl Emitter<'_> {
             let base = self.record.values[node.inputs[input].0].base;
             let view = self.record.values[node.inputs[input].0].layout.clone();
             let (buffer, _) = self.locate(base);
-            self.at.insert(node.outputs[output], (buffer, view));
+            self.at[node.outputs[output].0] = Some((buffer, view));
         }
         let outputs = node.outputs.iter().map(|&y| self.operand(y)).collect();
         self.out.steps.push(Step { work: Work::Op(op), inputs, outputs, epilogue: None });
     }
 
     /// A chain of element-wise nodes, by itself or at the end of its host.
-    fn chain(&mut self, fusion: &Fusion, root: usize) {
-        let chain = &fusion.chains[&root];
+    fn chain(&mut self, fusion: &Fusion, chain: &Chain, root: usize) {
         let loads = fusion.loads(self.record, root);
         let expr = fusion.expr(self.record, root);
         let y = self.record.nodes[root].outputs[0];
@@ -170,14 +169,14 @@ impl Emitter<'_> {
 
     /// The buffer of a value that owns one, and the value's layout in it.
     fn locate(&mut self, base: ValueId) -> (BufferId, Layout) {
-        if let Some(found) = self.at.get(&base) {
+        if let Some(found) = &self.at[base.0] {
             return found.clone();
         }
         let value = &self.record.values[base.0];
         let layout = value.layout.clone();
         let (numel, dtype) = (layout.numel(), value.dtype);
         let port = |name: &String| Port { name: name.clone(), shape: layout.shape.clone(), dtype };
-        let found = match (&value.source, self.places.inside.get(&base)) {
+        let found = match (&value.source, &self.places.inside[base.0]) {
             (Source::Input(name), _) => {
                 self.out.inputs.push(port(name));
                 (BufferId::Input(self.out.inputs.len() - 1), layout)
@@ -202,7 +201,7 @@ impl Emitter<'_> {
                 (self.virtual_buffer(numel, dtype, self.places.gaps.contains(&base)), layout)
             }
         };
-        self.at.insert(base, found.clone());
+        self.at[base.0] = Some(found.clone());
         found
     }
 

@@ -1,7 +1,5 @@
 //! Which nodes are needed, and who reads what.
 
-use std::collections::HashMap;
-
 use crate::graph::{Record, Source, ValueId};
 use crate::tensor::Tensor;
 
@@ -17,8 +15,8 @@ pub(super) struct Use {
 pub(super) struct Live {
     /// By node: whether it runs. Views never do.
     pub runs: Vec<bool>,
-    /// Readers of each value that owns a buffer, in order.
-    pub uses: HashMap<ValueId, Vec<Use>>,
+    /// By value that owns a buffer: its readers, in order.
+    pub uses: Vec<Vec<Use>>,
     /// Values that the host reads.
     pub outputs: Vec<ValueId>,
 }
@@ -36,17 +34,17 @@ impl Live {
                 stack.extend(bases.filter_map(|x| record.producer(x)));
             }
         }
-        let mut uses: HashMap<ValueId, Vec<Use>> = HashMap::new();
+        let mut uses = vec![Vec::new(); record.values.len()];
         for (n, node) in record.nodes.iter().enumerate().filter(|&(n, _)| needed[n]) {
             for &view in &node.inputs {
-                uses.entry(record.values[view.0].base).or_default().push(Use { node: n, view });
+                uses[record.values[view.0].base.0].push(Use { node: n, view });
             }
         }
         Live { runs: needed, uses, outputs }
     }
 
     pub fn uses(&self, value: ValueId) -> &[Use] {
-        self.uses.get(&value).map_or(&[], Vec::as_slice)
+        &self.uses[value.0]
     }
 
     pub fn is_output(&self, value: ValueId) -> bool {

@@ -2,25 +2,27 @@
 //!
 //! This is how gradients land in one flat buffer, and the gradients of q, k and v in one matrix, without a copy.
 
-use std::collections::HashMap;
-
 use super::live::Live;
 use super::{Operands, Target, fuse::Fusion};
 use crate::graph::{Record, ValueId};
 use crate::shape::Layout;
 
 pub(super) struct Places {
-    /// Values that are written into another value's buffer.
-    pub inside: HashMap<ValueId, (ValueId, Layout)>,
-    /// For each concatenation: the inputs that must be copied, with their part of the output.
-    pub copies: HashMap<usize, Vec<(ValueId, Layout)>>,
+    /// By value: the other value in whose buffer it is written, and where.
+    pub inside: Vec<Option<(ValueId, Layout)>>,
+    /// By node, for concatenations: the inputs that must be copied, with their part of the output.
+    pub copies: Vec<Option<Vec<(ValueId, Layout)>>>,
     /// Concatenations whose parts leave gaps: their buffers are zeroed once and never shared.
     pub gaps: Vec<ValueId>,
 }
 
 impl Places {
     pub fn new(record: &Record, live: &Live, fusion: &Fusion, target: Target) -> Places {
-        let mut places = Places { inside: HashMap::new(), copies: HashMap::new(), gaps: Vec::new() };
+        let mut places = Places {
+            inside: vec![None; record.values.len()],
+            copies: vec![None; record.nodes.len()],
+            gaps: Vec::new(),
+        };
         for (n, node) in record.nodes.iter().enumerate().filter(|&(n, _)| live.runs[n]) {
             let Some(parts) = node.op.placements(&Operands { inputs: &[], outputs: &[] }) else { continue };
             let whole = node.outputs[0];
@@ -30,13 +32,11 @@ impl Places {
             let mut copies = Vec::new();
             for (&x, part) in node.inputs.iter().zip(&parts) {
                 match places.placeable(record, live, fusion, target, x, part) {
-                    Some((value, layout)) => {
-                        places.inside.insert(value, (whole, layout));
-                    }
+                    Some((value, layout)) => places.inside[value.0] = Some((whole, layout)),
                     None => copies.push((x, part.clone())),
                 }
             }
-            places.copies.insert(n, copies);
+            places.copies[n] = Some(copies);
         }
         places
     }
@@ -54,8 +54,7 @@ impl Places {
         let base = record.values[x.0].base;
         let producer = record.producer(base)?;
         let node = &record.nodes[producer];
-        let only_here =
-            live.uses(base).len() == 1 && !live.is_output(base) && !self.inside.contains_key(&base);
+        let only_here = live.uses(base).len() == 1 && !live.is_output(base) && self.inside[base.0].is_none();
         if !only_here || !record.is_whole(x) || !node.op.in_place().is_empty() {
             return None;
         }
@@ -65,7 +64,7 @@ impl Places {
         let layout = part.reshape(&record.values[base.0].layout.shape)?;
         let k = node.outputs.iter().position(|&y| y == base)?;
         // The kernel that stores the value: the node itself, or the host of its chain.
-        let stores_anywhere = match fusion.chains.get(&producer) {
+        let stores_anywhere = match &fusion.chains[producer] {
             Some(chain) => chain.host.is_none_or(|(host, _)| record.nodes[host].op.strided_output(0)),
             None => node.op.strided_output(k),
         };
