@@ -54,14 +54,39 @@ export async function* checkPage(origin, only) {
   } finally {
     await browser.close();
   }
+  if ("without WebGPU".includes(only)) yield await withoutWebgpu(origin);
 }
 
-/** @param {Page} page @param {{ steps: number, tokenizer?: string }} setup */
-async function grow(page, { steps, tokenizer = "char" }) {
+/**
+ * A browser without WebGPU: the page says that it computes on the CPU, and why, and a model grows all the same.
+ * @param {string} origin
+ * @returns {Promise<import("./stacks.js").Outcome>}
+ */
+async function withoutWebgpu(origin) {
+  const name = "without WebGPU a model grows on the CPU, and the page says so";
+  const started = performance.now();
+  const browser = await launchChromium({ webgpu: false });
+  try {
+    const page = await browser.newPage();
+    await page.goto(origin);
+    await grow(page, { steps: 5, device: "auto" });
+    await status(page, /^Grown: 5 steps/);
+    const note = (await page.locator("#device").textContent()) ?? "";
+    assert.match(note, /^Computing on the CPU, because there is no WebGPU: this browser /);
+    return { name, ms: performance.now() - started, note };
+  } catch (error) {
+    return { name, ms: performance.now() - started, error: String(error) };
+  } finally {
+    await browser.close();
+  }
+}
+
+/** @param {Page} page @param {{ steps: number, tokenizer?: string, device?: string }} setup */
+async function grow(page, { steps, tokenizer = "char", device = "cpu" }) {
   await page.getByLabel("Size").selectOption("tiny");
   await page.getByLabel("Units of text").selectOption(tokenizer);
   await page.getByLabel("Steps").fill(String(steps));
-  await page.getByLabel("Device").selectOption("cpu");
+  await page.getByLabel("Device").selectOption(device);
   await page.getByRole("button", { name: "Grow" }).click();
 }
 

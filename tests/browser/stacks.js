@@ -32,9 +32,10 @@ const FIREFOX_PREFS = {
   "gfx.webgpu.force-enabled": true,
 };
 
-/** Starts Chromium. */
-export function launchChromium() {
-  return chromium.launch({ executablePath: CHROMIUM, args: CHROMIUM_FLAGS });
+/** Starts Chromium, with WebGPU or as a browser that has none. @param {{ webgpu?: boolean }} [options] */
+export function launchChromium({ webgpu = true } = {}) {
+  const args = CHROMIUM_FLAGS.filter((flag) => webgpu || !flag.includes("webgpu"));
+  return chromium.launch({ executablePath: CHROMIUM, args: webgpu ? args : [...args, "--disable-features=WebGPU"] });
 }
 
 /** Starts Firefox on lavapipe. */

@@ -230,6 +230,10 @@ async fn find_adapter(allow_software: bool) -> Result<(wgpu::Adapter, AdapterInf
                 }
                 reason = format!("the only adapter, \"{}\", is software and slower than the CPU", info.name);
             }
+            // In a page this lists the drivers that wgpu has natively, which tells a reader nothing.
+            Err(_) if cfg!(target_arch = "wasm32") => {
+                reason = "this browser finds no graphics adapter".into()
+            }
             Err(error) => reason = error.to_string(),
         }
     }

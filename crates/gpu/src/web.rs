@@ -219,5 +219,5 @@ pub(crate) fn listen(device: &wgpu::Device, faults: &Faults) {
 
 /// The error of a page without WebGPU.
 pub(crate) fn no_webgpu() -> GpuError {
-    GpuError::NoAdapter { reason: "this browser offers no WebGPU (navigator.gpu) here".into() }
+    GpuError::NoAdapter { reason: "this browser offers none here".into() }
 }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use cloche_gpu::{AdapterClass, Gpu, OpenOptions};
+use cloche_gpu::{AdapterClass, Gpu, GpuError, OpenOptions};
 
 use crate::cpu::HAS_F64;
 use crate::dtype::DType;
@@ -57,9 +57,10 @@ impl Device {
                     Engine::Cpu,
                     format!("the CPU, because the adapter \"{}\" is software and slower", gpu.info().name),
                 ),
-                Err(error) => {
-                    Self::with(Engine::Cpu, format!("the CPU, because there is no WebGPU: {error}"))
+                Err(GpuError::NoAdapter { reason }) => {
+                    Self::with(Engine::Cpu, format!("the CPU, because there is no WebGPU: {reason}"))
                 }
+                Err(error) => Self::with(Engine::Cpu, format!("the CPU, because WebGPU failed: {error}")),
             }),
         }
     }
