@@ -16,7 +16,7 @@ const TYPES = {
 };
 
 /**
- * Serves each folder under its prefix.
+ * Serves each folder under its prefix, or a single file under its name.
  * @param {Record<string, string>} folders prefix (such as "/pkg/") to folder
  * @returns {Promise<{ origin: string, close: () => void }>}
  */
