@@ -1,11 +1,12 @@
 """One training step of `nano`, here and in PyTorch, in turns, so that both meet the same load.
 
-    cargo build --release --package cloche-models --example step
-    python tests/bench/interleaved.py [--rounds 5] [--wasm]
+    cargo build --release --package cloche-models --example step     for `native`
+    cargo xtask wasm                                                 for `wasm`
+    python tests/bench/interleaved.py [--ours native wasm] [--rounds 5]
 
-Each round times our step natively (best and median of 50), then PyTorch's with two threads, and with `--wasm` our step in
-Node on one thread (which needs `cargo xtask bench web` to have built the module once). The ratios are those of the best
-and of the median over all rounds; a machine that is shared makes single figures worthless.
+Each round times 50 of our steps, natively on two threads or by the package's module in Node on one, and then 50 of
+PyTorch's with two threads. The ratios are those of the best and of the median over all rounds; a machine that is shared
+makes single figures worthless.
 """
 
 import argparse
@@ -20,11 +21,21 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 MILLISECONDS = {"µs": 1e-3, "ms": 1.0, "s": 1e3}
 
+# On the CPU each step is an event, and nothing happens between two calls of `next`.
 WASM = """
 import { readFile } from "node:fs/promises";
-const engine = await import("FOLDER/engine.js");
-await engine.default({ module_or_path: await readFile(new URL("FOLDER/engine_bg.wasm")) });
-console.log(await engine.benchStep("cpu", "nano", 30));
+const { default: load, Engine } = await import("FOLDER/engine.js");
+await load({ module_or_path: await readFile(new URL("FOLDER/engine_bg.wasm")) });
+const ids = Uint32Array.from({ length: 100_000 }, (_, i) => (i * i) % 65);
+const named = { preset: "nano", vocab_size: 65, data_name: "squares", tokenizer: "char" };
+const settings = { ...named, steps: 50, eval_every: 0, eval_batches: 1 };
+const run = (await Engine.open("cpu")).startPretrain(settings, ids, ids);
+for (;;) {
+  const began = performance.now();
+  const event = await run.next();
+  if (!event) break;
+  if (event.event === "step") console.log(performance.now() - began);
+}
 """
 
 
@@ -47,28 +58,32 @@ def torch():
 
 
 def wasm():
-    folder = (ROOT / "target/wasm-checks").as_uri()
-    ms = float(run("node", "--input-type=module", input=WASM.replace("FOLDER", folder)))
-    return ms, ms
+    folder = (ROOT / "pkg/dist/wasm").as_uri()
+    times = [float(line) for line in run("node", "--input-type=module", input=WASM.replace("FOLDER", folder)).split()]
+    return min(times), statistics.median(times)
+
+
+OURS = {"native": native, "wasm": wasm}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--ours", nargs="+", choices=OURS, default=["native"], help="what is held against PyTorch")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--wasm", action="store_true", help="also in Node, on one thread")
     args = parser.parse_args()
-    systems = {"native": native, "torch": torch} | ({"wasm": wasm} if args.wasm else {})
+    systems = {name: OURS[name] for name in args.ours} | {"torch": torch}
     times = {name: [] for name in systems}
     for _ in range(args.rounds):
         for name, measure in systems.items():
-            times[name].append(measure())
-            print(json.dumps({"system": name, "ms_best": times[name][-1][0], "ms_median": times[name][-1][1]}), flush=True)
+            best, median = measure()
+            times[name].append((best, median))
+            load = round(os.getloadavg()[0], 1)
+            print(json.dumps({"system": name, "ms_best": best, "ms_median": median, "load": load}), flush=True)
     best = {name: min(b for b, _ in pairs) for name, pairs in times.items()}
     median = {name: statistics.median(m for _, m in pairs) for name, pairs in times.items()}
     for name in systems:
         ratios = (best[name] / best["torch"], median[name] / median["torch"])
         print(f"{name}: best {best[name]:.1f} ms, median {median[name]:.1f} ms; {ratios[0]:.2f}× and {ratios[1]:.2f}× of PyTorch's")
-    print(f"load {os.getloadavg()[0]:.1f}")
 
 
 if __name__ == "__main__":
