@@ -3,6 +3,8 @@
 //! Plain functions of slices, in f64 inside. One answer's tokens are one slice; batches with padding come with marks, which
 //! say where a token counts.
 
+use serde::{Deserialize, Serialize};
+
 /// An estimate of KL(π ‖ π_ref) from the log-probabilities of one token that π drew: `ln(π/π_ref)`. Its mean is right,
 /// and single ones may be negative.
 ///
@@ -98,10 +100,12 @@ pub fn whiten(values: &mut [f32], marks: &[bool]) {
 }
 
 /// What a group's rewards, less their mean, are divided by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Scale {
     /// Their standard deviation (of a sample, n − 1) + 10⁻⁴: GRPO (Shao et al. 2024, <https://arxiv.org/abs/2402.03300>).
     /// Questions that are nearly always or nearly never solved weigh as much as others.
+    #[default]
     Deviation,
     /// Nothing: Dr. GRPO (Liu et al. 2025, <https://arxiv.org/abs/2503.20783>).
     Nothing,

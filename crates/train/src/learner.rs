@@ -6,7 +6,7 @@ use cloche_nn::checkpoint::Extras;
 use cloche_nn::optim::{self, Moments};
 use cloche_nn::schedule::Schedule;
 use cloche_nn::{Params, Weights};
-use cloche_tensor::{Data, Device, Graph, Program, Tensor};
+use cloche_tensor::{Data, Device, Graph, LOG_RUNS, Program, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Saved;
@@ -130,6 +130,19 @@ pub(crate) struct Update {
     metrics: Vec<&'static str>,
 }
 
+/// As [`Update`], for steps of several micro-batches: one program adds their gradients up, another one updates.
+///
+/// Losses and metrics of a micro-batch are its share of the step's, so that they add up as well.
+pub(crate) struct Accumulation {
+    pub program: Program,
+    apply: Program,
+    metrics: Vec<&'static str>,
+    /// Runs that have not been read.
+    runs: usize,
+    /// Loss and metrics of those that have been.
+    sums: Vec<f32>,
+}
+
 /// What an update came to.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Outcome {
@@ -183,6 +196,31 @@ impl Learner {
         let program = device.compile(&graph, &outputs, &states)?;
         Ok(Update { program, metrics: metrics.iter().map(|(name, _)| *name).collect() })
     }
+
+    /// Compiles an update in two: what `record` makes of the parameters and backward; clip and AdamW.
+    pub fn accumulation(
+        &self,
+        device: &Device,
+        settings: &Optimization,
+        record: impl FnOnce(&Graph, &Params) -> Recorded,
+    ) -> Result<Accumulation, Error> {
+        let grads = optim::zero_grads(device, self.weights().specs())?;
+        let mut states = self.network.states();
+        states.extend(self.moments.states());
+        states.push(("grads", &grads));
+        let graph = Graph::new();
+        let p = self.network.params(&graph);
+        let Recorded { loss, metrics } = record(&graph, &p);
+        optim::accumulate(&p, &loss);
+        let mut outputs = vec![("loss", &loss)];
+        outputs.extend(metrics.iter().map(|(name, y)| (*name, y)));
+        let program = device.compile(&graph, &outputs, &states)?;
+        let graph = Graph::new();
+        let stats = optim::apply(&graph, &p, &settings.optimizer());
+        let apply = device.compile(&graph, &[("stats", &stats)], &states)?;
+        let metrics = metrics.iter().map(|(name, _)| *name).collect();
+        Ok(Accumulation { program, apply, metrics, runs: 0, sums: Vec::new() })
+    }
 }
 
 impl Update {
@@ -205,6 +243,38 @@ impl Update {
         let stats = row[1].f32();
         let metrics = (2..).zip(&self.metrics).map(|(i, name)| (*name, number(i))).collect();
         Outcome { loss: number(0), grad_norm: stats[0], finite: stats[2] == 0.0, metrics: Metrics(metrics) }
+    }
+}
+
+impl Accumulation {
+    /// Adds the gradient of the inputs that were written.
+    pub async fn add(&mut self) -> Result<(), Error> {
+        self.program.run();
+        self.program.throttle().await;
+        self.runs += 1;
+        // The log holds a limited number of runs.
+        if self.runs == LOG_RUNS { self.read().await } else { Ok(()) }
+    }
+
+    /// Update number `number`, counted from 1, with the learning rate of `step`: what its micro-batches came to.
+    pub async fn apply(&mut self, settings: &Optimization, number: u64, step: u64) -> Result<Outcome, Error> {
+        settings.optimizer().set(&mut self.apply, number as u32, settings.lr_at(step));
+        self.apply.run();
+        self.read().await?;
+        let row = self.apply.drain().await?.remove(0);
+        let stats = row[0].f32();
+        let sums = std::mem::take(&mut self.sums);
+        let metrics = Metrics(self.metrics.iter().copied().zip(sums[1..].iter().copied()).collect());
+        Ok(Outcome { loss: sums[0], grad_norm: stats[0], finite: stats[2] == 0.0, metrics })
+    }
+
+    async fn read(&mut self) -> Result<(), Error> {
+        for row in self.program.drain().await? {
+            self.sums.resize(row.len(), 0.0);
+            self.sums.iter_mut().zip(&row).for_each(|(sum, x)| *sum += x.f32()[0]);
+        }
+        self.runs = 0;
+        Ok(())
     }
 }
 

@@ -25,6 +25,9 @@ pub mod reward;
 pub mod cost;
 pub mod evaluate;
 pub mod advantage;
+mod policy;
+pub mod grpo;
+pub mod remarks;
 pub mod calibration;
 pub mod checkpoint;
 #[cfg(not(target_arch = "wasm32"))]

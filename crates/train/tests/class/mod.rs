@@ -74,6 +74,18 @@ pub fn exam(name: &str, n: u64, difficulty: u32) -> Exam {
     }
 }
 
+/// The adapter; without one, a loud word, and in CI a failure.
+pub fn gpu() -> Option<Device> {
+    match block_on(Device::open(DeviceKind::Gpu)) {
+        Ok(device) => Some(device),
+        Err(error) => {
+            assert!(std::env::var("CI").is_err(), "no adapter: {error}");
+            eprintln!("SKIPPED: no adapter: {error}");
+            None
+        }
+    }
+}
+
 /// Runs a stage to its end.
 pub fn finish<E: std::fmt::Debug>(mut stage: Stage<TuneEvent, E>) -> Vec<TuneEvent> {
     let mut events = Vec::new();
@@ -121,16 +133,4 @@ pub fn pairs(name: &str, split: Split, n: u64, difficulty: u32) -> Vec<Pair> {
         Pair { chosen: demonstration(&item.prompt, &right), rejected: demonstration(&item.prompt, &wrong) }
     };
     (0..n).map(pair).collect()
-}
-
-/// The adapter; without one, a loud word, and in CI a failure.
-pub fn gpu() -> Option<Device> {
-    match block_on(Device::open(DeviceKind::Gpu)) {
-        Ok(device) => Some(device),
-        Err(error) => {
-            assert!(std::env::var("CI").is_err(), "no adapter: {error}");
-            eprintln!("SKIPPED: no adapter: {error}");
-            None
-        }
-    }
 }

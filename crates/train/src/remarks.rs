@@ -1,0 +1,44 @@
+//! What the numbers of a step mean, in words, where there is something to say: for people who see them for the first time.
+
+use crate::events::Metrics;
+
+/// Of a step of [`grpo`](crate::grpo).
+pub fn grpo(metrics: &Metrics) -> Vec<&'static str> {
+    let number = |name| metrics.get(name).unwrap_or(0.0);
+    let (alike, easy) = (number("zero_signal"), number("correct") > 0.5);
+    let known = [
+        (
+            number("kl").abs() < 1e-5 && alike < 1.0,
+            "The loss is near 0, and that is as it should be: until the policy moves away from the one that answered, the loss is \
+             minus the mean advantage, and the advantages of a group add up to 0. Its gradient is not 0. Watch the reward.",
+        ),
+        (
+            alike == 1.0 && !easy,
+            "In every group all answers have the same reward, so there is nothing to learn from: the task is too hard. Warm the \
+             model up with demonstrations, or ask easier questions.",
+        ),
+        (
+            alike == 1.0 && easy,
+            "In every group all answers have the same reward, so there is nothing to learn from: the task is too easy. Ask harder \
+             questions.",
+        ),
+        (
+            alike > 0.5 && alike < 1.0,
+            "In more than half of the groups all answers have the same reward; only the others teach. Larger groups, or questions \
+             that are solved about half of the time, teach more.",
+        ),
+        (
+            number("truncated") > 0.2,
+            "Many answers were cut off before they ended. Raise max_tokens, or demonstrate shorter answers.",
+        ),
+        (
+            number("entropy") < 0.01,
+            "The policy is almost certain of every token: it has stopped exploring, and the answers of a group will be alike.",
+        ),
+        (
+            number("clip_fraction") > 0.3,
+            "The clip holds back more than three tokens in ten: fewer epochs or a smaller learning rate would waste less.",
+        ),
+    ];
+    known.into_iter().filter(|(holds, _)| *holds).map(|(_, words)| words).collect()
+}
