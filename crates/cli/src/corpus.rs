@@ -59,13 +59,14 @@ impl Texts {
         }
     }
 
-    /// Learns a tokenizer from the texts.
+    /// Learns a tokenizer from the texts, perhaps with the tokens of a chat.
     ///
     /// # Errors
     /// Texts that cannot be read; a vocabulary larger than they can give.
-    pub fn learn(&self, kind: TokenizerKind, report: &mut Report) -> Result<Tokenizer> {
+    pub fn learn(&self, kind: TokenizerKind, chat_tokens: bool, report: &mut Report) -> Result<Tokenizer> {
         report.begin("reading the text");
         let mut trainer = TokenizerTrainer::new(kind);
+        trainer.chat_tokens(chat_tokens);
         for part in self.parts() {
             let (part, _) = part?;
             trainer.feed(&part.text);
@@ -291,7 +292,7 @@ mod tests {
         std::fs::write(&path, "abcd".repeat(250)).unwrap();
         let texts = Texts::open(path.to_str().unwrap(), 0, 0).unwrap();
         let mut report = Report::new(true);
-        let tokenizer = texts.learn(texts.default_tokenizer(), &mut report).unwrap();
+        let tokenizer = texts.learn(texts.default_tokenizer(), false, &mut report).unwrap();
         let corpus = texts.encode(&tokenizer, folder.path(), &mut report).unwrap();
         assert_eq!((tokenizer.vocab_size(), corpus.train.len(), corpus.val.len()), (4, 900, 100));
     }
@@ -300,7 +301,7 @@ mod tests {
     fn stories_have_a_floor() {
         let texts = Texts::open("stories", 100_000, 1337).unwrap();
         let mut report = Report::new(true);
-        let tokenizer = texts.learn(TokenizerKind::Byte, &mut report).unwrap();
+        let tokenizer = texts.learn(TokenizerKind::Byte, false, &mut report).unwrap();
         let corpus = texts.encode(&tokenizer, Path::new("unused"), &mut report).unwrap();
         assert!((90_000..120_000).contains(&corpus.train.len()), "{}", corpus.train.len());
         assert!(corpus.floor.is_some_and(|floor| (0.05..0.5).contains(&floor)), "{:?}", corpus.floor);

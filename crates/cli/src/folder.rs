@@ -5,8 +5,8 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Result, anyhow, bail};
-use cloche_models::Network;
-use cloche_models::config::{CardFacts, GenerationConfig, ModelConfig, TokenIds, model_card};
+use cloche_models::config::{GenerationConfig, ModelConfig, TokenIds};
+use cloche_models::{Adapter, Base, Network, peft};
 use cloche_nn::checkpoint::Checkpoint;
 use cloche_nn::{HostWeights, Weights};
 use cloche_tensor::Device;
@@ -66,42 +66,93 @@ pub fn tokenizer(folder: &Path) -> Result<Tokenizer> {
     })
 }
 
-/// Writes what can be known before training: shape and tokenizer.
+/// The model in a folder with an adapter that belongs to it switched on, where one is named.
+///
+/// # Errors
+/// As [`open`]; an adapter that is not what it should be, or belongs to another model.
+pub fn open_with(folder: &Path, adapter: Option<&Path>, device: &Device) -> Result<Model> {
+    let mut model = open(folder, device)?;
+    if let Some(path) = adapter {
+        let base =
+            Base::new(folder.display().to_string(), &pollster::block_on(model.network.weights.read())?);
+        let adapter = Adapter::from_peft(device, &model.network.config, &base, adapter_files(path)?);
+        let adapter = adapter.map_err(|error| anyhow!("{}: {error}", path.display()))?;
+        model.network = model.network.with_adapter(adapter);
+    }
+    Ok(model)
+}
+
+/// The files of an adapter's folder that an adapter is read from.
+fn adapter_files(folder: &Path) -> Result<Vec<(String, Vec<u8>)>> {
+    let config = read_json(folder, peft::CONFIG_FILE)?.ok_or_else(|| missing(folder, peft::CONFIG_FILE))?;
+    let path = folder.join(peft::WEIGHTS_FILE);
+    let weights = std::fs::read(&path).map_err(|error| anyhow!("{}: {error}", path.display()))?;
+    Ok(vec![(peft::CONFIG_FILE.into(), config.into_bytes()), (peft::WEIGHTS_FILE.into(), weights)])
+}
+
+/// The tokenizer to speak with a model: the adapter's, which may have learnt another chat template, else the model's.
+///
+/// # Errors
+/// As [`tokenizer`]; a tokenizer that is not the model's.
+pub fn tokenizer_of(folder: &Path, adapter: Option<&Path>, model: &Model) -> Result<Tokenizer> {
+    let place = adapter.filter(|path| path.join("tokenizer.json").is_file()).unwrap_or(folder);
+    let tokenizer = tokenizer(place)?;
+    let (found, expected) = (tokenizer.vocab_size(), model.network.config.vocab_size);
+    if found > expected {
+        bail!("{}: tokenizer.json: found {found} tokens, the model has {expected}", place.display());
+    }
+    Ok(tokenizer)
+}
+
+/// Makes a folder, and those that it lies in.
 ///
 /// # Errors
 /// What the system says.
-pub fn write_setup(folder: &Path, config: &ModelConfig, tokenizer: &Tokenizer) -> Result<()> {
-    let eot = tokenizer.eot_id();
-    let tokens = TokenIds { bos: eot, eos: eot.into_iter().collect(), pad: None };
+pub fn create(folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder).map_err(|error| anyhow!("{}: {error}", folder.display()))
+}
+
+/// Writes what can be known before training: shape, tokenizer and how to sample.
+///
+/// # Errors
+/// What the system says.
+pub fn write_setup(
+    folder: &Path,
+    config: &ModelConfig,
+    tokenizer: &Tokenizer,
+    generation: &GenerationConfig,
+) -> Result<()> {
     let generation = GenerationConfig {
-        tokens: tokens.clone(),
-        do_sample: Some(true),
-        temperature: Some(0.8),
-        max_new_tokens: Some(256),
-        ..Default::default()
+        do_sample: generation.do_sample.or(Some(true)),
+        temperature: generation.temperature.or(Some(0.8)),
+        max_new_tokens: generation.max_new_tokens.or(Some(256)),
+        ..generation.clone()
     };
-    write_file(folder, "config.json", config.to_hf_json(&tokens).as_bytes())?;
+    write_file(folder, "config.json", config.to_hf_json(&generation.tokens).as_bytes())?;
     write_file(folder, "generation_config.json", generation.to_hf_json().as_bytes())?;
+    write_tokenizer(folder, config, tokenizer)
+}
+
+/// Writes the files of a tokenizer.
+///
+/// # Errors
+/// What the system says.
+pub fn write_tokenizer(folder: &Path, config: &ModelConfig, tokenizer: &Tokenizer) -> Result<()> {
     for (name, content) in tokenizer.files(config.context_len) {
         write_file(folder, &name, content.as_bytes())?;
     }
     Ok(())
 }
 
-/// Writes the weights and the model card.
+/// Writes the weights.
 ///
 /// # Errors
 /// What the system says.
-pub fn write_model(
-    folder: &Path,
-    config: &ModelConfig,
-    weights: &HostWeights,
-    facts: &CardFacts,
-) -> Result<()> {
+pub fn write_weights(folder: &Path, config: &ModelConfig, weights: &HostWeights) -> Result<()> {
     for (name, bytes) in config.weight_files(weights)? {
         write_file(folder, &name, &bytes)?;
     }
-    write_file(folder, "README.md", model_card(config, facts).as_bytes())
+    Ok(())
 }
 
 /// Writes a file so that whoever reads finds the old one or the new one, never a part.

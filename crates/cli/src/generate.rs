@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::Args;
 use cloche_models::config::GenerationConfig;
-use cloche_models::{Finish, GenerateSettings, Generator, Sampling};
+use cloche_models::{Finish, GenerateSettings, Generator};
 use cloche_text::{StreamDecoder, Tokenizer};
 use serde_json::json;
 
 use crate::device::{self, Choice};
 use crate::folder;
 use crate::report::{print_json, print_line};
+use crate::sampling::SamplingArgs;
 
 /// The options of `cloche generate`.
 #[derive(Args)]
@@ -26,24 +27,8 @@ pub struct GenerateArgs {
     /// The most tokens of a continuation [default: the folder's, else 256].
     #[arg(long, value_name = "N")]
     max_tokens: Option<usize>,
-    /// Logits are divided by it; 0 takes the likeliest token [default: the folder's, else 1].
-    #[arg(long, value_name = "F", allow_negative_numbers = true)]
-    temperature: Option<f32>,
-    /// Only the N likeliest tokens; 0 for all [default: the folder's, else 0].
-    #[arg(long, value_name = "N")]
-    top_k: Option<usize>,
-    /// Only the likeliest tokens that together reach this probability [default: the folder's, else 1].
-    #[arg(long, value_name = "F", allow_negative_numbers = true)]
-    top_p: Option<f32>,
-    /// Only tokens with this share of the likeliest one's probability [default: the folder's, else 0].
-    #[arg(long, value_name = "F", allow_negative_numbers = true)]
-    min_p: Option<f32>,
-    /// What the logits of tokens that have occurred are divided by [default: the folder's, else 1].
-    #[arg(long, value_name = "F", allow_negative_numbers = true)]
-    repetition_penalty: Option<f32>,
-    /// The same seed gives the same text.
-    #[arg(long, value_name = "N", default_value_t = 1337)]
-    seed: u64,
+    #[command(flatten)]
+    sampling: SamplingArgs,
     /// End before this text; may be given several times.
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
@@ -146,41 +131,7 @@ fn prompt_ids(prompt: &str, tokenizer: &Tokenizer) -> Result<Vec<u32>> {
 impl GenerateArgs {
     /// What the command line says, else the folder, else the plain probabilities.
     fn settings(&self, folder: &GenerationConfig, tokenizer: &Tokenizer) -> Result<GenerateSettings> {
-        let plain = Sampling::default();
-        let temperature = if folder.do_sample == Some(false) { Some(0.0) } else { folder.temperature };
-        let sampling = Sampling {
-            temperature: self.temperature.or(temperature).unwrap_or(plain.temperature),
-            top_k: self.top_k.or(folder.top_k).unwrap_or(plain.top_k),
-            top_p: self.top_p.or(folder.top_p).unwrap_or(plain.top_p),
-            min_p: self.min_p.or(folder.min_p).unwrap_or(plain.min_p),
-            repetition_penalty: self
-                .repetition_penalty
-                .or(folder.repetition_penalty)
-                .unwrap_or(plain.repetition_penalty),
-            seed: self.seed,
-        };
-        let share = 0.0..=1.0;
-        let checks = [
-            (
-                "temperature",
-                sampling.temperature,
-                sampling.temperature >= 0.0,
-                "a finite number, 0 for the likeliest",
-            ),
-            (
-                "top_p",
-                sampling.top_p,
-                sampling.top_p > 0.0 && share.contains(&sampling.top_p),
-                "above 0, at most 1",
-            ),
-            ("min_p", sampling.min_p, share.contains(&sampling.min_p), "0 to 1"),
-            ("repetition_penalty", sampling.repetition_penalty, sampling.repetition_penalty > 0.0, "above 0"),
-        ];
-        for (name, found, holds, expected) in checks {
-            if !holds || !found.is_finite() {
-                bail!("{name}: found {found}, expected {expected}");
-            }
-        }
+        let sampling = self.sampling.over(folder)?;
         let mut stop_ids = folder.tokens.eos.clone();
         stop_ids.extend(tokenizer.eot_id());
         let max_tokens = self.max_tokens.or(folder.max_new_tokens).unwrap_or(256);
@@ -189,19 +140,21 @@ impl GenerateArgs {
 }
 
 /// A text that grows until one of the stop strings occurs in it, which may begin in one token and end in another.
-struct Continuation<'a> {
+pub struct Continuation<'a> {
     decoder: StreamDecoder,
     stop: &'a [String],
     /// What is certain to belong to the text.
-    shown: String,
+    pub shown: String,
     /// What may be the beginning of a stop string.
     held: String,
-    stopped: bool,
+    /// Whether a stop string has occurred.
+    pub stopped: bool,
     n_tokens: usize,
 }
 
 impl<'a> Continuation<'a> {
-    fn new(stop: &'a [String]) -> Self {
+    /// An empty text that ends before one of these.
+    pub fn new(stop: &'a [String]) -> Self {
         Continuation {
             decoder: StreamDecoder::new(),
             stop,
@@ -210,6 +163,12 @@ impl<'a> Continuation<'a> {
             stopped: false,
             n_tokens: 0,
         }
+    }
+
+    /// Takes the next token, and returns what is now certain.
+    pub fn take(&mut self, tokenizer: &Tokenizer, id: u32) -> String {
+        let piece = self.decoder.push(tokenizer, id);
+        self.push(&piece)
     }
 
     /// Takes the next piece, and returns what is now certain.
@@ -232,7 +191,7 @@ impl<'a> Continuation<'a> {
     }
 
     /// Ends the text: what was held back belongs to it, unless it stopped.
-    fn finish(&mut self, tokenizer: &Tokenizer) -> String {
+    pub fn finish(&mut self, tokenizer: &Tokenizer) -> String {
         if self.stopped {
             return String::new();
         }
@@ -254,7 +213,7 @@ fn overlap(text: &str, stop: &str) -> usize {
 }
 
 /// Shows a part of a line at once.
-fn show(text: &str) {
+pub fn show(text: &str) {
     let mut out = std::io::stdout().lock();
     // Whoever reads may have gone away, which is no error of ours.
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());

@@ -9,6 +9,15 @@ mod corpus;
 mod folder;
 mod train;
 mod save;
+mod source;
+mod reader;
+mod lora;
+mod tune;
+mod sft;
+mod reward;
+mod evaluate;
+mod chat;
+mod sampling;
 mod generate;
 mod eval;
 mod logits;
@@ -32,6 +41,14 @@ struct Cli {
 enum Command {
     /// Train a tokenizer and a model on a text, and leave a Hugging Face folder.
     Train(Box<train::TrainArgs>),
+    /// Teach a model to answer from demonstrations (supervised fine-tuning), whole or beside it as an adapter.
+    Sft(Box<sft::SftArgs>),
+    /// Teach a model which answers people prefer, from comparisons (a reward model).
+    Reward(Box<reward::RewardArgs>),
+    /// Ask a model questions whose answers can be checked.
+    Evaluate(evaluate::EvaluateArgs),
+    /// Talk to a model.
+    Chat(chat::ChatArgs),
     /// Let a model continue a prompt.
     Generate(generate::GenerateArgs),
     /// Measure how well a model predicts a text.
@@ -49,6 +66,10 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Train(args) => train::run(&args),
+        Command::Sft(args) => sft::run(&args),
+        Command::Reward(args) => reward::run(&args),
+        Command::Evaluate(args) => evaluate::run(&args),
+        Command::Chat(args) => chat::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Logits(args) => logits::run(&args),

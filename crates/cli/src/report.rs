@@ -5,7 +5,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use cloche_train::bytes_in_words;
-use cloche_train::events::{Done, Reason, Start, Step};
+use cloche_train::events::{Done, Metrics, Reason, Start, Step, TuneDone, TuneStart, TuneStep};
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};
 use serde::Serialize;
 
@@ -39,6 +39,41 @@ enum Line<'a> {
         done: &'a Done,
         out: &'a str,
     },
+    #[serde(rename = "start")]
+    TuneStart(&'a TuneStart),
+    #[serde(rename = "step")]
+    TuneStep(&'a TuneStep),
+    #[serde(rename = "eval")]
+    Measured {
+        step: u64,
+        #[serde(flatten)]
+        metrics: &'a Metrics,
+    },
+    #[serde(rename = "sample")]
+    Answered(&'a Sample<'a>),
+    #[serde(rename = "done")]
+    TuneDone {
+        #[serde(flatten)]
+        done: &'a TuneDone,
+        out: &'a str,
+    },
+}
+
+/// An answer, as the stage tells it, and the texts.
+#[derive(Serialize)]
+pub struct Sample<'a> {
+    /// Steps done.
+    pub step: u64,
+    /// Which prompt of the exam.
+    pub prompt: usize,
+    /// The answer's tokens.
+    pub ids: &'a [u32],
+    /// What the verifier gives for it.
+    pub reward: f32,
+    /// What was asked.
+    pub question: &'a str,
+    /// The answer.
+    pub text: &'a str,
 }
 
 /// Tells how a command is doing, on standard output; the bar is on standard error.
@@ -116,9 +151,14 @@ impl Report {
         if let Some(floor) = start.floor {
             self.say(format_args!("no model can get below {floor:.4} nats per token on this text"));
         }
+        self.count(start.step, start.steps);
+    }
+
+    /// Shows a bar over steps.
+    fn count(&mut self, step: u64, steps: u64) {
         if !self.json {
             let style = "{bar:30} step {pos} of {len}  {msg}";
-            self.bar = ProgressBar::new(start.steps).with_position(start.step);
+            self.bar = ProgressBar::new(steps).with_position(step);
             self.bar.set_style(ProgressStyle::with_template(style).expect("the template is valid"));
         }
     }
@@ -164,16 +204,67 @@ impl Report {
     pub fn done(&mut self, done: &Done, out: &str) {
         self.end();
         self.event(Line::Done { done, out });
-        let how = match done.reason {
-            Reason::Finished => "done",
-            Reason::Stopped => "stopped",
-            Reason::Diverged => "given up",
-        };
+        let how = in_words(done.reason);
         let loss = done.val_loss.map_or(String::new(), |loss| format!(", val loss {loss:.4}"));
         self.say(format_args!(
             "{how} after {} steps{loss}, {:.1} s in steps: {out}",
             done.step, done.seconds
         ));
+    }
+
+    /// The facts of a stage after pre-training, and a bar over its steps.
+    pub fn tune_start(&mut self, start: &TuneStart) {
+        self.end();
+        self.event(Line::TuneStart(start));
+        let learn = match start.n_trained == start.n_params {
+            true => "all of which learn".to_string(),
+            false => format!("frozen; {} beside them learn", HumanCount(start.n_trained)),
+        };
+        self.say(format_args!("{} parameters, {learn}, on {}", HumanCount(start.n_params), start.device));
+        self.count(start.step, start.steps);
+    }
+
+    /// One step of such a stage.
+    pub fn tune_step(&self, step: &TuneStep) {
+        self.event(Line::TuneStep(step));
+        self.bar.set_position(step.step);
+        self.at(format_args!(
+            "loss {:.4}  {} tokens/s  {} left",
+            step.loss,
+            HumanCount(step.tokens_per_s as u64),
+            HumanDuration(Duration::from_secs_f32(step.seconds_left.clamp(0.0, 1e9)))
+        ));
+    }
+
+    /// How the model does on what is held out.
+    pub fn measured(&self, step: u64, metrics: &Metrics) {
+        self.event(Line::Measured { step, metrics });
+        let numbers: Vec<String> =
+            metrics.0.iter().map(|(name, x)| format!("{} {x:.4}", name.replace('_', " "))).collect();
+        self.say(format_args!("step {step}: {}", numbers.join(", ")));
+    }
+
+    /// What the model answers now, and what it is worth.
+    pub fn answered(&self, sample: &Sample<'_>) {
+        self.event(Line::Answered(sample));
+        let Sample { step, reward, question, text, .. } = sample;
+        self.say(format_args!("--- step {step}, reward {reward} ---\n{question}\n→ {text}"));
+    }
+
+    /// The end of such a stage; `out` is where the model lies.
+    pub fn tune_done(&mut self, done: &TuneDone, out: &str) {
+        self.end();
+        self.event(Line::TuneDone { done, out });
+        let how = in_words(done.reason);
+        self.say(format_args!("{how} after {} steps, {:.1} s in steps: {out}", done.step, done.seconds));
+    }
+}
+
+fn in_words(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Finished => "done",
+        Reason::Stopped => "stopped",
+        Reason::Diverged => "given up",
     }
 }
 

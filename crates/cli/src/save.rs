@@ -1,13 +1,17 @@
 //! Keeping a run: what it is, its checkpoints, and the model that it leaves.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail};
 use cloche_train::checkpoint::{Files, Saved};
 use cloche_train::settings::Settings;
 use cloche_train::store;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::folder::{read_json, write_file};
 use crate::report::Report;
@@ -16,15 +20,18 @@ use crate::report::Report;
 const RECORD: &str = "run.json";
 
 /// Everything that makes a folder the folder of a run; what else lies there is none of ours.
-const OURS: [&str; 9] = [
+const OURS: [&str; 12] = [
     RECORD,
     "checkpoints",
     "config.json",
     "generation_config.json",
     "model.safetensors",
+    "adapter_config.json",
+    "adapter_model.safetensors",
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "chat_template.jinja",
     "README.md",
 ];
 
@@ -50,28 +57,32 @@ pub struct Record {
     pub settings: Settings,
 }
 
-impl Record {
-    /// The record of the run in a folder, if there is one.
-    ///
-    /// # Errors
-    /// A file that is not what we write.
-    pub fn read(folder: &Path) -> Result<Option<Record>> {
-        if !folder.is_dir() {
-            return Ok(None);
-        }
-        let Some(text) = read_json(folder, RECORD)? else { return Ok(None) };
-        let damaged = |error| anyhow!("{}: {error}", folder.join(RECORD).display());
-        serde_json::from_str(&text).map(Some).map_err(damaged)
+/// The record of the run of `stage` in a folder, if there is one.
+///
+/// # Errors
+/// A run of another stage; a file that is not what we write.
+pub fn read_record<R: DeserializeOwned>(folder: &Path, stage: &str) -> Result<Option<R>> {
+    if !folder.is_dir() {
+        return Ok(None);
     }
+    let Some(text) = read_json(folder, RECORD)? else { return Ok(None) };
+    let damaged = |error| anyhow!("{}: {error}", folder.join(RECORD).display());
+    let record: Value = serde_json::from_str(&text).map_err(damaged)?;
+    // Pre-training came first, and does not name itself.
+    let found = record["stage"].as_str().unwrap_or("train");
+    if found != stage {
+        bail!("{} holds a run of {found}, expected one of {stage}", folder.display());
+    }
+    serde_json::from_value(record).map(Some).map_err(damaged)
+}
 
-    /// Writes the record.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn write(&self, folder: &Path) -> Result<()> {
-        let text = serde_json::to_string_pretty(self).expect("settings are numbers and names");
-        write_file(folder, RECORD, text.as_bytes())
-    }
+/// Writes the record of a run.
+///
+/// # Errors
+/// What the system says.
+pub fn write_record(folder: &Path, record: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(record).expect("settings are numbers and names");
+    write_file(folder, RECORD, text.as_bytes())
 }
 
 /// Requires that a new run destroys nothing.
@@ -79,7 +90,7 @@ impl Record {
 /// # Errors
 /// When the folder holds a run or a model.
 pub fn require_free(folder: &Path) -> Result<()> {
-    match [RECORD, "checkpoints", "model.safetensors", "config.json"]
+    match [RECORD, "checkpoints", "model.safetensors", "config.json", "adapter_config.json"]
         .iter()
         .find(|name| folder.join(name).exists())
     {
@@ -113,7 +124,7 @@ pub fn clear(folder: &Path) -> Result<()> {
 ///
 /// # Errors
 /// Checkpoints of which none is whole.
-pub fn latest(folder: &Path, report: &Report) -> Result<Option<Saved>> {
+pub fn latest<S: DeserializeOwned>(folder: &Path, report: &Report) -> Result<Option<Saved<S>>> {
     let Some(latest) = store::open_latest(&checkpoints(folder))? else { return Ok(None) };
     for (path, error) in &latest.damaged {
         report.warn(format_args!("{}: {error}; going back to {}", path.display(), latest.path.display()));
@@ -191,4 +202,19 @@ impl Keeper {
             }
         }
     }
+}
+
+/// The first Ctrl-C asks the run to finish its step and save; the second one ends the process.
+pub fn listen_for_interrupt() -> Arc<AtomicBool> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let flag = interrupted.clone();
+    let handler = move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("stopping after this step; press Ctrl-C again to stop at once");
+    };
+    // Without a handler Ctrl-C ends the process, and the run goes on from its latest checkpoint.
+    let _ = ctrlc::set_handler(handler);
+    interrupted
 }

@@ -4,6 +4,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 use cloche_models::config::{Arch, ModelConfig, Preset};
 use cloche_train::settings::Settings;
+use serde::Serialize;
 use serde_json::Value;
 
 /// Each hyper-parameter. What is left out is the preset's; when a run is resumed, the run's.
@@ -128,7 +129,7 @@ impl HyperParameters {
 }
 
 /// A tenth, as a person would write it: in binary, 0.01 / 10 is not quite 0.001.
-fn tenth(x: f32) -> f32 {
+pub fn tenth(x: f32) -> f32 {
     format!("{x}e-1").parse().unwrap_or(x)
 }
 
@@ -147,9 +148,8 @@ const FREE: [&str; 7] = [
 ///
 /// # Errors
 /// Every setting that differs, with both values.
-pub fn require_same(run: &Settings, asked: &Settings) -> Result<()> {
-    let object =
-        |settings: &Settings| serde_json::to_value(settings).expect("settings are numbers and names");
+pub fn require_same<T: Serialize>(run: &T, asked: &T) -> Result<()> {
+    let object = |settings: &T| serde_json::to_value(settings).expect("settings are numbers and names");
     let mut differences = Vec::new();
     compare("", &object(run), &object(asked), &mut differences);
     match differences.is_empty() {

@@ -1,12 +1,11 @@
 //! `cloche train`: from a text to a model folder.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
-use cloche_models::config::{CardFacts, preset};
+use cloche_models::config::{CardFacts, GenerationConfig, TokenIds, model_card, preset};
 use cloche_tensor::Device;
 use cloche_text::{Tokenizer, TokenizerKind};
 use cloche_train::checkpoint::Saved;
@@ -39,6 +38,10 @@ pub struct TrainArgs {
     /// char, byte or bpe:SIZE [default: char for a single text, bpe:512 for stories and sets of documents].
     #[arg(long, value_name = "KIND")]
     tokenizer: Option<String>,
+    /// Let the vocabulary end with the tokens of a chat, for a model that will learn to converse. Without them the marks of
+    /// a conversation are text.
+    #[arg(long)]
+    chat_tokens: bool,
     /// Where to compute.
     #[arg(long, value_enum, default_value_t)]
     device: Choice,
@@ -104,7 +107,9 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     let network = run.network();
     let outcome = follow(run, &tokenizer, Keeper::new(out), &mut report)?;
     let host = pollster::block_on(network.weights.read())?;
-    folder::write_model(out, &settings.model, &host, &outcome.facts(out, &record, &settings))?;
+    folder::write_weights(out, &settings.model, &host)?;
+    let card = model_card(&settings.model, &outcome.facts(out, &record, &settings));
+    folder::write_file(out, "README.md", card.as_bytes())?;
     texts.remove_ids(out);
     report.done(&outcome.done, &out.display().to_string());
     match outcome.done.reason {
@@ -146,7 +151,7 @@ impl TrainArgs {
         };
         // What can be wrong without the text is found before the text is read. No vocabulary is smaller than 2.
         self.hyper.of_preset(preset, 2, self.steps).validate()?;
-        let tokenizer = texts.learn(kind, report)?;
+        let tokenizer = texts.learn(kind, self.chat_tokens, report)?;
 
         let mut settings = self.hyper.of_preset(preset, tokenizer.vocab_size(), self.steps);
         settings.seed = seed;
@@ -167,7 +172,7 @@ impl TrainArgs {
 
     /// The run in the folder, from its latest checkpoint.
     fn resumed(&self, report: &Report) -> Result<Setup> {
-        let record = Record::read(&self.out)?;
+        let record: Option<Record> = save::read_record(&self.out, "train")?;
         let record = record.ok_or_else(|| anyhow!("{} holds no run to resume", self.out.display()))?;
         for (name, run, asked) in
             [("preset", &record.preset, &self.preset), ("tokenizer", &record.tokenizer, &self.tokenizer)]
@@ -231,9 +236,14 @@ fn open_run(device: &Device, settings: &Settings, saved: Option<Saved>, corpus: 
 /// Makes the folder of a new run. The record comes last: a folder without it holds no run.
 fn make_folder(out: &Path, record: &Record, tokenizer: &Tokenizer) -> Result<()> {
     save::clear(out)?;
-    std::fs::create_dir_all(out).map_err(|error| anyhow!("{}: {error}", out.display()))?;
-    folder::write_setup(out, &record.settings.model, tokenizer)?;
-    record.write(out)
+    folder::create(out)?;
+    let eot = tokenizer.eot_id();
+    let generation = GenerationConfig {
+        tokens: TokenIds { bos: eot, eos: eot.into_iter().collect(), pad: None },
+        ..Default::default()
+    };
+    folder::write_setup(out, &record.settings.model, tokenizer, &generation)?;
+    save::write_record(out, record)
 }
 
 /// What is known of a run that has ended.
@@ -244,7 +254,7 @@ struct Outcome {
 
 /// Runs the stage to its end: tells its events, and keeps its checkpoints.
 fn follow(run: Run, tokenizer: &Tokenizer, mut keeper: Keeper, report: &mut Report) -> Result<Outcome> {
-    let interrupted = listen_for_interrupt();
+    let interrupted = save::listen_for_interrupt();
     let (mut train_loss, mut end) = (None, None);
     let mut stage = run.stage();
     while let Some(event) = pollster::block_on(stage.next()) {
@@ -274,21 +284,6 @@ fn follow(run: Run, tokenizer: &Tokenizer, mut keeper: Keeper, report: &mut Repo
 fn spoken(tokenizer: &Tokenizer, ids: &[u32]) -> String {
     let ids: Vec<u32> = ids.iter().copied().filter(|id| Some(*id) != tokenizer.eot_id()).collect();
     tokenizer.decode(&ids)
-}
-
-/// The first Ctrl-C asks the run to finish its step and save; the second one ends the process.
-fn listen_for_interrupt() -> Arc<AtomicBool> {
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let flag = interrupted.clone();
-    let handler = move || {
-        if flag.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-        eprintln!("stopping after this step; press Ctrl-C again to stop at once");
-    };
-    // Without a handler Ctrl-C ends the process, and the run goes on from its latest checkpoint.
-    let _ = ctrlc::set_handler(handler);
-    interrupted
 }
 
 impl Outcome {

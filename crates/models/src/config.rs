@@ -5,7 +5,7 @@ mod hf;
 mod keys;
 mod presets;
 
-pub use card::{CardFacts, model_card};
+pub use card::{CardFacts, TunedFacts, model_card, tuned_card};
 pub use hf::{GenerationConfig, Head, TokenIds};
 pub(crate) use keys::{Keys, decimal};
 pub use presets::{PRESETS, Preset, TrainingDefaults, preset};

@@ -84,6 +84,69 @@ pub fn model_card(config: &ModelConfig, facts: &CardFacts) -> String {
     card
 }
 
+/// What is known about a model, or an adapter, that was trained further.
+#[derive(Clone, Debug, Default)]
+pub struct TunedFacts {
+    /// The name of the model.
+    pub name: String,
+    /// The stage that it comes from, such as `sft`.
+    pub stage: String,
+    /// The name of the model that it began as: a folder's, or a preset's.
+    pub base: String,
+    /// Whether that was a new model with random weights.
+    pub is_new: bool,
+    /// Whether the folder holds an adapter and not a model.
+    pub is_adapter: bool,
+    /// What it was trained on.
+    pub data: String,
+    /// The seed of the run.
+    pub seed: u64,
+    /// Training steps taken.
+    pub steps: u64,
+    /// How many numbers were trained.
+    pub trained: u64,
+    /// What the last evaluation measured on what was held out.
+    pub measured: Vec<(String, f32)>,
+}
+
+/// Writes README.md for a model that was trained further, or for the adapter beside it.
+pub fn tuned_card(config: &ModelConfig, facts: &TunedFacts) -> String {
+    let (library, kind) =
+        if facts.is_adapter { ("peft", "A LoRA adapter for") } else { ("transformers", "A copy of") };
+    let task = if facts.stage == "reward" { "text-classification" } else { "text-generation" };
+    let (stage, name) = (&facts.stage, one_line(&facts.name));
+    let mut card = format!(
+        "---\nlibrary_name: {library}\npipeline_tag: {task}\ntags:\n- cloche\n- {stage}\n---\n\n# {name}\n\n"
+    );
+    let (parameters, base) = (thousands(config.n_params()), one_line(&facts.base));
+    let _ = match facts.is_new {
+        true => writeln!(card, "A new language model of {parameters} parameters, trained with Cloche.\n"),
+        false => {
+            writeln!(
+                card,
+                "{kind} {base}, a language model of {parameters} parameters, trained with Cloche.\n"
+            )
+        }
+    };
+    let rows = [
+        ("Stage".to_string(), facts.stage.clone()),
+        ("Data".to_string(), one_line(&facts.data)),
+        ("Training".to_string(), format!("{} steps", thousands(facts.steps))),
+        ("Trained".to_string(), format!("{} numbers", thousands(facts.trained))),
+        ("Seed".to_string(), facts.seed.to_string()),
+    ];
+    let measured = facts.measured.iter().map(|(name, x)| (one_line(name), format!("{x:.4}")));
+    card.push_str("| | |\n|---|---|\n");
+    for (label, value) in rows.into_iter().chain(measured) {
+        let _ = writeln!(card, "| {label} | {value} |");
+    }
+    card.push_str(
+        "\nThe tokenizer brings the chat template along: `tokenizer.apply_chat_template(messages)`.\n\nA model of this \
+         size knows little but what it was trained on: do not rely on what it says.\n",
+    );
+    card
+}
+
 /// A file name could carry line breaks and table bars, which would end the cell it stands in.
 fn one_line(text: &str) -> String {
     text.replace(|c: char| c.is_control(), " ").replace('|', "\\|")
@@ -112,6 +175,35 @@ fn thousands(number: u64) -> String {
 mod tests {
     use super::super::preset;
     use super::*;
+
+    #[test]
+    fn a_card_says_what_was_trained_further() {
+        let facts = TunedFacts {
+            name: "asker".into(),
+            stage: "sft".into(),
+            base: "bard".into(),
+            is_adapter: true,
+            data: "a|b.jsonl".into(),
+            steps: 1500,
+            trained: 4096,
+            measured: vec![("exam correct".into(), 0.9)],
+            ..Default::default()
+        };
+        let card = tuned_card(&preset("tiny").unwrap().model, &facts);
+        for expected in [
+            "library_name: peft",
+            "- sft",
+            "A LoRA adapter for bard",
+            "a\\|b.jsonl",
+            "1,500 steps",
+            "4,096 numbers",
+            "| exam correct | 0.9000 |",
+        ] {
+            assert!(card.contains(expected), "{expected} in {card}");
+        }
+        let new = tuned_card(&preset("tiny").unwrap().model, &TunedFacts { is_new: true, ..facts });
+        assert!(new.contains("A new language model of") && !new.contains("bard"), "{new}");
+    }
 
     #[test]
     fn a_card_says_what_the_model_is() {

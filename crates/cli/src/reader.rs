@@ -1,0 +1,268 @@
+//! Between texts and ids: records become examples that a model can learn from, and its answers become texts again.
+
+use std::rc::Rc;
+
+use anyhow::{Result, bail};
+use cloche_text::{
+    Chat, ChatSettings, Encoded, Record, Side, TextError, Tokenizer, TokenizerKind, TokenizerTrainer, Turns,
+};
+use cloche_train::examples::{Example, Prompt, Ranking};
+use cloche_train::rollout::{Answer, Exam, Verifier};
+
+use crate::report::Report;
+use crate::source::Question;
+
+/// How many answers of an exam are shown.
+const SHOWN: usize = 3;
+
+/// Reads and writes for a model: it knows the tokenizer, how a conversation is written, and what ends an answer.
+pub struct Reader {
+    /// The tokenizer; it has the chat template that is used.
+    pub tokenizer: Tokenizer,
+    settings: ChatSettings,
+    /// The tokens that end an answer.
+    pub stop_ids: Vec<u32>,
+    /// The text that does, where no token can.
+    pub stop_text: Option<String>,
+}
+
+/// Questions as a model reads them.
+pub struct Asked {
+    /// Their tokens.
+    pub prompts: Vec<Prompt>,
+    /// The questions, in the same order.
+    pub questions: Rc<Vec<Question>>,
+    /// The most tokens of an answer.
+    pub max_tokens: usize,
+}
+
+impl Asked {
+    /// An exam on these questions; `None` where there are none.
+    pub fn exam(&self, reader: &Rc<Reader>) -> Option<Exam> {
+        let verifier = reader.verifier(&self.questions);
+        let (prompts, max_tokens) = (self.prompts.clone(), self.max_tokens);
+        (!prompts.is_empty()).then_some(Exam { prompts, max_tokens, shown: SHOWN, verifier })
+    }
+}
+
+impl Reader {
+    /// A reader for a tokenizer. With `turns`, prompts and answers that are plain strings are turns of a conversation.
+    ///
+    /// # Errors
+    /// A chat template that cannot be used, a vocabulary in which no conversation can be written.
+    pub fn new(tokenizer: Tokenizer, turns: bool) -> Result<Reader> {
+        let settings = ChatSettings { strings_are_turns: turns, ..ChatSettings::default() };
+        let chat = Chat::with(&tokenizer, settings.clone())?;
+        let (stop_ids, stop_text) = (chat.stop_ids(), chat.stop_text().map(str::to_string));
+        let template = chat.jinja();
+        Ok(Reader { tokenizer: tokenizer.with_chat_template(template)?, settings, stop_ids, stop_text })
+    }
+
+    fn chat(&self) -> Chat<'_> {
+        Chat::with(&self.tokenizer, self.settings.clone()).expect("tried in `new`")
+    }
+
+    /// The tokens of the longest record.
+    ///
+    /// # Errors
+    /// As [`examples`](Self::examples).
+    pub fn longest(&self, records: &[Record]) -> Result<usize> {
+        let chat = self.chat();
+        records
+            .iter()
+            .map(|record| Ok(encode(&chat, record)?.ids.len()))
+            .try_fold(0, |most, length| length.map(|length: usize| most.max(length)))
+    }
+
+    /// Demonstrations as examples for a model that sees `context_len` tokens. What has to be cut is told.
+    ///
+    /// # Errors
+    /// A template that fails; records of which none fits.
+    pub fn examples(&self, records: &[Record], context_len: usize, report: &Report) -> Result<Vec<Example>> {
+        let chat = self.chat();
+        let (mut examples, mut cut, mut lost) = (Vec::with_capacity(records.len()), (0, 0), 0);
+        for record in records {
+            let mut encoded = encode(&chat, record)?;
+            // The last token is only predicted, never read.
+            if let Some(shortened) = encoded.truncate(context_len + 1, Side::End) {
+                cut = (cut.0 + 1, cut.1 + shortened.tokens);
+            }
+            // The first token cannot be learnt: nothing comes before it.
+            if encoded.learn.iter().skip(1).any(|&learn| learn) {
+                examples.push(Example { ids: encoded.ids, learn: encoded.learn });
+            } else {
+                lost += 1;
+            }
+        }
+        if cut.0 > 0 {
+            report.warn(format_args!(
+                "{} of {} records are longer than the model's context of {context_len} tokens: {} tokens were cut at \
+                 their ends, and {lost} records with nothing left to learn are left out",
+                cut.0,
+                records.len(),
+                cut.1
+            ));
+        }
+        if examples.is_empty() {
+            bail!(
+                "data: found no token to learn in {} records, expected at least one within the model's context of \
+                 {context_len} tokens",
+                records.len()
+            );
+        }
+        Ok(examples)
+    }
+
+    /// Comparisons as rankings for a model that sees `context_len` tokens. Those that do not fit whole are left out, which
+    /// is told; of responses of equal rank the first counts.
+    ///
+    /// # Errors
+    /// A template that fails; comparisons of which none fits.
+    pub fn rankings(&self, records: &[Record], context_len: usize, report: &Report) -> Result<Vec<Ranking>> {
+        let chat = self.chat();
+        let mut rankings = Vec::with_capacity(records.len());
+        for record in records {
+            let (prompt, responses): (_, Vec<&Turns>) = match record {
+                Record::Preference { prompt, chosen, rejected } => (prompt, vec![chosen, rejected]),
+                Record::Ranking { prompt, responses, ranks } => {
+                    let is_first = |at: usize| at == 0 || ranks[at] != ranks[at - 1];
+                    (
+                        prompt,
+                        (0..responses.len()).filter(|&at| is_first(at)).map(|at| &responses[at]).collect(),
+                    )
+                }
+                _ => continue,
+            };
+            let mut answers = Vec::with_capacity(responses.len());
+            for response in responses {
+                let Encoded { ids, learn } = chat.answer(prompt, response)?;
+                answers.push(Example { ids, learn });
+            }
+            if answers.len() > 1 && answers.iter().all(|answer| answer.ids.len() <= context_len) {
+                rankings.push(Ranking { answers });
+            }
+        }
+        let (all, lost) = (records.len(), records.len() - rankings.len());
+        if rankings.is_empty() {
+            bail!(
+                "data: found no comparison of {all} that fits in the model's context of {context_len} tokens"
+            );
+        }
+        if lost > 0 {
+            report.warn(format_args!(
+                "{lost} of {all} comparisons compare nothing, or are longer than the model's context of {context_len} \
+                 tokens, and are left out"
+            ));
+        }
+        Ok(rankings)
+    }
+
+    /// The ids of a prompt of at most `room` tokens, up to where the model goes on.
+    ///
+    /// # Errors
+    /// A longer prompt, a template that fails.
+    pub fn prompt(&self, prompt: &Turns, room: usize) -> Result<Vec<u32>> {
+        Ok(self.chat().prompt(prompt, room)?)
+    }
+
+    /// Tokens that suffice for the answers to these questions, and for answers half as long again.
+    pub fn answer_tokens(&self, questions: &[Question]) -> usize {
+        let longest = questions.iter().map(|question| self.tokenizer.encode(&question.answer).len()).max();
+        let longest = longest.unwrap_or(0);
+        longest + longest / 2 + 1 + self.stop_text.as_ref().map_or(0, String::len)
+    }
+
+    /// Questions as prompts that leave room for an answer of `max_tokens`, in the order of those questions that do; how
+    /// many do not is told.
+    ///
+    /// # Errors
+    /// A template that fails; questions of which none fits.
+    pub fn prompts(
+        &self,
+        questions: Vec<Question>,
+        context_len: usize,
+        max_tokens: usize,
+        report: &Report,
+    ) -> Result<Asked> {
+        let chat = self.chat();
+        let (all, room) = (questions.len(), context_len.saturating_sub(max_tokens).max(1));
+        let (mut prompts, mut fitting, mut tried) = (Vec::with_capacity(all), Vec::with_capacity(all), None);
+        for question in questions {
+            match chat.prompt(&question.prompt, room) {
+                Ok(ids) => {
+                    prompts.push(Prompt { ids, index: fitting.len() });
+                    fitting.push(question);
+                }
+                Err(error @ TextError::Prompt { .. }) => tried = Some(error),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if let Some(error) = tried {
+            if prompts.is_empty() {
+                bail!("data: no question leaves room for an answer of {max_tokens} tokens: {error}");
+            }
+            report.warn(format_args!(
+                "{} of {all} questions leave no room for an answer of {max_tokens} tokens in the model's context of \
+                 {context_len}, and are left out",
+                all - prompts.len(),
+            ));
+        }
+        Ok(Asked { prompts, questions: Rc::new(fitting), max_tokens })
+    }
+
+    /// Judges answers to these questions by their index.
+    pub fn verifier(self: &Rc<Self>, questions: &Rc<Vec<Question>>) -> Verifier {
+        let (reader, questions) = (self.clone(), questions.clone());
+        Box::new(move |answers: &[Answer]| {
+            let verdict = |answer: &Answer| questions[answer.index].verdict(&reader.answer(&answer.ids));
+            Ok(answers.iter().map(verdict).collect())
+        })
+    }
+
+    /// An answer's text, up to what ends it.
+    pub fn answer(&self, ids: &[u32]) -> String {
+        let end = ids.iter().position(|id| self.stop_ids.contains(id)).unwrap_or(ids.len());
+        let text = self.tokenizer.decode(&ids[..end]);
+        match self.stop_text.as_ref().and_then(|stop| text.find(stop.as_str())) {
+            Some(at) => text[..at].to_string(),
+            None => text,
+        }
+    }
+
+    /// Tells which characters of the records the vocabulary lacks.
+    pub fn tell_missing(&self, records: &[Record], report: &Report) {
+        let mut missing: Vec<char> = Vec::new();
+        for record in records {
+            for text in record.contents() {
+                missing.extend(self.tokenizer.missing_chars(text));
+            }
+        }
+        missing.sort_unstable();
+        missing.dedup();
+        if !missing.is_empty() {
+            let shown: Vec<String> = missing.iter().take(10).map(|c| format!("{c:?}")).collect();
+            report.warn(format_args!("the vocabulary lacks characters of the data: {}", shown.join(" ")));
+        }
+    }
+}
+
+fn encode(chat: &Chat<'_>, record: &Record) -> Result<Encoded> {
+    Ok(match record {
+        Record::Text(text) => chat.text(text),
+        Record::Conversation(messages) => chat.conversation(messages)?,
+        Record::Completion { prompt, completion } => chat.answer(prompt, completion)?,
+        Record::Preference { prompt, chosen, .. } => chat.answer(prompt, chosen)?,
+        Record::Ranking { prompt, responses, .. } => chat.answer(prompt, &responses[0])?,
+        Record::Question { prompt, answer } => chat.answer(prompt, &Turns::Text(answer.clone()))?,
+    })
+}
+
+/// The tokenizer of a model from nothing: the printable characters of ASCII, the line break, and the tokens of a chat.
+pub fn plain_tokenizer() -> Tokenizer {
+    let mut trainer = TokenizerTrainer::new(TokenizerKind::Char);
+    let printable: String = (' '..='~').chain(['\n']).collect();
+    trainer.feed(&printable);
+    trainer.end_of_text(true);
+    trainer.chat_tokens(true);
+    trainer.finish(&mut |_| {}).expect("96 characters are a vocabulary")
+}
