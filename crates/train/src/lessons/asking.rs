@@ -86,9 +86,9 @@ pub(super) const CHAT: LessonKind = LessonKind {
     },
 };
 
-/// A scene of one person or two, and a question about it that it answers, or does not.
+/// A scene of one fact or two, about one person or two, and a question that it answers, or does not.
 pub(super) fn ask(rng: &mut Rng, told: bool) -> (String, Query) {
-    let (people, facts) = (1 + rng.below(2) as usize, 1 + rng.below(2) as usize);
+    let (people, facts) = *rng.choose(&[(1, 1), (1, 2), (2, 1)]);
     let scene = Scene::tell(rng, people, facts);
     let (person, fact) = scene.choose(rng, told);
     let query = scene.query(person, fact);

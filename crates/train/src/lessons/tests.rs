@@ -187,17 +187,16 @@ fn a_seed_names_its_lessons() {
     let known = [
         (
             Lesson::new(1337, Split::Train, 0),
-            "user: Emma had a pony and wanted a rowing boat. Which animal did Emma have?\nassistant: A pony.\n",
+            "user: Luke had a goose. Pam lost a toy robot. Which animal did Luke have?\nassistant: A goose.\n",
         ),
         (
             Lesson::new(1337, Split::HeldOut, 3),
-            "system: Answer in a sentence.\nuser: Paul lived near the school. Oscar wanted a scooter. \
-             What did Oscar want?\nassistant: Oscar wanted a scooter.\n",
+            "system: Answer briefly.\nuser: Oliver went to the lighthouse and got help from Leo. \
+             Who helped Oliver?\nassistant: Leo.\n",
         ),
         (
             Lesson::of_mixed_manners(1337, Split::Train, 0),
-            "user: Walter lived behind the castle and went to the old mill. David lived in a cottage and went to \
-             the museum. Can you tell me where Walter lived?\nassistant: I like stories.\n",
+            "user: Harry lost a marble. Can you tell me what Harry lost?\nassistant: A marble.\n",
         ),
     ];
     for (lesson, expected) in known {
@@ -206,7 +205,7 @@ fn a_seed_names_its_lessons() {
     let preference = Preference::new(1337, Split::Train, 1);
     assert_eq!(
         text(&preference.prompt),
-        "user: Toby went to the castle. Can you tell me where Toby lived?\n"
+        "user: Sally wore a pink hat. Can you tell me which animal Sally had?\n"
     );
-    assert_eq!([&*preference.chosen, &*preference.rejected], [DONT_KNOW, "Near the station."]);
+    assert_eq!([&*preference.chosen, &*preference.rejected], [DONT_KNOW, "A puppy."]);
 }
