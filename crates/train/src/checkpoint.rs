@@ -98,6 +98,8 @@ struct Part {
 
 /// The part of the model itself, which every stage has.
 pub(crate) const MODEL: &str = "model";
+/// The value model beside it.
+pub(crate) const CRITIC: &str = "critic";
 
 /// A checkpoint that cannot be resumed from.
 #[derive(Debug, thiserror::Error)]

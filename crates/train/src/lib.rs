@@ -27,6 +27,7 @@ pub mod evaluate;
 pub mod advantage;
 mod policy;
 pub mod grpo;
+pub mod ppo;
 pub mod remarks;
 pub mod calibration;
 pub mod checkpoint;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use cloche_models::{Network, Pass, Sampling, logits};
+use cloche_models::{Network, Pass, Sampling, logits, score};
 use cloche_nn::loss;
 use cloche_tensor::rng::{Rng, stream_id};
 use cloche_tensor::{DType, Device, Graph, Program};
@@ -109,6 +109,19 @@ impl Reader {
         Ok(Reader { program, rows: Rows::new(rows, width) })
     }
 
+    /// Reads a score model's number before each token: what a critic expects of an answer that has come so far.
+    pub fn values(
+        device: &Device,
+        network: &Network,
+        (rows, width): (usize, usize),
+    ) -> Result<Reader, Error> {
+        let graph = Graph::new();
+        let x = graph.input("x", (rows, width), DType::U32); // (B, T)
+        let read = score(&network.config, &network.params(&graph), &x, &Pass::eval()); // (B, T)
+        let program = device.compile(&graph, &[("read", &read)], &network.states())?;
+        Ok(Reader { program, rows: Rows::new(rows, width) })
+    }
+
     /// The numbers of all answers, as many at once as there are rows.
     pub async fn read(&mut self, answers: &[Answer]) -> Result<Vec<Vec<f32>>, Error> {
         let width = self.rows.width;
@@ -116,7 +129,9 @@ impl Reader {
         for chunk in answers.chunks(self.rows.x.len() / width) {
             fill(&mut self.rows, chunk);
             self.program.write("x", &self.rows.x);
-            self.program.write("y", &self.rows.y);
+            if self.program.has("y") {
+                self.program.write("y", &self.rows.y);
+            }
             self.program.run();
             let read = self.program.read("read").await?;
             let read = read.f32().chunks_exact(width).zip(chunk);
