@@ -44,8 +44,13 @@ fn stage<'a>(
 
 /// A model from nothing, after a few steps of copying.
 fn base(place: &TempDir, name: &str, seed: &str) -> PathBuf {
+    taught(place, name, "task:copy", seed)
+}
+
+/// The same with other data, as long as which its context is.
+fn taught(place: &TempDir, name: &str, data: &str, seed: &str) -> PathBuf {
     let out = place.path().join(name);
-    succeed(&stage("sft", ["--init", "tiny"], "task:copy", &out, &["--seed", seed]));
+    succeed(&stage("sft", ["--init", "tiny"], data, &out, &["--seed", seed]));
     out
 }
 
@@ -105,17 +110,21 @@ fn a_new_model_learns_and_leaves_a_folder() {
 #[test]
 fn a_run_that_was_cut_off_goes_on_bit_for_bit() {
     let place = tempfile::tempdir().unwrap();
-    for more in [&[][..], &["--lora", "rank=2,dropout=0.1"][..]] {
-        let out = place.path().join(format!("run-{}", more.len()));
-        succeed(&stage("sft", ["--init", "tiny"], "task:copy", &out, more));
+    let base = base(&place, "base", "1");
+    let lora = ["--lora", "rank=2,dropout=0.1"];
+    let grpo = ["--group", "2", "--beta", "0.1"];
+    for (number, (name, more)) in [("sft", &[][..]), ("sft", &lora), ("grpo", &grpo)].into_iter().enumerate()
+    {
+        let out = place.path().join(number.to_string());
+        succeed(&stage(name, ["--model", text(&base)], "task:copy", &out, more));
         let last = |name: &str| fs::read(out.join("checkpoints/step-4").join(name)).unwrap();
         let whole = ["model.safetensors", "optimizer.safetensors"].map(last);
         fs::remove_dir_all(out.join("checkpoints/step-4")).unwrap();
-        let printed = lines(&succeed(&["sft", "--out", text(&out), "--resume", "--device", "cpu", "--json"]));
+        let printed = lines(&succeed(&[name, "--out", text(&out), "--resume", "--device", "cpu", "--json"]));
         assert_eq!(printed[0]["step"], 2);
         assert_eq!(["model.safetensors", "optimizer.safetensors"].map(last), whole);
-        let resumed = ["sft", "--out", text(&out), "--resume", "--device", "cpu"];
-        refuse(&[&resumed[..], &["--lr", "0.5"]].concat(), "lr is 0.001, not 0.5");
+        let resumed = [name, "--out", text(&out), "--resume", "--device", "cpu"];
+        refuse(&[&resumed[..], &["--lr", "0.5"]].concat(), "not 0.5");
         refuse(&[&resumed[..], &["--steps", "3"]].concat(), "step is 4, expected at most 3");
     }
 }
@@ -173,9 +182,7 @@ fn what_cannot_be_learnt_from_is_named() {
     }
     let begin = ["--init", "tiny"];
     for (more, expected) in [
-        (&["--lora", "targets=q_proj"][..], "targets: \"q_proj\" matches nothing, the model has c_attn"),
-        (&["--lora", "rank=0"], "rank: found 0, expected 1 to"),
-        (&["--lr", "-1"], "lr: found -1, expected a number above 0"),
+        (&["--lr", "-1"][..], "lr: found -1, expected a number above 0"),
         (&["--context-len", "4"], "no question leaves room for an answer of 6 tokens"),
         (&["--data", "task:juggle"], "task: found \"juggle\", expected one of copy"),
         (&["--data", "nowhere.jsonl"], "data: found \"nowhere.jsonl\", expected a .jsonl file"),
@@ -186,6 +193,12 @@ fn what_cannot_be_learnt_from_is_named() {
         assert!(!out.exists(), "nothing is left behind: {expected}");
     }
     let base = base(&place, "base", "1");
+    for (lora, expected) in [
+        ("targets=q_proj", "targets: \"q_proj\" matches nothing, the model has c_attn"),
+        ("rank=0", "rank: found 0, expected 1 to"),
+    ] {
+        refuse(&stage("sft", ["--model", text(&base)], "task:copy", &out, &["--lora", lora]), expected);
+    }
     refuse(
         &stage("sft", ["--model", text(&base)], "task:copy", &base, &["--overwrite"]),
         "which is what to begin with",
@@ -202,13 +215,13 @@ fn a_pre_trained_model_takes_lessons() {
     let (data, base, out) = (place.path().join("a.txt"), place.path().join("base"), place.path().join("out"));
     fs::write(&data, prose(20_000)).unwrap();
     // Bytes have no tokens of a chat: the marks are text, and what is too long for the model is cut.
-    succeed(&train(&data, &base, &["--tokenizer", "byte", "--context-len", "160", "--steps", "2"]));
+    succeed(&train(&data, &base, &["--tokenizer", "byte", "--context-len", "128", "--steps", "2"]));
     let printed =
-        lines(&succeed(&stage("sft", ["--model", text(&base)], "lessons", &out, &["--max-tokens", "40"])));
+        lines(&succeed(&stage("sft", ["--model", text(&base)], "lessons", &out, &["--exam", "18"])));
     let warnings: Vec<&str> = printed.iter().filter_map(|line| line["message"].as_str()).collect();
     for expected in [
-        "leave no room for an answer of 40 tokens",
-        "records are longer than the model's context of 160 tokens",
+        "leave no room for an answer of 6 tokens",
+        "records are longer than the model's context of 128 tokens",
     ] {
         assert!(warnings.iter().any(|message| message.contains(expected)), "{expected} in {warnings:?}");
     }
@@ -219,17 +232,15 @@ fn a_pre_trained_model_takes_lessons() {
 #[test]
 fn a_reward_model_lies_as_transformers_looks_for_it() {
     let place = tempfile::tempdir().unwrap();
-    let base = base(&place, "base", "1");
+    // A model that has seen short texts only cannot read comparisons.
+    let (small, large) = (base(&place, "small", "1"), taught(&place, "large", "lessons", "1"));
     for (more, expected) in
         [(&[][..], "model.safetensors"), (&["--lora", "rank=2"], "adapter_model.safetensors")]
     {
         let out = place.path().join(expected);
-        // The base has seen short texts only: comparisons that do not fit are left out, and here none is left.
-        refuse(
-            &stage("reward", ["--model", text(&base)], "preferences", &out, more),
-            "found no comparison of 50 that fits",
-        );
-        let printed = lines(&succeed(&stage("reward", ["--init", "tiny"], "preferences", &out, more)));
+        let reward = |model| stage("reward", ["--model", text(model)], "preferences", &out, more);
+        refuse(&reward(&small), "found no comparison of 50 that fits");
+        let printed = lines(&succeed(&reward(&large)));
         assert!(printed[1]["held_out_accuracy"].is_number(), "{}", printed[1]);
         assert!(out.join(expected).is_file());
         let config = fs::read_to_string(out.join("config.json")).unwrap_or_default();

@@ -15,6 +15,7 @@ mod lora;
 mod tune;
 mod sft;
 mod reward;
+mod grpo;
 mod evaluate;
 mod chat;
 mod sampling;
@@ -45,6 +46,8 @@ enum Command {
     Sft(Box<sft::SftArgs>),
     /// Teach a model which answers people prefer, from comparisons (a reward model).
     Reward(Box<reward::RewardArgs>),
+    /// Let a model learn from rewards for its own answers, which are checked (GRPO).
+    Grpo(Box<grpo::GrpoArgs>),
     /// Ask a model questions whose answers can be checked.
     Evaluate(evaluate::EvaluateArgs),
     /// Talk to a model.
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         Command::Train(args) => train::run(&args),
         Command::Sft(args) => sft::run(&args),
         Command::Reward(args) => reward::run(&args),
+        Command::Grpo(args) => grpo::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Chat(args) => chat::run(&args),
         Command::Generate(args) => generate::run(&args),

@@ -51,6 +51,10 @@ enum Line<'a> {
     },
     #[serde(rename = "sample")]
     Answered(&'a Sample<'a>),
+    Remark {
+        step: u64,
+        message: &'a str,
+    },
     #[serde(rename = "done")]
     TuneDone {
         #[serde(flatten)]
@@ -228,12 +232,20 @@ impl Report {
     pub fn tune_step(&self, step: &TuneStep) {
         self.event(Line::TuneStep(step));
         self.bar.set_position(step.step);
+        let reward =
+            step.metrics.get("reward").map_or(String::new(), |reward| format!("reward {reward:.3}  "));
         self.at(format_args!(
-            "loss {:.4}  {} tokens/s  {} left",
+            "{reward}loss {:.4}  {} tokens/s  {} left",
             step.loss,
             HumanCount(step.tokens_per_s as u64),
             HumanDuration(Duration::from_secs_f32(step.seconds_left.clamp(0.0, 1e9)))
         ));
+    }
+
+    /// What the numbers of a step mean.
+    pub fn remark(&self, step: u64, message: &str) {
+        self.event(Line::Remark { step, message });
+        self.say(format_args!("step {step}: {message}"));
     }
 
     /// How the model does on what is held out.

@@ -8,12 +8,12 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use anyhow::{Result, anyhow, bail};
-use cloche_train::Error;
 use cloche_train::checkpoint::Saved;
 use cloche_train::events::{Metrics, Reason, TuneDone, TuneEvent};
 use cloche_train::learner::Optimization;
 use cloche_train::pretrain::MAX_NONFINITE;
 use cloche_train::stage::Stage;
+use cloche_train::{Error, remarks};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -47,6 +47,13 @@ impl StageSettings for cloche_train::reward::Settings {
     }
 }
 
+impl StageSettings for cloche_train::grpo::Settings {
+    const STAGE: &'static str = "grpo";
+    fn optimization(&mut self) -> &mut Optimization {
+        &mut self.optimization
+    }
+}
+
 /// What is known of a run that has ended.
 pub struct Outcome {
     /// The last word.
@@ -69,10 +76,24 @@ pub fn follow(
     let interrupted = listen_for_interrupt();
     let mut keeper = Keeper::new(out);
     let (mut measured, mut end) = (Metrics::default(), None);
+    let (mut name, mut remarked) = ("", Vec::new());
     while let Some(event) = pollster::block_on(stage.next()) {
         match event? {
-            TuneEvent::Start(start) => report.tune_start(&start),
-            TuneEvent::Step(step) => report.tune_step(&step),
+            TuneEvent::Start(start) => {
+                name = start.stage;
+                report.tune_start(&start);
+            }
+            TuneEvent::Step(step) => {
+                report.tune_step(&step);
+                let remarks = if name == "grpo" { remarks::grpo(&step.metrics) } else { Vec::new() };
+                for remark in remarks {
+                    // Once is enough.
+                    if !remarked.contains(&remark) {
+                        report.remark(step.step, remark);
+                        remarked.push(remark);
+                    }
+                }
+            }
             TuneEvent::Eval { step, metrics } => {
                 report.measured(step, &metrics);
                 measured = metrics;

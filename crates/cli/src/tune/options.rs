@@ -24,8 +24,8 @@ pub struct TuneArgs {
     /// The model folder to begin with.
     #[arg(long, value_name = "DIR", conflicts_with = "init")]
     model: Option<PathBuf>,
-    /// Begin with the model as this adapter changes it.
-    #[arg(long, value_name = "DIR", requires = "model")]
+    /// Begin with the model as this adapter changes it; what is left is then a model of its own.
+    #[arg(long, value_name = "DIR", requires = "model", conflicts_with = "lora")]
     adapter: Option<PathBuf>,
     /// Begin with nothing: a new model of a preset (tiny, nano, …) whose tokens are the printable characters of ASCII and
     /// the marks of a chat. Enough for the built-in tasks.
@@ -55,7 +55,7 @@ pub struct TuneArgs {
     turns: bool,
     /// Train an adapter beside the frozen model: rank=8,alpha=16,dropout=0,targets=all-linear, or a part of it; several
     /// targets are joined by +.
-    #[arg(long, value_name = "LIST", num_args = 0..=1, default_missing_value = "")]
+    #[arg(long, value_name = "LIST", num_args = 0..=1, default_missing_value = "", conflicts_with = "init")]
     lora: Option<String>,
     #[command(flatten)]
     optimization: OptimizationArgs,

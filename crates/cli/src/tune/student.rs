@@ -104,6 +104,17 @@ impl Student {
         Ok(self)
     }
 
+    /// The model as it is at the beginning: the base of the adapter that learns, else a copy.
+    ///
+    /// # Errors
+    /// A device that cannot hold it.
+    pub fn reference(&self) -> Result<Network> {
+        Ok(match self.network.adapter {
+            Some(_) => self.network.without_adapter(),
+            None => pollster::block_on(self.network.merged(&self.device))?,
+        })
+    }
+
     /// The tokens that the model sees at once.
     pub fn context_len(&self) -> usize {
         self.network.config.context_len
