@@ -249,6 +249,21 @@ fn a_reward_model_lies_as_transformers_looks_for_it() {
 }
 
 #[test]
+fn a_reward_model_or_who_knows_rewards_answers() {
+    let place = tempfile::tempdir().unwrap();
+    let (model, judge) = (taught(&place, "model", "preferences", "1"), place.path().join("judge"));
+    succeed(&stage("reward", ["--model", text(&model)], "preferences", &judge, &[]));
+    for (number, more) in [&["--judge", text(&judge)][..], &["--lora"]].into_iter().enumerate() {
+        let out = place.path().join(number.to_string());
+        let printed = lines(&succeed(&stage("ppo", ["--model", text(&model)], "preferences", &out, more)));
+        assert!(printed.iter().any(|line| line["event"] == "step" && line["loss"].is_number()));
+    }
+    let out = place.path().join("out");
+    let wrong = stage("ppo", ["--model", text(&model)], "preferences", &out, &["--judge", text(&model)]);
+    refuse(&wrong, "found a model that makes words, expected one that scores them");
+}
+
+#[test]
 fn a_model_is_asked_and_talked_to() {
     let place = tempfile::tempdir().unwrap();
     let base = base(&place, "base", "1");

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Result, anyhow, bail};
-use cloche_models::config::{GenerationConfig, ModelConfig, TokenIds};
+use cloche_models::config::{GenerationConfig, Head, ModelConfig, TokenIds};
 use cloche_models::{Adapter, Base, Network, peft};
 use cloche_nn::checkpoint::Checkpoint;
 use cloche_nn::{HostWeights, Weights};
@@ -47,6 +47,24 @@ pub fn open(folder: &Path, device: &Device) -> Result<Model> {
     let specs = cloche_models::specs(&config);
     let weights = Weights::load(device, &specs, &mut checkpoint, &config.extras())?;
     Ok(Model { network: Network::new(config, weights), generation })
+}
+
+/// Opens the reward model in a folder.
+///
+/// # Errors
+/// As [`open`]; a model that makes words and not scores.
+pub fn open_judge(folder: &Path, device: &Device) -> Result<Network> {
+    let text = read_json(folder, "config.json")?.ok_or_else(|| missing(folder, "config.json"))?;
+    let in_config = |error| anyhow!("{}: config.json: {error}", folder.display());
+    if Head::from_hf_json(&text).map_err(in_config)? != Head::Score {
+        bail!("{}: found a model that makes words, expected one that scores them", folder.display());
+    }
+    let config = ModelConfig::from_hf_json(&text).map_err(in_config)?;
+    let mut checkpoint = Checkpoint::open_folder(folder)?;
+    device::require_memory(device, "the reward model", config.n_params().saturating_mul(2 * 4))?;
+    let specs = cloche_models::score_specs(&config);
+    let weights = Weights::load(device, &specs, &mut checkpoint, &config.extras())?;
+    Ok(Network::new(config, weights))
 }
 
 /// Opens the tokenizer in a folder.

@@ -16,6 +16,7 @@ mod tune;
 mod sft;
 mod reward;
 mod grpo;
+mod ppo;
 mod evaluate;
 mod chat;
 mod sampling;
@@ -46,6 +47,8 @@ enum Command {
     Sft(Box<sft::SftArgs>),
     /// Teach a model which answers people prefer, from comparisons (a reward model).
     Reward(Box<reward::RewardArgs>),
+    /// Let a model learn from rewards, with a critic, near to where it began (PPO).
+    Ppo(Box<ppo::PpoArgs>),
     /// Let a model learn from rewards for its own answers, which are checked (GRPO).
     Grpo(Box<grpo::GrpoArgs>),
     /// Ask a model questions whose answers can be checked.
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
         Command::Train(args) => train::run(&args),
         Command::Sft(args) => sft::run(&args),
         Command::Reward(args) => reward::run(&args),
+        Command::Ppo(args) => ppo::run(&args),
         Command::Grpo(args) => grpo::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Chat(args) => chat::run(&args),

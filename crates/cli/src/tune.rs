@@ -54,6 +54,13 @@ impl StageSettings for cloche_train::grpo::Settings {
     }
 }
 
+impl StageSettings for cloche_train::ppo::Settings {
+    const STAGE: &'static str = "ppo";
+    fn optimization(&mut self) -> &mut Optimization {
+        &mut self.optimization
+    }
+}
+
 /// What is known of a run that has ended.
 pub struct Outcome {
     /// The last word.

@@ -139,6 +139,9 @@ pub struct Record<S> {
     pub max_tokens: Option<usize>,
     /// Whether strings are turns.
     pub turns: bool,
+    /// The folder of a reward model.
+    #[serde(default)]
+    pub judge: Option<PathBuf>,
     /// The adapter to train.
     pub lora: Option<LoraConfig>,
     /// The stage's settings at the beginning.
@@ -240,6 +243,7 @@ impl TuneArgs {
             exam: 100,
             max_tokens: None,
             turns: false,
+            judge: None,
             lora: None,
             settings,
         })
