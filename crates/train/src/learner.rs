@@ -2,6 +2,7 @@
 //! it: each records its own loss, and the rest of a step is the same.
 
 use cloche_models::Network;
+use cloche_models::config::ModelConfig;
 use cloche_nn::checkpoint::Extras;
 use cloche_nn::optim::{self, Moments};
 use cloche_nn::schedule::Schedule;
@@ -116,6 +117,18 @@ impl Optimization {
 pub(crate) struct Learner {
     pub network: Network,
     pub moments: Moments,
+}
+
+/// Requires that a model that only says what it thinks, a reference or a teacher, reads the same tokens as one that learns.
+pub(crate) fn expect_alike(
+    name: &'static str,
+    other: &Network,
+    config: &ModelConfig,
+) -> Result<(), SettingsError> {
+    let (vocab_size, context_len) = (other.config.vocab_size, other.config.context_len);
+    let found = format!("a vocabulary of {vocab_size}, a context of {context_len}");
+    let alike = vocab_size == config.vocab_size && context_len >= config.context_len;
+    require(name, found, alike, "the model's vocabulary, and at least its context")
 }
 
 /// What a stage records: the loss, and numbers to tell, each of shape `()`.

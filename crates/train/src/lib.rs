@@ -22,6 +22,8 @@ pub mod rollout;
 pub mod sft;
 pub mod judge;
 pub mod reward;
+mod likelihood;
+pub mod dpo;
 pub mod cost;
 pub mod evaluate;
 pub mod advantage;

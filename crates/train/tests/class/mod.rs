@@ -7,7 +7,9 @@ use cloche_nn::Weights;
 use cloche_tensor::{Device, DeviceKind};
 use cloche_train::events::TuneEvent;
 use cloche_train::examples::{Example, Pair, Prompt};
+use cloche_train::learner::Optimization;
 use cloche_train::rollout::{Answer, Exam, Verdict, Verifier};
+use cloche_train::sft;
 use cloche_train::split::Split;
 use cloche_train::stage::Stage;
 use cloche_train::tasks::{Task, task};
@@ -133,4 +135,19 @@ pub fn pairs(name: &str, split: Split, n: u64, difficulty: u32) -> Vec<Pair> {
         Pair { chosen: demonstration(&item.prompt, &right), rejected: demonstration(&item.prompt, &wrong) }
     };
     (0..n).map(pair).collect()
+}
+
+/// A model that has learnt a task from demonstrations, for so many steps.
+pub fn taught(device: &Device, name: &str, steps: u64) -> Network {
+    let optimization =
+        Optimization { steps, batch_size: 32, lr: 3e-3, min_lr: 3e-4, eval_every: 0, ..Default::default() };
+    let data = sft::Data {
+        train: demonstrations(name, Split::Train, 2000, 1),
+        held_out: demonstrations(name, Split::HeldOut, 8, 1),
+        exam: None,
+    };
+    let network = network(device, 1);
+    let settings = sft::Settings { optimization, stop_ids: vec![END] };
+    finish(sft::Run::new(device, network.clone(), settings, data, None).unwrap().stage());
+    network
 }
