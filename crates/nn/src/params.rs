@@ -35,7 +35,7 @@ pub struct Params {
 
 struct Registry {
     graph: Graph,
-    /// The name of the state: `"params"`, or `"adapter"`.
+    /// The name of the state: `"params"`, `"adapter"`, or that of a second model.
     state: &'static str,
     /// Whether all parameters are known, so that another one is a bug.
     sealed: bool,
@@ -103,6 +103,11 @@ impl Params {
     /// Programs that use only some of them, another head for instance, still share the one buffer.
     pub fn from_specs(graph: &Graph, specs: &[ParamSpec]) -> Self {
         Self::sealed(graph, "params", specs)
+    }
+
+    /// As [`from_specs`](Self::from_specs), in a state of another name: a second model in one graph, such as a teacher.
+    pub fn from_specs_in(graph: &Graph, state: &'static str, specs: &[ParamSpec]) -> Self {
+        Self::sealed(graph, state, specs)
     }
 
     fn empty(graph: &Graph, state: &'static str) -> Self {

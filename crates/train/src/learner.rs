@@ -7,7 +7,7 @@ use cloche_nn::checkpoint::Extras;
 use cloche_nn::optim::{self, Moments};
 use cloche_nn::schedule::Schedule;
 use cloche_nn::{Params, Weights};
-use cloche_tensor::{Data, Device, Graph, LOG_RUNS, Program, Tensor};
+use cloche_tensor::{Data, Device, Graph, LOG_RUNS, Program, State, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Saved;
@@ -198,6 +198,17 @@ impl Learner {
         settings: &Optimization,
         record: impl FnOnce(&Graph, &Params) -> Recorded,
     ) -> Result<Update, Error> {
+        self.update_beside(device, settings, &[], record)
+    }
+
+    /// As [`update`](Self::update), where the loss also reads `frozen` states, such as a teacher's weights.
+    pub fn update_beside(
+        &self,
+        device: &Device,
+        settings: &Optimization,
+        frozen: &[(&str, &State)],
+        record: impl FnOnce(&Graph, &Params) -> Recorded,
+    ) -> Result<Update, Error> {
         let graph = Graph::new();
         let p = self.network.params(&graph);
         let Recorded { loss, metrics } = record(&graph, &p);
@@ -206,6 +217,7 @@ impl Learner {
         outputs.extend(metrics.iter().map(|(name, y)| (*name, y)));
         let mut states = self.network.states();
         states.extend(self.moments.states());
+        states.extend(frozen);
         let program = device.compile(&graph, &outputs, &states)?;
         Ok(Update { program, metrics: metrics.iter().map(|(name, _)| *name).collect() })
     }

@@ -24,6 +24,7 @@ pub mod judge;
 pub mod reward;
 mod likelihood;
 pub mod dpo;
+pub mod distill;
 pub mod cost;
 pub mod evaluate;
 pub mod advantage;

@@ -1,14 +1,17 @@
 //! Distillation: a student learns a teacher's whole distribution, not only the token that was said.
 
 use cloche_tensor::Tensor;
+use serde::{Deserialize, Serialize};
 
 use super::where_marked;
 
 /// Which way the divergence from teacher to student is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Divergence {
     /// KL(teacher ‖ student): the student covers all that the teacher might say (Hinton et al. 2015,
     /// <https://arxiv.org/abs/1503.02531>).
+    #[default]
     Forward,
     /// KL(student ‖ teacher): the student says only what the teacher might say (Gu et al. 2023, MiniLLM,
     /// <https://arxiv.org/abs/2306.08543>).
