@@ -172,8 +172,8 @@ impl Reader {
         longest + longest / 2 + 1 + self.stop_text.as_ref().map_or(0, String::len)
     }
 
-    /// Questions as prompts that leave room for an answer of `max_tokens`, in the order of those questions that do; how
-    /// many do not is told.
+    /// Questions as prompts, in the order of those that leave room for their right answers, of which `max_tokens` count;
+    /// how many do not is told.
     ///
     /// # Errors
     /// A template that fails; questions of which none fits.
@@ -185,9 +185,12 @@ impl Reader {
         report: &Report,
     ) -> Result<Asked> {
         let chat = self.chat();
-        let (all, room) = (questions.len(), context_len.saturating_sub(max_tokens).max(1));
+        let all = questions.len();
         let (mut prompts, mut fitting, mut tried) = (Vec::with_capacity(all), Vec::with_capacity(all), None);
         for question in questions {
+            // Of an answer, what the right one needs, and a token to end it.
+            let right = self.tokenizer.encode(&question.answer).len() + 1;
+            let room = context_len.saturating_sub(right.min(max_tokens)).max(1);
             match chat.prompt(&question.prompt, room) {
                 Ok(ids) => {
                     prompts.push(Prompt { ids, index: fitting.len() });
@@ -199,11 +202,11 @@ impl Reader {
         }
         if let Some(error) = tried {
             if prompts.is_empty() {
-                bail!("data: no question leaves room for an answer of {max_tokens} tokens: {error}");
+                bail!("data: no question leaves room for its answer: {error}");
             }
             report.warn(format_args!(
-                "{} of {all} questions leave no room for an answer of {max_tokens} tokens in the model's context of \
-                 {context_len}, and are left out",
+                "{} of {all} questions leave no room for their answers in the model's context of {context_len} tokens, and \
+                 are left out",
                 all - prompts.len(),
             ));
         }
