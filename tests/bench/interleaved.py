@@ -2,11 +2,11 @@
 
     cargo build --release --package cloche-models --example step     for `native`
     cargo xtask wasm                                                 for `wasm`
-    python tests/bench/interleaved.py [--ours native wasm] [--rounds 5]
+    python tests/bench/interleaved.py [--ours native wasm] [--threads 2] [--rounds 5]
 
-Each round times 50 of our steps, natively on two threads or by the package's module in Node on one, and then 50 of
-PyTorch's with two threads. The ratios are those of the best and of the median over all rounds; a machine that is shared
-makes single figures worthless.
+Each round times 50 of our steps, natively on all threads or by the package's module in Node on one, and then 50 of
+PyTorch's with as many threads as it is given. The ratios are those of the best and of the median over all rounds; a
+machine that is shared makes single figures worthless.
 """
 
 import argparse
@@ -52,8 +52,9 @@ def native():
     return best, median
 
 
-def torch():
-    done = json.loads(run(sys.executable, "tests/bench/torch_twin.py", "--steps", "50", "--threads", "2").splitlines()[-1])
+def torch(threads):
+    twin = ["tests/bench/torch_twin.py", "--steps", "50", "--threads", str(threads)]
+    done = json.loads(run(sys.executable, *twin).splitlines()[-1])
     return done["ms_per_step"]["best"], done["ms_per_step"]["median"]
 
 
@@ -69,9 +70,10 @@ OURS = {"native": native, "wasm": wasm}
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--ours", nargs="+", choices=OURS, default=["native"], help="what is held against PyTorch")
+    parser.add_argument("--threads", type=int, default=2, help="PyTorch's threads")
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
-    systems = {name: OURS[name] for name in args.ours} | {"torch": torch}
+    systems = {name: OURS[name] for name in args.ours} | {"torch": lambda: torch(args.threads)}
     times = {name: [] for name in systems}
     for _ in range(args.rounds):
         for name, measure in systems.items():
