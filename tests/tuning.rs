@@ -263,6 +263,19 @@ fn a_reward_model_or_who_knows_rewards_answers() {
 }
 
 #[test]
+fn comparisons_teach_without_a_reward_model() {
+    let place = tempfile::tempdir().unwrap();
+    let model = taught(&place, "model", "lessons", "1");
+    for (number, more) in [&["--loss", "ipo"][..], &["--lora", "rank=2"]].into_iter().enumerate() {
+        let out = place.path().join(number.to_string());
+        let printed = lines(&succeed(&stage("dpo", ["--model", text(&model)], "preferences", &out, more)));
+        assert!(printed.iter().any(|line| line["event"] == "eval" && line["exam_reward"].is_number()));
+        refuse(&["dpo", "--out", text(&out), "--resume", "--beta", "0.5"], "beta is 0.1, not 0.5");
+        refuse(&["sft", "--out", text(&out), "--resume"], "holds a run of dpo, expected one of sft");
+    }
+}
+
+#[test]
 fn a_model_is_asked_and_talked_to() {
     let place = tempfile::tempdir().unwrap();
     let base = base(&place, "base", "1");

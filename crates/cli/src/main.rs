@@ -15,6 +15,7 @@ mod lora;
 mod tune;
 mod sft;
 mod reward;
+mod dpo;
 mod grpo;
 mod ppo;
 mod evaluate;
@@ -47,6 +48,8 @@ enum Command {
     Sft(Box<sft::SftArgs>),
     /// Teach a model which answers people prefer, from comparisons (a reward model).
     Reward(Box<reward::RewardArgs>),
+    /// Teach a model from comparisons, without a reward model (direct preference optimisation).
+    Dpo(Box<dpo::DpoArgs>),
     /// Let a model learn from rewards, with a critic, near to where it began (PPO).
     Ppo(Box<ppo::PpoArgs>),
     /// Let a model learn from rewards for its own answers, which are checked (GRPO).
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
         Command::Sft(args) => sft::run(&args),
         Command::Reward(args) => reward::run(&args),
         Command::Ppo(args) => ppo::run(&args),
+        Command::Dpo(args) => dpo::run(&args),
         Command::Grpo(args) => grpo::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Chat(args) => chat::run(&args),

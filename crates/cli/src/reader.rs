@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use cloche_text::{
     Chat, ChatSettings, Encoded, Record, Side, TextError, Tokenizer, TokenizerKind, TokenizerTrainer, Turns,
 };
-use cloche_train::examples::{Example, Prompt, Ranking};
+use cloche_train::examples::{Example, Pair, Prompt, Ranking};
 use cloche_train::rollout::{Answer, Exam, Verifier};
 
 use crate::report::Report;
@@ -155,6 +155,21 @@ impl Reader {
             ));
         }
         Ok(rankings)
+    }
+
+    /// Comparisons as pairs, each of a ranking's answers with each that follows it.
+    ///
+    /// # Errors
+    /// As [`rankings`](Self::rankings).
+    pub fn pairs(&self, records: &[Record], context_len: usize, report: &Report) -> Result<Vec<Pair>> {
+        let mut pairs = Vec::with_capacity(records.len());
+        for Ranking { answers } in self.rankings(records, context_len, report)? {
+            for (at, chosen) in answers.iter().enumerate() {
+                let worse = answers[at + 1..].iter().cloned();
+                pairs.extend(worse.map(|rejected| Pair { chosen: chosen.clone(), rejected }));
+            }
+        }
+        Ok(pairs)
     }
 
     /// The ids of a prompt of at most `room` tokens, up to where the model goes on.

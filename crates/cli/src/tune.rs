@@ -61,6 +61,13 @@ impl StageSettings for cloche_train::ppo::Settings {
     }
 }
 
+impl StageSettings for cloche_train::dpo::Settings {
+    const STAGE: &'static str = "dpo";
+    fn optimization(&mut self) -> &mut Optimization {
+        &mut self.optimization
+    }
+}
+
 /// What is known of a run that has ended.
 pub struct Outcome {
     /// The last word.
