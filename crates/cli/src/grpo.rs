@@ -5,7 +5,6 @@ use clap::Args;
 use cloche_train::grpo::{Data, Run, Settings};
 use cloche_train::learner::Optimization;
 
-use crate::report::Report;
 use crate::tune::{Record, Student, TuneArgs, conclude, follow};
 
 /// The options of `cloche grpo`.
@@ -59,7 +58,7 @@ fn defaults() -> Settings {
 /// # Errors
 /// Data, settings, a model or a folder with which no run can begin; a device that fails; a model that cannot be saved.
 pub fn run(args: &GrpoArgs) -> Result<()> {
-    let mut report = Report::new(args.tune.json);
+    let mut report = args.tune.report()?;
     let out = args.tune.out.as_path();
     // 1. What is asked, and whom.
     let mut plan = args.tune.plan(defaults(), |record| args.apply(record), &report)?;

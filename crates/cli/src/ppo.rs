@@ -9,7 +9,6 @@ use cloche_train::judge::Judge;
 use cloche_train::ppo::{Data, Models, Run, Scorer, Settings};
 
 use crate::folder;
-use crate::report::Report;
 use crate::tune::{Record, Student, TuneArgs, conclude, follow};
 
 /// Answers that a reward model reads at once.
@@ -67,7 +66,7 @@ impl PpoArgs {
 /// # Errors
 /// Data, settings, models or a folder with which no run can begin; a device that fails; a model that cannot be saved.
 pub fn run(args: &PpoArgs) -> Result<()> {
-    let mut report = Report::new(args.tune.json);
+    let mut report = args.tune.report()?;
     let out = args.tune.out.as_path();
     // 1. What is asked, and whom.
     let mut plan = args.tune.plan(Settings::default(), |record| args.apply(record), &report)?;

@@ -1,9 +1,13 @@
 //! What a command tells: lines and a progress bar for people, JSON lines for programs.
 
+use std::cell::RefCell;
 use std::fmt::Display;
+use std::fs::File;
 use std::io::Write;
+use std::path::Path;
 use std::time::Duration;
 
+use anyhow::{Result, anyhow};
 use cloche_train::bytes_in_words;
 use cloche_train::events::{Done, Metrics, Reason, Start, Step, TuneDone, TuneStart, TuneStep};
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};
@@ -84,12 +88,24 @@ pub struct Sample<'a> {
 pub struct Report {
     json: bool,
     bar: ProgressBar,
+    /// Where the lines for programs are kept as well.
+    log: RefCell<Option<File>>,
 }
 
 impl Report {
     /// A report in JSON lines, or for people. The bar is shown on a terminal only.
     pub fn new(json: bool) -> Report {
-        Report { json, bar: ProgressBar::hidden() }
+        Report { json, bar: ProgressBar::hidden(), log: RefCell::new(None) }
+    }
+
+    /// The same, which also adds its lines for programs to the end of a file.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn with_log(json: bool, log: Option<&Path>) -> Result<Report> {
+        let open = |path: &Path| File::options().create(true).append(true).open(path);
+        let named = |path: &Path| open(path).map_err(|error| anyhow!("{}: {error}", path.display()));
+        Ok(Report { log: RefCell::new(log.map(named).transpose()?), ..Report::new(json) })
     }
 
     /// A line for people.
@@ -102,6 +118,15 @@ impl Report {
     fn event(&self, line: Line<'_>) {
         if self.json {
             print_json(&line);
+        }
+        let written = match &mut *self.log.borrow_mut() {
+            Some(log) => log.write_all(in_json(&line).as_bytes()),
+            None => Ok(()),
+        };
+        // A full disk ends the log, not the run.
+        if let Err(error) = written {
+            self.log.take();
+            self.warn(format_args!("the log ends here: {error}"));
         }
     }
 
@@ -282,7 +307,12 @@ fn in_words(reason: Reason) -> &'static str {
 
 /// Prints an object as one line. Whoever reads may have gone away, which is no error of ours.
 pub fn print_json(value: &impl Serialize) {
-    print_line(serde_json::to_string(value).expect("numbers and strings only"));
+    print_line(in_json(value).trim_end());
+}
+
+/// An object as one line.
+fn in_json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("numbers and strings only") + "\n"
 }
 
 /// Prints a line to standard output.

@@ -6,7 +6,6 @@ use cloche_models::config::Head;
 use cloche_train::learner::Optimization;
 use cloche_train::reward::{Data, Run, Settings};
 
-use crate::report::Report;
 use crate::tune::{Record, Student, TuneArgs, conclude, follow};
 
 /// The options of `cloche reward`.
@@ -44,7 +43,7 @@ fn defaults() -> Settings {
 /// # Errors
 /// Data, settings, a model or a folder with which no run can begin; a device that fails; a model that cannot be saved.
 pub fn run(args: &RewardArgs) -> Result<()> {
-    let mut report = Report::new(args.tune.json);
+    let mut report = args.tune.report()?;
     let out = args.tune.out.as_path();
     // 1. What is to be learnt, and by whom: a model with a head that scores.
     let mut plan = args.tune.plan(defaults(), |record| args.apply(record), &report)?;

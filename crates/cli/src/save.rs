@@ -1,8 +1,8 @@
 //! Keeping a run: what it is, its checkpoints, and the model that it leaves.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail};
@@ -206,15 +206,20 @@ impl Keeper {
 
 /// The first Ctrl-C asks the run to finish its step and save; the second one ends the process.
 pub fn listen_for_interrupt() -> Arc<AtomicBool> {
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let flag = interrupted.clone();
-    let handler = move || {
-        if flag.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-        eprintln!("stopping after this step; press Ctrl-C again to stop at once");
+    /// A process has one handler, however many runs it makes.
+    static INTERRUPTED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+    let listen = || {
+        let interrupted = Arc::new(AtomicBool::new(false));
+        let flag = interrupted.clone();
+        let handler = move || {
+            if flag.swap(true, Ordering::Relaxed) {
+                std::process::exit(130);
+            }
+            eprintln!("stopping after this step; press Ctrl-C again to stop at once");
+        };
+        // Without a handler Ctrl-C ends the process, and the run goes on from its latest checkpoint.
+        let _ = ctrlc::set_handler(handler);
+        interrupted
     };
-    // Without a handler Ctrl-C ends the process, and the run goes on from its latest checkpoint.
-    let _ = ctrlc::set_handler(handler);
-    interrupted
+    INTERRUPTED.get_or_init(listen).clone()
 }

@@ -5,7 +5,6 @@ use clap::Args;
 use cloche_train::learner::Optimization;
 use cloche_train::sft::{Data, Run, Settings};
 
-use crate::report::Report;
 use crate::tune::{Student, TuneArgs, conclude, follow};
 
 /// The options of `cloche sft`.
@@ -26,7 +25,7 @@ fn defaults() -> Settings {
 /// # Errors
 /// Data, settings, a model or a folder with which no run can begin; a device that fails; a model that cannot be saved.
 pub fn run(args: &SftArgs) -> Result<()> {
-    let mut report = Report::new(args.tune.json);
+    let mut report = args.tune.report()?;
     let out = args.tune.out.as_path();
     // 1. What is to be learnt, and by whom.
     let mut plan = args.tune.plan(defaults(), |_| {}, &report)?;

@@ -80,6 +80,9 @@ pub struct TrainArgs {
     /// Print JSON lines.
     #[arg(long)]
     json: bool,
+    /// Add the JSON lines to the end of a file, whatever is printed.
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
 }
 
 /// Runs the command.
@@ -87,7 +90,7 @@ pub struct TrainArgs {
 /// # Errors
 /// Texts, settings or a folder with which no run can begin; a device that fails; a model that cannot be saved.
 pub fn run(args: &TrainArgs) -> Result<()> {
-    let mut report = Report::new(args.json);
+    let mut report = Report::with_log(args.json, args.log.as_deref())?;
     let out = args.out.as_path();
     // 1. Texts, tokenizer, settings: of a new run, or of the one in the folder.
     let Setup { record, texts, tokenizer, settings, saved } = match args.resume {

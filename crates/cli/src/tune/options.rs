@@ -73,7 +73,10 @@ pub struct TuneArgs {
     overwrite: bool,
     /// Print JSON lines.
     #[arg(long)]
-    pub json: bool,
+    json: bool,
+    /// Add the JSON lines to the end of a file, whatever is printed.
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
 }
 
 /// How to optimize.
@@ -173,6 +176,14 @@ impl<S: StageSettings> Record<S> {
 }
 
 impl TuneArgs {
+    /// Who tells how the run is doing.
+    ///
+    /// # Errors
+    /// A log that cannot be written.
+    pub fn report(&self) -> Result<Report> {
+        Report::with_log(self.json, self.log.as_deref())
+    }
+
     /// What is to be done: a new run with these settings where nothing else is said, or the one in the folder. `stage`
     /// puts the options of the stage itself in place.
     ///
