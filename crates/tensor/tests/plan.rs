@@ -88,6 +88,28 @@ fn memory_is_shared_by_what_does_not_live_at_the_same_time() {
 }
 
 #[test]
+fn outputs_that_lie_apart_are_read_and_logged_as_others() {
+    let graph = Graph::new();
+    let x = input(&graph, "x", &[3, 2]);
+    let y = x.exp();
+    let (even, across) = (y.slice(1, 0, 1), y.permute(&[1, 0]));
+    let mut program = Device::cpu().compile(&graph, &[("even", &even), ("across", &across)], &[]).unwrap();
+    program.write("x", &[0.0f32, 1.0, 2.0, 3.0, 4.0, 5.0][..]);
+    program.run();
+    let e = |x: f32| (x as f64).exp() as f32;
+    let close = |found: &[f32], expected: &[f32]| {
+        assert_eq!(found.len(), expected.len());
+        found.iter().zip(expected).for_each(|(x, y)| assert!((x / y - 1.0).abs() < 1e-6, "{x} for {y}"));
+    };
+    let expected = [vec![e(0.0), e(2.0), e(4.0)], [0.0, 2.0, 4.0, 1.0, 3.0, 5.0].map(e).to_vec()];
+    let rows = pollster::block_on(program.drain()).unwrap();
+    for (i, name) in ["even", "across"].into_iter().enumerate() {
+        close(rows[0][i].f32(), &expected[i]);
+        close(pollster::block_on(program.read(name)).unwrap().f32(), &expected[i]);
+    }
+}
+
+#[test]
 fn what_nobody_reads_is_not_computed() {
     let graph = Graph::new();
     let x = input(&graph, "x", &[3]);

@@ -65,7 +65,11 @@ pub(super) fn emit(
         }
     }
     for (name, y) in outputs {
-        let operand = emitter.operand(y.id);
+        // The host reads, and logs, elements side by side.
+        let operand = match emitter.operand(y.id) {
+            apart if !apart.layout.is_contiguous() => emitter.contiguous(apart),
+            operand => operand,
+        };
         emitter.out.outputs.push((name.to_string(), operand));
     }
     emitter.out
@@ -130,6 +134,11 @@ impl Emitter<'_> {
         if aligned || op.strided_input(i) || operand.buffer.scalar().is_some() {
             return operand;
         }
+        self.contiguous(operand)
+    }
+
+    /// A copy whose elements lie side by side.
+    fn contiguous(&mut self, operand: Operand) -> Operand {
         let copy = Operand {
             buffer: self.virtual_buffer(operand.layout.numel(), operand.dtype, false),
             layout: Layout::contiguous(&operand.layout.shape),

@@ -8,7 +8,7 @@ use cloche_gpu::{Profile, Timing};
 use web_time::Instant;
 
 use super::{Elements, LOG_RUNS, logged};
-use crate::cpu::{CpuIn, CpuIo, CpuOut, HAS_F64, Real, for_each_index, run_expr};
+use crate::cpu::{CpuIn, CpuIo, CpuOut, HAS_F64, Real, run_expr};
 use crate::dtype::DType;
 use crate::graph::Data;
 use crate::ops::Op;
@@ -134,13 +134,9 @@ impl<F: Real> CpuProgram<F> {
     }
 
     pub fn read(&self, operand: &Operand) -> Data {
-        let whole = match operand.buffer {
-            BufferId::Scalar(k) => return Data::F32(vec![f32::from_bits(self.scalars[k])]),
-            id => self.buffers.get(id).read(0, operand.layout.end()),
-        };
-        match whole {
-            Data::F32(v) => Data::F32(pick(&v, &operand.layout)),
-            Data::U32(v) => Data::U32(pick(&v, &operand.layout)),
+        match operand.buffer {
+            BufferId::Scalar(k) => Data::F32(vec![f32::from_bits(self.scalars[k])]),
+            id => self.buffers.get(id).read(operand.layout.offset, operand.layout.end()),
         }
     }
 
@@ -149,7 +145,9 @@ impl<F: Real> CpuProgram<F> {
         match &**self.buffers.get(operand.buffer) {
             // SAFETY: as in `CpuBuffer::write`.
             CpuBuffer::Float(cell) => {
-                pick(unsafe { &*cell.get() }, &operand.layout).into_iter().map(Real::f64).collect()
+                let whole = unsafe { &*cell.get() };
+                let part = &whole[operand.layout.offset..operand.layout.end()];
+                part.iter().map(|x| x.f64()).collect()
             }
             CpuBuffer::Uint(_) => panic!("the output is u32"),
         }
@@ -291,10 +289,4 @@ fn prepare<F: Real>(
         inputs: inputs.iter().enumerate().map(source).collect(),
         outputs: outputs.iter().map(place).collect(),
     }
-}
-
-fn pick<T: Copy>(buffer: &[T], layout: &Layout) -> Vec<T> {
-    let mut values = Vec::with_capacity(layout.numel());
-    for_each_index(layout, |i| values.push(buffer[i]));
-    values
 }

@@ -157,16 +157,7 @@ impl GpuProgram {
             .gpu
             .read(self.buffers.get(operand.buffer), 4 * start as u64, 4 * (end - start) as u64)
             .await?;
-        let data = data_of(&bytes, operand.dtype);
-        if operand.layout.is_contiguous() {
-            return Ok(data);
-        }
-        let mut indices = Vec::with_capacity(operand.layout.numel());
-        crate::cpu::for_each_index(&Layout { offset: 0, ..operand.layout.clone() }, |i| indices.push(i));
-        Ok(match data {
-            Data::F32(v) => Data::F32(indices.into_iter().map(|i| v[i]).collect()),
-            Data::U32(v) => Data::U32(indices.into_iter().map(|i| v[i]).collect()),
-        })
+        Ok(data_of(&bytes, operand.dtype))
     }
 
     pub async fn drain(&mut self) -> Result<Vec<Vec<Data>>, Error> {
