@@ -18,6 +18,17 @@ pub enum Choice {
     Cpu,
 }
 
+impl Choice {
+    /// What one types.
+    pub fn name(self) -> &'static str {
+        match self {
+            Choice::Auto => "auto",
+            Choice::Gpu => "gpu",
+            Choice::Cpu => "cpu",
+        }
+    }
+}
+
 /// Opens a device.
 ///
 /// # Errors

@@ -20,6 +20,7 @@ mod grpo;
 mod ppo;
 mod evaluate;
 mod chat;
+mod course;
 mod sampling;
 mod generate;
 mod eval;
@@ -30,6 +31,7 @@ mod devices;
 
 use std::process::ExitCode;
 
+use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 /// Grow a language model: from a text file to a model that speaks.
@@ -58,6 +60,8 @@ enum Command {
     Evaluate(evaluate::EvaluateArgs),
     /// Talk to a model.
     Chat(chat::ChatArgs),
+    /// Go the whole way on built-in data, from an empty model to an aligned one, and write a report.
+    Course(course::CourseArgs),
     /// Let a model continue a prompt.
     Generate(generate::GenerateArgs),
     /// Measure how well a model predicts a text.
@@ -73,7 +77,17 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    match execute(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(command: Command) -> Result<()> {
+    match command {
         Command::Train(args) => train::run(&args),
         Command::Sft(args) => sft::run(&args),
         Command::Reward(args) => reward::run(&args),
@@ -82,19 +96,13 @@ fn main() -> ExitCode {
         Command::Grpo(args) => grpo::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Chat(args) => chat::run(&args),
+        Command::Course(args) => course::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Logits(args) => logits::run(&args),
         Command::Tokenize(args) => tokenize::run(&args),
         Command::Cost(args) => cost::run(&args),
         Command::Devices(args) => devices::run(&args),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
     }
 }
 

@@ -70,6 +70,9 @@ fn it_begins_at_its_reference() {
         for name in ["held_out_chosen_reward", "held_out_rejected_reward", "held_out_margin"] {
             assert!(evaluations(&events, name)[0].abs() < 1e-5, "{loss:?}: {name}");
         }
+        for name in ["held_out_chosen_log_prob", "held_out_rejected_log_prob"] {
+            assert!(evaluations(&events, name)[0] < -1.0, "{loss:?}: an untrained model is sure of nothing");
+        }
         assert!(losses(&events)[7] < first, "{loss:?}: {:?}", losses(&events));
     }
 }
