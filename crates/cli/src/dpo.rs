@@ -21,6 +21,9 @@ pub struct DpoArgs {
     /// The share of comparisons that are taken to be the wrong way round [default: 0].
     #[arg(long, value_name = "F", allow_negative_numbers = true)]
     label_smoothing: Option<f32>,
+    /// How much the tokens of the preferred answers count besides, as in fine-tuning [default: 0].
+    #[arg(long, value_name = "F", allow_negative_numbers = true)]
+    sft_weight: Option<f32>,
     /// Let the model read all comparisons as it was before the first step, which saves time where they come again.
     #[arg(long)]
     precompute: bool,
@@ -42,6 +45,7 @@ impl DpoArgs {
         let settings = &mut record.settings;
         settings.beta = self.beta.unwrap_or(settings.beta);
         settings.label_smoothing = self.label_smoothing.unwrap_or(settings.label_smoothing);
+        settings.sft_weight = self.sft_weight.unwrap_or(settings.sft_weight);
         settings.precompute |= self.precompute;
         settings.loss = match self.loss {
             None => settings.loss,

@@ -17,6 +17,7 @@ use crate::events::{Metrics, TuneEvent};
 use crate::examples::{Deck, Example, Pair, Rows, check_pairs, fingerprint};
 use crate::learner::{Learner, Optimization, Outcome, Recorded, Update, expect_alike};
 use crate::likelihood::{Likelihood, Total};
+use crate::policy;
 use crate::rollout::{Exam, Rollouts};
 use crate::session::Session;
 use crate::settings::{SettingsError, require};
@@ -35,6 +36,10 @@ pub struct Settings {
     pub loss: Loss,
     /// The share of comparisons that are taken to be the wrong way round; with [`Loss::Sigmoid`] only.
     pub label_smoothing: f32,
+    /// How much the tokens of the chosen answers count besides, as in fine-tuning. Comparisons alone may make both answers
+    /// less likely, the chosen one only less so; this keeps it likely (Pang et al. 2024, equation 1,
+    /// <https://arxiv.org/abs/2404.19733>). 0 for DPO itself.
+    pub sft_weight: f32,
     /// Whether the reference reads all pairs before the first step, and not each when its turn comes: saves time where
     /// there is more than one epoch, and costs two numbers a pair.
     pub precompute: bool,
@@ -62,6 +67,7 @@ impl Default for Settings {
             beta: 0.1,
             loss: Loss::Sigmoid,
             label_smoothing: 0.0,
+            sft_weight: 0.0,
             precompute: false,
             stop_ids: Vec::new(),
         }
@@ -78,6 +84,7 @@ impl Settings {
         self.optimization.validate()?;
         require("beta", self.beta, self.beta > 0.0 && self.beta.is_finite(), "a finite number above 0")?;
         require("label_smoothing", smooth, (0.0..0.5).contains(&smooth), "at least 0 and below 0.5")?;
+        policy::check_size("sft_weight", self.sft_weight)?;
         let meant = self.loss == Loss::Sigmoid || smooth == 0.0;
         require("label_smoothing", smooth, meant, "0, as the loss is not sigmoid")
     }
@@ -203,7 +210,8 @@ fn record(
     let x = graph.input("x", shape, DType::U32); // (2·B, T)
     let y = graph.input("y", shape, DType::U32); // (2·B, T)
     let reference = graph.input("reference", (shape.0,), DType::F32); // (2·B,)
-    let policy = settings.total().record(&cloche_models::logits(config, p, &x, pass), &y); // (2·B,)
+    let logits = cloche_models::logits(config, p, &x, pass); // (2·B, T, V)
+    let policy = settings.total().record(&logits, &y); // (2·B,)
     let pairs = shape.0 / 2;
     let side = |x: &Tensor, i| x.reshape((pairs, 2)).slice(1, i, i + 1).reshape((pairs,)); // (B,)
     let (chosen, rejected) = (side(&policy, 0), side(&policy, 1));
@@ -213,8 +221,12 @@ fn record(
         reference_chosen: &side(&reference, 0),
         reference_rejected: &side(&reference, 1),
     };
-    let Dpo { losses, chosen_rewards, rejected_rewards, margins, hits } =
+    let Dpo { mut losses, chosen_rewards, rejected_rewards, margins, hits } =
         objective(log_probs, settings.beta as f64, settings.objective());
+    if settings.sft_weight > 0.0 {
+        let chosen = side(&Total::Mean.record(&logits, &y), 0); // (B,)
+        losses = losses - chosen * settings.sft_weight as f64;
+    }
     [losses, hits, margins, chosen_rewards, rejected_rewards, chosen, rejected]
 }
 

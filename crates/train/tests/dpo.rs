@@ -77,6 +77,23 @@ fn it_begins_at_its_reference() {
     }
 }
 
+#[test]
+fn the_tokens_of_the_chosen_answers_count_besides() {
+    let device = Device::cpu();
+    let begun = |sft_weight| {
+        let network = network(&device, 1);
+        let reference = copy(&device, &network);
+        // The log-probabilities that this loss tells are means over tokens.
+        let settings = Settings { loss: Loss::Ipo, sft_weight, ..settings(1) };
+        finish(Run::new(&device, network, reference, settings, data(), None).unwrap().stage())
+    };
+    let (without, with) = (begun(0.0), begun(0.5));
+    let told = |name| evaluations(&without, name)[0];
+    let expected = told("held_out_loss") - 0.5 * told("held_out_chosen_log_prob");
+    assert!((evaluations(&with, "held_out_loss")[0] / expected - 1.0).abs() < 1e-5);
+    assert!(expected > told("held_out_loss") + 1.0);
+}
+
 /// What a model answers wrongly, beside what it should have answered.
 fn mistakes(device: &Device, network: &Network, split: Split, n: u64) -> Vec<Pair> {
     let questions = prompts("copy", split, n, 1);
