@@ -10,6 +10,8 @@ pub mod stories;
 pub mod split;
 pub mod lessons;
 pub mod tasks;
+pub mod rate;
+pub mod honesty;
 pub mod stage;
 pub mod events;
 pub mod settings;
