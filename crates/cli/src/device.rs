@@ -29,7 +29,7 @@ impl Choice {
     }
 }
 
-/// Opens a device.
+/// Opens a device, which from then on gives no more memory than there is.
 ///
 /// # Errors
 /// When a GPU was asked for and there is none.
@@ -39,7 +39,11 @@ pub fn open(choice: Choice) -> Result<Device> {
         Choice::Gpu => DeviceKind::Gpu,
         Choice::Cpu => DeviceKind::Cpu,
     };
-    Ok(pollster::block_on(Device::open(kind))?)
+    let device = pollster::block_on(Device::open(kind))?;
+    if let Some(available) = available_bytes(&device) {
+        device.limit_memory(available);
+    }
+    Ok(device)
 }
 
 /// Refuses what the machine's memory cannot hold, before the system has to kill the process for it.

@@ -8,6 +8,7 @@ use crate::cpu::HAS_F64;
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::graph::{Data, Graph};
+use crate::memory::{Held, InUse, Memory};
 use crate::plan::{Plan, Target};
 use crate::program::Program;
 use crate::program::cpu::{CpuBuffer, CpuProgram};
@@ -30,6 +31,7 @@ pub enum DeviceKind {
 #[derive(Clone)]
 pub struct Device {
     pub(crate) engine: Engine,
+    pub(crate) memory: Memory,
     reason: Rc<str>,
 }
 
@@ -88,7 +90,7 @@ impl Device {
     }
 
     fn with(engine: Engine, reason: String) -> Device {
-        Device { engine, reason: reason.into() }
+        Device { engine, memory: Memory::default(), reason: reason.into() }
     }
 
     /// Which device it is, and why, in words for the user.
@@ -112,6 +114,17 @@ impl Device {
         }
     }
 
+    /// The memory that states and programs of this device and its clones hold now.
+    pub fn in_use(&self) -> InUse {
+        self.memory.in_use()
+    }
+
+    /// Refuses, from now on, what would bring the memory in use above so many bytes: before anything of it is allocated,
+    /// where a system would only say later, by ending the process, that there was not enough.
+    pub fn limit_memory(&self, bytes: u64) {
+        self.memory.limit(bytes);
+    }
+
     /// Plans the computation of `outputs`; allocates nothing.
     pub fn plan(&self, graph: &Graph, outputs: &[(&str, &Tensor)]) -> Plan {
         let target = match &self.engine {
@@ -124,8 +137,8 @@ impl Device {
     /// Allocates what a plan needs, binds its states by name, and prepares its kernels.
     ///
     /// # Errors
-    /// A state that is missing or of the wrong size; a buffer that the device cannot hold. On a GPU, exhausted memory
-    /// and refused kernels are reported by the next read.
+    /// A state that is missing or of the wrong size; a buffer that the device cannot hold; more than the memory that it may
+    /// give. On a GPU, exhausted memory and refused kernels are reported by the next read.
     pub fn load(&self, plan: Plan, states: &[(&str, &State)]) -> Result<Program, Error> {
         Program::new(self, plan, states)
     }
@@ -148,6 +161,8 @@ impl Device {
     /// # Errors
     /// When the device cannot hold it.
     pub fn state(&self, name: &str, numel: usize, dtype: DType) -> Result<State, Error> {
+        let bytes = (numel as u64).saturating_mul(dtype.bytes() as u64);
+        let held = self.memory.hold(|| format!("the state {name:?}"), InUse { buffers: 1, bytes })?;
         let buffer = match &self.engine {
             Engine::Cpu => StateBuffer::Cpu(Rc::new(CpuBuffer::new(numel, dtype))),
             Engine::Cpu64 => StateBuffer::Cpu64(Rc::new(CpuBuffer::new(numel, dtype))),
@@ -156,7 +171,7 @@ impl Device {
                 Rc::new(gpu.buffer(name, (numel.max(1) * dtype.bytes()) as u64)?),
             ),
         };
-        Ok(State { numel, dtype, buffer })
+        Ok(State { numel, dtype, buffer, _held: Rc::new(held) })
     }
 
     /// A persistent buffer that holds `data`.
@@ -195,6 +210,7 @@ pub struct State {
     numel: usize,
     dtype: DType,
     buffer: StateBuffer,
+    _held: Rc<Held>,
 }
 
 #[derive(Clone)]

@@ -8,6 +8,17 @@ pub enum Error {
     /// The graphics device refused, failed or was lost.
     #[error(transparent)]
     Gpu(#[from] GpuError),
+    /// More memory than the device may give; see [`Device::limit_memory`](crate::Device::limit_memory). Nothing of it has been
+    /// allocated.
+    #[error("memory: {what} needs {needed} bytes, {available} are available")]
+    Memory {
+        /// What does not fit.
+        what: String,
+        /// Bytes needed.
+        needed: u64,
+        /// Bytes that are left.
+        available: u64,
+    },
     /// A state, input, scalar or output that the program does not have, or that was not bound.
     #[error("{kind} \"{name}\": not found; the program has {known}")]
     Unknown {

@@ -9,6 +9,7 @@ use cloche_gpu::Timing;
 use crate::device::{Device, Executor, State};
 use crate::error::Error;
 use crate::graph::Data;
+use crate::memory::{Held, InUse};
 use crate::plan::{Cost, Operand, Plan, Port};
 
 /// Runs whose small outputs a program remembers between two calls of [`Program::drain`].
@@ -27,18 +28,24 @@ pub struct Program {
     scalars: Vec<(String, crate::DType)>,
     outputs: Vec<(String, Operand)>,
     steps: Vec<String>,
+    _held: Held,
 }
 
 impl Program {
     pub(crate) fn new(device: &Device, plan: Plan, states: &[(&str, &State)]) -> Result<Program, Error> {
         let bound = plan.states.iter().map(|port| bind(port, states)).collect::<Result<Vec<_>, _>>()?;
+        let cost = plan.cost();
+        let buffers = plan.slots.len() + plan.inputs.len() + plan.data.len();
+        let wanted = InUse { buffers, bytes: cost.peak_bytes - cost.state_bytes };
+        let held = device.memory.hold(|| "a program".into(), wanted)?;
         Ok(Program {
             executor: device.executor(&plan, &bound)?,
-            cost: plan.cost(),
+            cost,
             steps: plan.describe(),
             inputs: plan.inputs,
             scalars: plan.scalars,
             outputs: plan.outputs,
+            _held: held,
         })
     }
 
