@@ -9,6 +9,7 @@ use cloche_train::judge::Judge;
 use cloche_train::ppo::{Data, Models, Run, Scorer, Settings};
 
 use crate::folder;
+use crate::reader::expect_same_tokens;
 use crate::tune::{Record, Student, TuneArgs, conclude, follow};
 
 /// Answers that a reward model reads at once.
@@ -110,12 +111,11 @@ pub fn run(args: &PpoArgs) -> Result<()> {
 fn judge(record: &Record<Settings>, student: &Student) -> Result<Option<Network>> {
     let Some(path) = &record.judge else { return Ok(None) };
     let network = folder::open_judge(path, &student.device)?;
-    if folder::tokenizer(path)?.vocab_size() != student.reader.tokenizer.vocab_size()
-        || network.config.context_len < student.context_len()
-    {
+    let why = "the reward model reads the model's own tokens";
+    expect_same_tokens(path, &folder::tokenizer(path)?, &student.reader.tokenizer, why)?;
+    if network.config.context_len < student.context_len() {
         bail!(
-            "{}: found a reward model with another vocabulary or a context of {} tokens, expected the model's \
-             vocabulary and at least {}",
+            "{}: found a reward model with a context of {} tokens, expected at least {}",
             path.display(),
             network.config.context_len,
             student.context_len()

@@ -36,7 +36,7 @@ pub enum Error {
     /// Examples that cannot be learnt from.
     #[error(transparent)]
     Examples(#[from] ExampleError),
-    /// A verifier that did not give each answer a reward.
+    /// Whoever rewards answers did not give each of them a number.
     #[error("verifier: {0}")]
     Verifier(String),
     /// Generation of a sample.

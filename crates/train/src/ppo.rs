@@ -23,7 +23,7 @@ use crate::examples::{Deck, Example, Prompt, Rows, check_examples, check_prompts
 use crate::judge::{Judge, expect_head};
 use crate::learner::{Learner, Outcome, Update};
 use crate::policy::{self, Reader};
-use crate::rollout::{Answer, Exam, Rollouts, Verifier, verify};
+use crate::rollout::{Answer, Exam, Rollouts, Verifier, expect_finite, verify};
 use crate::session::Session;
 use crate::stage::{Control, Events, Stage, stage};
 use experience::Experience;
@@ -43,7 +43,11 @@ impl Scorer {
             Scorer::Verifier(verifier) => {
                 Ok(verify(verifier, answers)?.iter().map(|verdict| verdict.reward).collect())
             }
-            Scorer::Judge(judge) => judge.rate(answers).await,
+            Scorer::Judge(judge) => {
+                let rewards = judge.rate(answers).await?;
+                expect_finite(answers, rewards.iter().copied())?;
+                Ok(rewards)
+            }
         }
     }
 }

@@ -3,6 +3,8 @@
 //! Answers are sampled on the device from a key/value cache; their tokens come with the log-probabilities under the policy
 //! that drew them, which PPO and GRPO need later.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use cloche_models::{Finish, GenerateSettings, Generator, Network, Sampling};
 use cloche_tensor::Device;
 
@@ -142,9 +144,13 @@ impl Exam {
 /// Has answers judged.
 ///
 /// # Errors
-/// What the verifier says; another number of verdicts than of answers; a reward that is not a finite number.
+/// What the verifier says, also where it panics; another number of verdicts than of answers; a reward that is not a
+/// finite number.
 pub fn verify(verifier: &mut Verifier, answers: &[Answer]) -> Result<Vec<Verdict>, Error> {
-    let verdicts = verifier(answers).map_err(Error::Verifier)?;
+    let verdicts = match call(verifier, answers) {
+        Ok(verdicts) => verdicts.map_err(Error::Verifier)?,
+        Err(panicked) => return Err(Error::Verifier(culprit(verifier, answers, panicked))),
+    };
     if verdicts.len() != answers.len() {
         return Err(Error::Verifier(format!(
             "found {} verdicts, expected one for each of {} answers",
@@ -152,11 +158,40 @@ pub fn verify(verifier: &mut Verifier, answers: &[Answer]) -> Result<Vec<Verdict
             answers.len()
         )));
     }
-    match verdicts.iter().position(|verdict| !verdict.reward.is_finite()) {
-        Some(i) => Err(Error::Verifier(format!(
-            "answer {i} to question {}: found reward {}, expected a finite number",
-            answers[i].index, verdicts[i].reward
+    expect_finite(answers, verdicts.iter().map(|verdict| verdict.reward))?;
+    Ok(verdicts)
+}
+
+/// Requires that every reward can be learnt from.
+///
+/// # Errors
+/// The first one that is not a finite number, with the answer and the question.
+pub(crate) fn expect_finite(answers: &[Answer], rewards: impl Iterator<Item = f32>) -> Result<(), Error> {
+    match rewards.enumerate().find(|(_, reward)| !reward.is_finite()) {
+        Some((i, reward)) => Err(Error::Verifier(format!(
+            "answer {i} to question {}: found reward {reward}, expected a finite number",
+            answers[i].index
         ))),
-        None => Ok(verdicts),
+        None => Ok(()),
+    }
+}
+
+/// What a verifier says, or its last words where it panics. In a page, where nothing is caught, the module ends.
+fn call(verifier: &mut Verifier, answers: &[Answer]) -> Result<Result<Vec<Verdict>, String>, String> {
+    // Whatever state the panic leaves, nothing is learnt from what the verifier says after it.
+    catch_unwind(AssertUnwindSafe(|| verifier(answers))).map_err(|panicked| {
+        let words = panicked.downcast_ref::<String>().map(String::as_str);
+        words.or(panicked.downcast_ref::<&str>().copied()).unwrap_or("without a word").to_string()
+    })
+}
+
+/// Which of the answers a verifier panics at: it is shown each alone.
+fn culprit(verifier: &mut Verifier, answers: &[Answer], panicked: String) -> String {
+    let mut alone = answers.iter().enumerate();
+    match alone.find_map(|(i, answer)| Some((i, call(verifier, std::slice::from_ref(answer)).err()?))) {
+        Some((i, panicked)) => {
+            format!("it panicked at answer {i} to question {}: {panicked}", answers[i].index)
+        }
+        None => format!("it panicked at {} answers together: {panicked}", answers.len()),
     }
 }

@@ -246,4 +246,21 @@ fn bad_settings_and_bad_rewards_are_named() {
     assert!(fails(nan).ends_with("found reward NaN, expected a finite number"));
     let broken: Verifier = Box::new(|_: &[Answer]| Err("the judge is ill".into()));
     assert_eq!(fails(broken), "verifier: the judge is ill");
+    let panics: Verifier = Box::new(|answers: &[Answer]| {
+        let odd = answers.iter().find(|answer| answer.index % 2 == 1);
+        assert!(odd.is_none(), "only even questions");
+        Ok(answers.iter().map(share_of_blanks).collect())
+    });
+    let said = fails(panics);
+    let (place, words) =
+        said.strip_prefix("verifier: it panicked at answer ").unwrap().split_once(": ").unwrap();
+    let (answer, question) = place.split_once(" to question ").unwrap();
+    // Six answers to each question.
+    assert!(answer.parse::<usize>().unwrap().is_multiple_of(6), "{said}");
+    assert!(question.parse::<usize>().unwrap() % 2 == 1 && words == "only even questions", "{said}");
+    let moody: Verifier = Box::new(|answers: &[Answer]| {
+        assert!(answers.len() == 1, "too many");
+        Ok(answers.iter().map(share_of_blanks).collect())
+    });
+    assert_eq!(fails(moody), "verifier: it panicked at 24 answers together: too many");
 }

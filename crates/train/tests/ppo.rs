@@ -4,7 +4,7 @@ mod class;
 
 use class::{checkpoint, demonstrations, finish, losses, network, prompts};
 use cloche_models::Network;
-use cloche_tensor::Device;
+use cloche_tensor::{Data as Numbers, Device};
 use cloche_train::checkpoint::open;
 use cloche_train::events::TuneEvent;
 use cloche_train::judge::Judge;
@@ -111,9 +111,20 @@ fn a_reward_model_can_be_the_judge() {
     let device = Device::cpu();
     let rewards: Network = block_on(network(&device, 5).scoring(&device, 5)).unwrap();
     let judge = Judge::new(&device, &rewards, 24, 32).unwrap();
-    let data = Data { scorer: Scorer::Judge(Box::new(judge)), ..data() };
-    let events = finish(Run::new(&device, models(&device, 1), settings(2), data, None).unwrap().stage());
+    let with = |judge| Data { scorer: Scorer::Judge(Box::new(judge)), ..data() };
+    let run = |judge| Run::new(&device, models(&device, 1), settings(2), with(judge), None).unwrap();
+    let events = finish(run(judge).stage());
     assert!(metric(&events, "reward_std")[1] > 0.0);
+    // One that has no numbers to give is named, with the first question.
+    rewards.weights.state().write(&Numbers::F32(vec![f32::NAN; rewards.weights.state().numel()]));
+    let judge = Judge::new(&device, &rewards, 24, 32).unwrap();
+    let mut stage = run(judge).stage();
+    let error = loop {
+        if let Err(error) = block_on(stage.next()).expect("the stage does not go on") {
+            break error.to_string();
+        }
+    };
+    assert!(error.starts_with("verifier: answer 0 to question ") && error.contains("reward NaN"), "{error}");
 }
 
 #[test]
