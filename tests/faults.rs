@@ -10,19 +10,9 @@ use std::time::Duration;
 
 use cloche_train::settings::Settings;
 use cloche_train::store;
-use command::{cloche, command, lines, prose, succeed, text, train};
+use command::{cloche, command, lines, prose, refuse, succeed, text, train};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-
-/// Runs the command, which must fail with exit code 1 and an error that contains `expected`.
-#[track_caller]
-fn refuse(arguments: &[&str], expected: &str) {
-    let output = cloche(arguments);
-    let said = String::from_utf8_lossy(&output.stderr);
-    let place = format!("cloche {}: {said}", arguments.join(" "));
-    assert_eq!(output.status.code(), Some(1), "{place}");
-    assert!(said.contains("error: ") && said.contains(expected), "{place}, expected {expected}");
-}
 
 /// A place with a text in it: its folder, the text, and where a model may go.
 fn place_with(content: &[u8]) -> (TempDir, PathBuf, PathBuf) {

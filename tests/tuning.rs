@@ -1,68 +1,11 @@
-//! Stages after pre-training on a command line: what they leave, how they go on, and what bad input gets.
+//! Stages after pre-training on a command line: what they leave, and how they go on.
 
 mod command;
 
 use std::fs;
-use std::path::{Path, PathBuf};
 
-use command::{cloche, lines, prose, succeed, text, train};
+use command::{base, beginner, comparisons, lines, prose, refuse, stage, succeed, taught, text, train};
 use serde_json::Value;
-use tempfile::TempDir;
-
-/// What makes a stage take a second.
-const SMALL: [&str; 14] = [
-    "--steps",
-    "4",
-    "--batch-size",
-    "4",
-    "--examples",
-    "50",
-    "--exam",
-    "4",
-    "--max-tokens",
-    "6",
-    "--checkpoint-every",
-    "2",
-    "--device",
-    "cpu",
-];
-
-/// The arguments of a small stage.
-fn stage<'a>(
-    name: &'a str,
-    begin: [&'a str; 2],
-    data: &'a str,
-    out: &'a Path,
-    more: &[&'a str],
-) -> Vec<&'a str> {
-    let mut arguments = vec![name, begin[0], begin[1], "--data", data, "--out", text(out), "--json"];
-    arguments.extend(SMALL);
-    arguments.extend(["--eval-every", "0"]);
-    arguments.extend(more);
-    arguments
-}
-
-/// A model from nothing, after a few steps of copying.
-fn base(place: &TempDir, name: &str, seed: &str) -> PathBuf {
-    taught(place, name, "task:copy", seed)
-}
-
-/// The same with other data, as long as which its context is.
-fn taught(place: &TempDir, name: &str, data: &str, seed: &str) -> PathBuf {
-    let out = place.path().join(name);
-    succeed(&stage("sft", ["--init", "tiny"], data, &out, &["--seed", seed]));
-    out
-}
-
-/// Runs the command, which must fail with exit code 1 and an error that contains `expected`.
-#[track_caller]
-fn refuse(arguments: &[&str], expected: &str) {
-    let output = cloche(arguments);
-    let said = String::from_utf8_lossy(&output.stderr);
-    let place = format!("cloche {}: {said}", arguments.join(" "));
-    assert_eq!(output.status.code(), Some(1), "{place}");
-    assert!(said.contains("error: ") && said.contains(expected), "{place}, expected {expected}");
-}
 
 #[test]
 fn a_new_model_learns_and_leaves_a_folder() {
@@ -160,56 +103,6 @@ fn an_adapter_lies_beside_its_base_and_belongs_to_no_other() {
 }
 
 #[test]
-fn what_cannot_be_learnt_from_is_named() {
-    let place = tempfile::tempdir().unwrap();
-    let (data, out) = (place.path().join("data.jsonl"), place.path().join("out"));
-    let good = "{\"prompt\": \"1+1=\", \"completion\": \"2\"}\n";
-    for (content, expected) in [
-        (format!("{good}{{\"prompt\": \"1+1=\"\n"), "data.jsonl line 2:"),
-        (
-            format!("{good}{good}{{\"prompt\": \"1+1=\", \"completion\": \"\"}}\n"),
-            "data.jsonl line 3: field \"completion\" is empty",
-        ),
-        (
-            format!("{good}{{\"messages\": [{{\"role\": \"robot\", \"content\": \"hi\"}}]}}\n"),
-            "data.jsonl line 2: field \"messages[0].role\"",
-        ),
-        (good.to_string(), "found 1 record, expected at least 2, or --held-out"),
-    ] {
-        fs::write(&data, content).unwrap();
-        refuse(&stage("sft", ["--init", "tiny"], text(&data), &out, &[]), expected);
-        assert!(!out.exists(), "nothing is left behind: {expected}");
-    }
-    let begin = ["--init", "tiny"];
-    for (more, expected) in [
-        (&["--lr", "-1"][..], "lr: found -1, expected a number above 0"),
-        (&["--context-len", "4"], "no question leaves room for its answer"),
-        (&["--data", "task:juggle"], "task: found \"juggle\", expected one of copy"),
-        (&["--data", "nowhere.jsonl"], "data: found \"nowhere.jsonl\", expected a .jsonl file"),
-        (&["--init", "huge"], "preset: found \"huge\""),
-        (&["--resume"], "holds no run to resume"),
-    ] {
-        refuse(&stage("sft", begin, "task:copy", &out, more), expected);
-        assert!(!out.exists(), "nothing is left behind: {expected}");
-    }
-    let base = base(&place, "base", "1");
-    for (lora, expected) in [
-        ("targets=q_proj", "targets: \"q_proj\" matches nothing, the model has c_attn"),
-        ("rank=0", "rank: found 0, expected 1 to"),
-    ] {
-        refuse(&stage("sft", ["--model", text(&base)], "task:copy", &out, &["--lora", lora]), expected);
-    }
-    refuse(
-        &stage("sft", ["--model", text(&base)], "task:copy", &base, &["--overwrite"]),
-        "which is what to begin with",
-    );
-    refuse(
-        &stage("sft", begin, "task:copy", &base, &[]),
-        "--resume goes on with it, --overwrite replaces it",
-    );
-}
-
-#[test]
 fn a_pre_trained_model_takes_lessons() {
     let place = tempfile::tempdir().unwrap();
     let (data, base, out) = (place.path().join("a.txt"), place.path().join("base"), place.path().join("out"));
@@ -276,33 +169,50 @@ fn comparisons_teach_without_a_reward_model() {
 }
 
 #[test]
-fn a_model_is_asked_and_talked_to() {
+fn a_small_model_learns_from_the_logits_of_a_larger_one() {
     let place = tempfile::tempdir().unwrap();
-    let base = base(&place, "base", "1");
-    let model = ["--model", text(&base), "--device", "cpu", "--json"];
-    let ask = |more: &[&str]| -> Value {
-        let arguments = [&["evaluate", "--n", "5"], &model[..], more].concat();
-        serde_json::from_str(lines(&succeed(&arguments)).last().unwrap().to_string().as_str()).unwrap()
-    };
-    let once = ask(&["--task", "copy"]);
-    assert_eq!((&once["n"], &once["samples"]), (&Value::from(5), &Value::from(1)));
-    assert!(
-        once["pass@1"].is_number() && once["mean_reward"].is_number() && once["majority"].is_null(),
-        "{once}"
-    );
-    let often = ask(&["--task", "copy:1", "--samples", "4"]);
-    let rate = |key: &str| often[key].as_f64().unwrap();
-    assert!(rate("pass@1") <= rate("pass@2") && rate("pass@2") <= rate("pass@4"), "{often}");
-    assert!(often["majority"].is_number());
-    refuse(&["evaluate", "--model", text(&base), "--task", "juggle"], "task: found \"juggle\"");
-    refuse(
-        &["evaluate", "--model", text(&base), "--task", "copy", "--difficulty", "99"],
-        "found \"99\", expected 1 to",
-    );
+    let (teacher, out) = (base(&place, "teacher", "1"), place.path().join("out"));
+    let more = ["--teacher", text(&teacher), "--temperature", "2", "--seed", "7"];
+    for (number, begin) in [["--init", "tiny"], ["--model", text(&teacher)]].into_iter().enumerate() {
+        let out = place.path().join(number.to_string());
+        let printed = lines(&succeed(&stage("distill", begin, "task:copy", &out, &more)));
+        let apart: Vec<f64> =
+            printed.iter().filter_map(|line| line["held_out_divergence"].as_f64()).collect();
+        // Itself has nothing to teach.
+        assert!(apart.len() == 2 && (apart[0].abs() < 1e-5) == (number == 1), "{begin:?}: {apart:?}");
+        assert!(out.join("model.safetensors").is_file() && !out.join("demonstrations.jsonl").exists());
+        assert!(fs::read_to_string(out.join("README.md")).unwrap().contains("distill"));
+    }
+    succeed(&stage("distill", ["--init", "tiny"], "task:copy", &out, &more));
+    refuse(&["distill", "--out", text(&out), "--resume", "--temperature", "3"], "temperature is 2, not 3");
+    let other = base(&place, "other", "2");
+    let another = ["distill", "--out", text(&out), "--resume", "--teacher", text(&other)];
+    refuse(&another, "found a teacher with SHA-256");
+}
 
-    let say = ["chat", "--message", "hi", "--message", "you", "--max-tokens", "4"];
-    let printed = lines(&succeed(&[&say, &model[..]].concat()));
-    let answers: Vec<&Value> = printed.iter().filter(|line| line["event"] == "done").collect();
-    assert_eq!(answers.iter().map(|line| &line["message"]).collect::<Vec<_>>(), ["hi", "you"]);
-    refuse(&["chat", "--model", text(&base), "--message", "\u{e9}"], "the model's vocabulary lacks 'é'");
+#[test]
+fn a_model_learns_from_the_best_of_its_answers() {
+    let place = tempfile::tempdir().unwrap();
+    let (model, pairs) = (beginner(&place), comparisons(&place));
+    let (judge, one, other) =
+        (place.path().join("judge"), place.path().join("one"), place.path().join("other"));
+    let begin = ["--model", text(&model)];
+    let more = ["--examples", "100", "--max-tokens", "9"];
+    let samples = [&["--samples", "4"], &more[..]].concat();
+    let printed = lines(&succeed(&stage("distill", begin, "task:copy", &one, &samples)));
+    let told = printed.iter().find(|line| line["event"] == "remark").unwrap();
+    assert!(told["message"].as_str().unwrap().contains("questions have an answer among 400"), "{told}");
+    // What was kept is right, since the task knows.
+    let shown = lines(&fs::read_to_string(one.join("demonstrations.jsonl")).unwrap());
+    assert!(!shown.is_empty());
+    for line in &shown {
+        let [prompt, answer] = ["prompt", "completion"].map(|name| line[name].as_str().unwrap());
+        assert_eq!(prompt, format!("copy: {} =", answer.trim()), "{line}");
+    }
+    // A reward model keeps the best, right or not.
+    succeed(&stage("reward", begin, text(&pairs), &judge, &[]));
+    let judged = [&["--judge", text(&judge)], &samples[..]].concat();
+    succeed(&stage("distill", begin, "task:copy", &other, &judged));
+    let kept = lines(&fs::read_to_string(other.join("demonstrations.jsonl")).unwrap());
+    assert!(kept.len() > shown.len(), "{} {}", kept.len(), shown.len());
 }

@@ -1,35 +1,37 @@
-//! `cloche evaluate`: how many questions a model answers, once or in several tries.
+//! `cloche evaluate`: how many questions a model answers, once or in several tries; whether its answers are better than
+//! another's; how well a reward model knows which are.
 
-use std::path::PathBuf;
-use std::rc::Rc;
+mod scores;
+mod ranking;
+
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use clap::Args;
 use cloche_models::Sampling;
+use cloche_tensor::Device;
 use cloche_text::{Message, Role, Turns};
-use cloche_train::rollout::{Rollouts, Verdict, verify};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
+use crate::candidate::{Asking, Candidate, Judge};
 use crate::device::{self, Choice};
 use crate::folder;
-use crate::reader::Reader;
 use crate::report::{Report, print_json, print_line};
 use crate::source::{Question, Source, Wanted};
-
-/// Questions that are answered at once.
-const BATCH_SIZE: usize = 32;
+use scores::Score;
 
 /// The options of `cloche evaluate`.
 #[derive(Args)]
 pub struct EvaluateArgs {
-    /// The model folder.
+    /// The model folder; a reward model is asked which of two answers people prefer.
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
     /// The folder of an adapter to the model.
     #[arg(long, value_name = "DIR")]
     adapter: Option<PathBuf>,
-    /// What to ask, of what no run trains on: lessons, manners, preferences, or a task's name, perhaps with :DIFFICULTY.
-    #[arg(long, value_name = "NAME")]
+    /// What to ask, of what no run trains on: lessons, manners, preferences, or a task's name, perhaps with :DIFFICULTY; or
+    /// the path of a .jsonl file.
+    #[arg(long, value_name = "NAME|PATH")]
     task: String,
     /// The difficulty of a task [default: 1].
     #[arg(long, value_name = "N")]
@@ -47,6 +49,15 @@ pub struct EvaluateArgs {
     /// Show so many questions with their answers before each question.
     #[arg(long, value_name = "N", default_value_t = 0)]
     shots: usize,
+    /// The folder of another model, which answers the same: how often this one's answers are worth more, ties counting half.
+    #[arg(long, value_name = "DIR")]
+    against: Option<PathBuf>,
+    /// The folder of an adapter to the other model.
+    #[arg(long, value_name = "DIR", requires = "against")]
+    against_adapter: Option<PathBuf>,
+    /// The folder of a reward model that says what answers are worth [default: none; the data knows what is right].
+    #[arg(long, value_name = "DIR", requires = "against")]
+    judge: Option<PathBuf>,
     /// The most tokens of an answer [default: half as many again as the longest right one].
     #[arg(long, value_name = "N")]
     max_tokens: Option<usize>,
@@ -69,64 +80,111 @@ pub struct EvaluateArgs {
 /// # Errors
 /// A model that cannot be opened, questions that do not exist or do not fit.
 pub fn run(args: &EvaluateArgs) -> Result<()> {
-    let k = args.samples.unwrap_or(1);
-    for (name, found, most) in [("n", args.n, 1 << 20), ("samples", k, 1024)] {
-        if !(1..=most).contains(&found) {
-            bail!("{name}: found {found}, expected 1 to {most}");
-        }
-    }
-    if !(args.temperature > 0.0 && args.temperature.is_finite()) {
-        bail!("temperature: found {}, expected a number above 0", args.temperature);
-    }
+    args.check()?;
     let report = Report::new(args.json);
-    let source = args.source()?;
     let device = device::open(args.device)?;
-    let adapter = args.adapter.as_deref();
-    let model = folder::open_with(&args.model, adapter, &device)?;
-    let tokenizer = folder::tokenizer_of(&args.model, adapter, &model)?;
-    let reader = Rc::new(Reader::new(tokenizer, args.turns)?);
-    // 1. Questions that are held out, with examples before them that are not.
-    let wanted = Wanted { examples: args.shots, exam: args.n, seed: args.seed, held_out: None };
-    let material = source.questions(&wanted)?;
-    let max_tokens = args.max_tokens.unwrap_or_else(|| reader.answer_tokens(&material.exam)).max(1);
-    let shown =
-        |question: Question| Question { prompt: after(&material.practice, &question.prompt), ..question };
-    let questions = material.exam.into_iter().map(shown).collect();
-    let asked = reader.prompts(questions, model.network.config.context_len, max_tokens, &report)?;
-    // 2. Every question in `k` tries, one after the other.
-    let prompts: Vec<_> = asked.prompts.iter().flat_map(|prompt| std::iter::repeat_n(prompt, k)).collect();
-    let batch = prompts.len().min(BATCH_SIZE);
-    let mut rollouts = Rollouts::new(&device, &model.network, batch, max_tokens, &reader.stop_ids)?;
-    let sampling = match args.samples {
-        None => Sampling::greedy(),
-        Some(_) => Sampling { temperature: args.temperature, seed: args.seed, ..Sampling::default() },
-    };
-    let answers = pollster::block_on(rollouts.answer(&prompts, sampling))?;
-    let verdicts = verify(&mut reader.verifier(&asked.questions), &answers)?;
-    // 3. What they came to.
-    let said: Vec<String> = answers.iter().map(|answer| reader.answer(&answer.ids)).collect();
-    let scores = scores(k, &said, &verdicts);
-    if args.json {
-        let mut object = Map::from_iter([
-            ("task".to_string(), json!(args.task)),
-            ("n".to_string(), json!(asked.prompts.len())),
-            ("samples".to_string(), json!(k)),
-            ("shots".to_string(), json!(args.shots)),
-        ]);
-        object.extend(scores.into_iter().map(|(name, x)| (name, json!(x))));
-        print_json(&Value::Object(object));
-        return Ok(());
-    }
-    print_line(format_args!("questions        {}", asked.prompts.len()));
-    for (name, x) in scores {
-        print_line(format_args!("{:<16} {x:.4}", name.replace('_', " ")));
+    if folder::is_judge(&args.model, args.adapter.as_deref())? {
+        let model = folder::open_judge_with(&args.model, args.adapter.as_deref(), &device)?;
+        let ranked = ranking::rank(args, &device, &model, &report)?;
+        let facts = [("comparisons", json!(ranked.n)), ("reliability", json!(ranked.bins))];
+        args.tell(&facts, &ranked.scores);
+    } else {
+        let (n, scores) = args.answer(&device, &report)?;
+        let facts = [("n", json!(n)), ("samples", json!(args.tries())), ("shots", json!(args.shots))];
+        args.tell(&facts, &scores);
     }
     Ok(())
 }
 
 impl EvaluateArgs {
+    fn check(&self) -> Result<()> {
+        for (name, found, most) in [("n", self.n, 1 << 20), ("samples", self.tries(), 1024)] {
+            if !(1..=most).contains(&found) {
+                bail!("{name}: found {found}, expected 1 to {most}");
+            }
+        }
+        if !(self.temperature > 0.0 && self.temperature.is_finite()) {
+            bail!("temperature: found {}, expected a number above 0", self.temperature);
+        }
+        if self.shots > 0 && self.file().is_some() {
+            bail!("shots: found {}, expected 0 with a file, whose records are all asked", self.shots);
+        }
+        Ok(())
+    }
+
+    fn tries(&self) -> usize {
+        self.samples.unwrap_or(1)
+    }
+
+    /// Lets the model answer, and the other one where there is another: the number of questions, and what it came to.
+    fn answer(&self, device: &Device, report: &Report) -> Result<(usize, Vec<Score>)> {
+        let k = self.tries();
+        let sampling = match self.samples {
+            None => Sampling::greedy(),
+            Some(_) => Sampling { temperature: self.temperature, seed: self.seed, ..Sampling::default() },
+        };
+        let asking = Asking { tries: k, max_tokens: self.max_tokens, sampling };
+        // 1. Questions that are held out, with examples before them that are not.
+        let material = self.source()?.questions(&self.wanted())?;
+        let shown =
+            |question: Question| Question { prompt: after(&material.practice, &question.prompt), ..question };
+        let questions = material.exam.into_iter().map(shown).collect();
+        // 2. Who answers and who judges. Both models get the questions that fit into the context of either.
+        let open = |path: &Path, adapter: &Option<PathBuf>| {
+            Candidate::open(device, path, adapter.as_deref(), self.turns)
+        };
+        let model = open(&self.model, &self.adapter)?;
+        let against = self.against.as_deref().map(|path| open(path, &self.against_adapter)).transpose()?;
+        let mut judge = Judge::open(device, self.judge.as_deref(), self.turns)?;
+        let mut questions = model.fitting(questions, &asking, report)?;
+        if let Some(against) = &against {
+            questions = against.fitting(questions, &asking, report)?;
+        }
+        // 3. Every question in `k` tries, and how well the model predicts the right answers.
+        let said = model.ask(device, &questions, &asking, report)?;
+        let mut scores = scores::of_tries(k, &questions, &said.texts, &said.verdicts);
+        if let Some(loss) = model.loss_of_right_answers(device, &questions)? {
+            scores.push(Score::plain("answer_perplexity", loss.perplexity));
+            scores.push(Score::plain("answer_bits_per_byte", loss.bits_per_byte));
+        }
+        // 4. The same asked of the other one.
+        if let Some(against) = against {
+            let other = against.ask(device, &questions, &asking, report)?;
+            let ours = judge.rewards(&questions, &said)?;
+            let theirs = judge.rewards(&questions, &other)?;
+            scores.extend(scores::of_comparison(k, &ours, &theirs));
+        }
+        Ok((questions.len(), scores))
+    }
+
+    fn tell(&self, facts: &[(&str, Value)], scores: &[Score]) {
+        if self.json {
+            let mut object = scores::fields(scores);
+            object.insert("task".into(), json!(self.task));
+            object.extend(facts.iter().map(|(name, fact)| (name.to_string(), fact.clone())));
+            return print_json(&Value::Object(object));
+        }
+        for (name, fact) in facts.iter().filter(|(_, fact)| fact.is_number()) {
+            print_line(format_args!("{name:<24} {fact}"));
+        }
+        scores.iter().for_each(|score| print_line(score.line()));
+    }
+
+    /// The file to ask from, where it is one.
+    fn file(&self) -> Option<&Path> {
+        let path = Path::new(&self.task);
+        (path.extension().is_some_and(|end| end == "jsonl")).then_some(path)
+    }
+
+    fn wanted(&self) -> Wanted {
+        let held_out = self.file().map(Path::to_path_buf);
+        Wanted { examples: self.shots, exam: self.n, seed: self.seed, held_out }
+    }
+
     fn source(&self) -> Result<Source> {
-        match Source::built_in(&self.task) {
+        let named =
+            self.file().map(|path| Source::File(path.into())).or_else(|| Source::built_in(&self.task));
+        match named {
             Some(_) if self.difficulty.is_some() => {
                 bail!("difficulty: found {:?}, which has none; expected a task", self.task)
             }
@@ -163,69 +221,9 @@ fn after(shots: &[Question], prompt: &Turns) -> Turns {
     }
 }
 
-/// Numbers by name, from `k` tries at each question, one after the other.
-fn scores(k: usize, said: &[String], verdicts: &[Verdict]) -> Vec<(String, f64)> {
-    let n = (said.len() / k) as f64;
-    let mean = |of: &dyn Fn(&[String], &[Verdict]) -> f64| {
-        let each = said.chunks(k).zip(verdicts.chunks(k));
-        each.map(|(said, verdicts)| of(said, verdicts)).sum::<f64>() / n
-    };
-    let correct = |verdicts: &[Verdict]| verdicts.iter().filter(|verdict| verdict.correct).count();
-    let reward = |_: &[String], v: &[Verdict]| v.iter().map(|v| v.reward as f64).sum::<f64>() / k as f64;
-    let mut scores = vec![("mean_reward".to_string(), mean(&reward))];
-    let doubling = std::iter::successors(Some(1), |tries| Some(tries * 2)).take_while(|tries| *tries < k);
-    for tries in doubling.chain([k]) {
-        scores.push((format!("pass@{tries}"), mean(&|_, v| pass(k, correct(v), tries))));
-    }
-    if k > 1 {
-        scores.push(("majority".to_string(), mean(&|said, v| f64::from(u8::from(majority(said, v))))));
-    }
-    scores
-}
-
-/// The chance that one of `tries` is right, drawn from `n` of which `c` are: 1 − C(n − c, tries) / C(n, tries), by Chen
-/// et al. 2021, <https://arxiv.org/abs/2107.03374>.
-fn pass(n: usize, c: usize, tries: usize) -> f64 {
-    let wrong = (0..tries).map(|i| (n - c).saturating_sub(i) as f64 / (n - i) as f64);
-    1.0 - wrong.product::<f64>()
-}
-
-/// Whether the answer that was given most often is right; of several, the one that came first. Wang et al. 2022
-/// (self-consistency), <https://arxiv.org/abs/2203.11171>.
-fn majority(said: &[String], verdicts: &[Verdict]) -> bool {
-    let votes = |text: &str| said.iter().filter(|other| other.trim() == text).count();
-    let mut best = (0, false);
-    for (text, verdict) in said.iter().zip(verdicts) {
-        let votes = votes(text.trim());
-        if votes > best.0 {
-            best = (votes, verdict.correct);
-        }
-    }
-    best.1
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn passing_is_counted_without_bias() {
-        assert_eq!([pass(4, 0, 2), pass(4, 4, 1), pass(4, 1, 4)], [0.0, 1.0, 1.0]);
-        assert!((pass(4, 1, 1) - 0.25).abs() < 1e-12 && (pass(4, 2, 2) - 5.0 / 6.0).abs() < 1e-12);
-    }
-
-    #[test]
-    fn the_majority_decides_and_the_first_of_equals() {
-        let votes = |said: &[&str], right: &str| {
-            let said: Vec<String> = said.iter().map(|text| text.to_string()).collect();
-            let verdict = |text: &String| Verdict { reward: 0.0, correct: text.trim() == right };
-            let verdicts: Vec<Verdict> = said.iter().map(verdict).collect();
-            majority(&said, &verdicts)
-        };
-        assert!(votes(&["1", "2 ", "2", "3"], "2"));
-        assert!(!votes(&["1", "2", "2", "3"], "1"));
-        assert!(votes(&["3", "1"], "3"));
-    }
 
     #[test]
     fn shots_come_before_the_question() {

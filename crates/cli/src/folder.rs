@@ -67,6 +67,32 @@ pub fn open_judge(folder: &Path, device: &Device) -> Result<Network> {
     Ok(Network::new(config, weights))
 }
 
+/// Whether a folder, or an adapter to it, holds a reward model.
+///
+/// # Errors
+/// A file that is missing or not what it should be.
+pub fn is_judge(folder: &Path, adapter: Option<&Path>) -> Result<bool> {
+    let text = read_json(folder, "config.json")?.ok_or_else(|| missing(folder, "config.json"))?;
+    let Some(adapter) = adapter else { return Ok(matches!(Head::from_hf_json(&text), Ok(Head::Score))) };
+    let name = peft::CONFIG_FILE;
+    let text = read_json(adapter, name)?.ok_or_else(|| missing(adapter, name))?;
+    let config: serde_json::Value =
+        serde_json::from_str(&text).map_err(|error| anyhow!("{}: {name}: {error}", adapter.display()))?;
+    let whole = config["modules_to_save"].as_array();
+    Ok(whole.is_some_and(|modules| modules.iter().any(|module| module == "score")))
+}
+
+/// Opens the reward model of a folder and an adapter that brings the head, or of the folder alone.
+///
+/// # Errors
+/// As [`open_judge`] and [`open_with`].
+pub fn open_judge_with(folder: &Path, adapter: Option<&Path>, device: &Device) -> Result<Model> {
+    match adapter {
+        Some(_) => open_with(folder, adapter, device),
+        None => Ok(Model { network: open_judge(folder, device)?, generation: GenerationConfig::default() }),
+    }
+}
+
 /// Opens the tokenizer in a folder.
 ///
 /// # Errors
@@ -115,11 +141,21 @@ fn adapter_files(folder: &Path) -> Result<Vec<(String, Vec<u8>)>> {
 pub fn tokenizer_of(folder: &Path, adapter: Option<&Path>, model: &Model) -> Result<Tokenizer> {
     let place = adapter.filter(|path| path.join("tokenizer.json").is_file()).unwrap_or(folder);
     let tokenizer = tokenizer(place)?;
-    let (found, expected) = (tokenizer.vocab_size(), model.network.config.vocab_size);
-    if found > expected {
-        bail!("{}: tokenizer.json: found {found} tokens, the model has {expected}", place.display());
-    }
+    expect_vocabulary(place, &tokenizer, model.network.config.vocab_size)?;
     Ok(tokenizer)
+}
+
+/// Requires that a model knows every token of a tokenizer.
+///
+/// # Errors
+/// A tokenizer that is not the model's.
+pub fn expect_vocabulary(folder: &Path, tokenizer: &Tokenizer, vocab_size: usize) -> Result<()> {
+    match tokenizer.vocab_size() {
+        found if found > vocab_size => {
+            bail!("{}: tokenizer.json: found {found} tokens, the model has {vocab_size}", folder.display())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Makes a folder, and those that it lies in.

@@ -18,6 +18,8 @@ mod reward;
 mod dpo;
 mod grpo;
 mod ppo;
+mod candidate;
+mod distill;
 mod evaluate;
 mod chat;
 mod course;
@@ -56,6 +58,8 @@ enum Command {
     Ppo(Box<ppo::PpoArgs>),
     /// Let a model learn from rewards for its own answers, which are checked (GRPO).
     Grpo(Box<grpo::GrpoArgs>),
+    /// Let a small model learn from a larger one's logits, or from the best of its answers (distillation).
+    Distill(Box<distill::DistillArgs>),
     /// Ask a model questions whose answers can be checked.
     Evaluate(evaluate::EvaluateArgs),
     /// Talk to a model.
@@ -94,6 +98,7 @@ fn execute(command: Command) -> Result<()> {
         Command::Ppo(args) => ppo::run(&args),
         Command::Dpo(args) => dpo::run(&args),
         Command::Grpo(args) => grpo::run(&args),
+        Command::Distill(args) => distill::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Chat(args) => chat::run(&args),
         Command::Course(args) => course::run(&args),

@@ -1,5 +1,6 @@
 //! Between texts and ids: records become examples that a model can learn from, and its answers become texts again.
 
+use std::path::Path;
 use std::rc::Rc;
 
 use anyhow::{Result, bail};
@@ -228,6 +229,15 @@ impl Reader {
         Ok(Asked { prompts, questions: Rc::new(fitting), max_tokens })
     }
 
+    /// A question with an answer to it, of which the answer is marked.
+    ///
+    /// # Errors
+    /// A template that fails.
+    pub fn answered(&self, question: &Question, answer: &str) -> Result<Example> {
+        let Encoded { ids, learn } = self.chat().answer(&question.prompt, &Turns::Text(answer.into()))?;
+        Ok(Example { ids, learn })
+    }
+
     /// Judges answers to these questions by their index.
     pub fn verifier(self: &Rc<Self>, questions: &Rc<Vec<Question>>) -> Verifier {
         let (reader, questions) = (self.clone(), questions.clone());
@@ -245,6 +255,15 @@ impl Reader {
             Some(at) => text[..at].to_string(),
             None => text,
         }
+    }
+
+    /// Whether an answer has ended and was not cut off, as far as one can tell.
+    pub fn is_whole(&self, answer: &Answer) -> bool {
+        answer.ended
+            || match &self.stop_text {
+                Some(stop) => self.tokenizer.decode(&answer.ids).contains(stop.as_str()),
+                None => self.stop_ids.is_empty(),
+            }
     }
 
     /// Tells which characters of the records the vocabulary lacks.
@@ -273,6 +292,24 @@ fn encode(chat: &Chat<'_>, record: &Record) -> Result<Encoded> {
         Record::Ranking { prompt, responses, .. } => chat.answer(prompt, &responses[0])?,
         Record::Question { prompt, answer } => chat.answer(prompt, &Turns::Text(answer.clone()))?,
     })
+}
+
+/// Requires that the tokenizer in a folder gives the model's tokens the model's ids; `why` says what they are needed for.
+///
+/// # Errors
+/// The first id that means another token.
+pub fn expect_same_tokens(place: &Path, theirs: &Tokenizer, ours: &Tokenizer, why: &str) -> Result<()> {
+    let size = theirs.vocab_size().max(ours.vocab_size()) as u32;
+    let shown = |token: Option<&str>| token.map_or("nothing".to_string(), |token| format!("{token:?}"));
+    match (0..size).find(|&id| theirs.token(id) != ours.token(id)) {
+        None => Ok(()),
+        Some(id) => bail!(
+            "{}: tokenizer.json: found {} as token {id}, the model has {}: {why}",
+            place.display(),
+            shown(theirs.token(id)),
+            shown(ours.token(id))
+        ),
+    }
 }
 
 /// The tokenizer of a model from nothing: the printable characters of ASCII, the line break, and the tokens of a chat.

@@ -20,9 +20,10 @@ use crate::report::Report;
 const RECORD: &str = "run.json";
 
 /// Everything that makes a folder the folder of a run; what else lies there is none of ours.
-const OURS: [&str; 12] = [
+const OURS: [&str; 13] = [
     RECORD,
     "checkpoints",
+    "demonstrations.jsonl",
     "config.json",
     "generation_config.json",
     "model.safetensors",

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow, bail};
 use cloche_text::{Message, Record, Records, Role, Shape, Turns};
+use cloche_train::honesty::{Claim, is_dont_know};
 use cloche_train::lessons::{self, Lesson, Preference, Truth};
 use cloche_train::rollout::Verdict;
 use cloche_train::split::Split;
@@ -87,6 +88,22 @@ impl Question {
                 let correct = answer.trim() == self.answer.trim();
                 Verdict { reward: f32::from(u8::from(correct)), correct }
             }
+        }
+    }
+
+    /// What an answer claims.
+    pub fn claim(&self, answer: &str) -> Claim {
+        match &self.judge {
+            Judge::Truth(truth) => truth.claim(answer),
+            Judge::Task(..) | Judge::Text => Claim::of(answer, self.verdict(answer).correct),
+        }
+    }
+
+    /// Whether the question tells its answer, so that nobody has to say that one does not know.
+    pub fn tells(&self) -> bool {
+        match &self.judge {
+            Judge::Truth(truth) => truth.tells(),
+            Judge::Task(..) | Judge::Text => !is_dont_know(&self.answer),
         }
     }
 

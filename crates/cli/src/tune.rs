@@ -17,8 +17,8 @@ use cloche_train::{Error, remarks};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use options::{Record, TuneArgs};
-pub use student::Student;
+pub use options::{Plan, Record, TuneArgs};
+pub use student::{Kin, Student};
 
 use crate::reader::Reader;
 use crate::report::{Report, Sample};

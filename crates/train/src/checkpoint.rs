@@ -266,6 +266,12 @@ impl<S> Saved<S> {
         Ok(Weights::load(device, specs, &mut saved.model, extras)?)
     }
 
+    /// The same with other settings, where a run's are kept by a name of somebody else's.
+    pub fn with_settings<T>(self, settings: T) -> Saved<T> {
+        let State { step, nonfinite_in_a_row, data, history, .. } = self.state;
+        Saved { state: State { step, nonfinite_in_a_row, settings, data, history }, parts: self.parts }
+    }
+
     /// Requires that the data is what the run learned from so far.
     ///
     /// # Errors

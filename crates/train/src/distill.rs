@@ -257,19 +257,20 @@ impl Run {
     }
 }
 
-/// Rejection sampling: the best of each `n` answers to one prompt, as demonstrations, where it is worth `least` at least.
+/// Rejection sampling: the best of each `n` answers to one prompt, where it is worth `least` at least. They are what to
+/// learn from: [`Answer::example`].
 ///
 /// Answers stand prompt after prompt, and each has a reward, from a verifier or a [`Judge`](crate::judge::Judge). Of equal
 /// ones the first counts. Touvron et al. 2023 (Llama 2), section 3.2.3, <https://arxiv.org/abs/2307.09288>.
 ///
 /// # Panics
 /// When there are not as many rewards as answers, or `n` is 0.
-pub fn best_of(n: usize, answers: &[Answer], rewards: &[f32], least: f32) -> Vec<Example> {
+pub fn best_of<'a>(n: usize, answers: &'a [Answer], rewards: &[f32], least: f32) -> Vec<&'a Answer> {
     assert_eq!(answers.len(), rewards.len(), "best_of: as many rewards as answers");
     let groups = answers.chunks(n).zip(rewards.chunks(n));
     let best = groups.filter_map(|(answers, rewards)| {
         let best = (1..rewards.len()).fold(0, |best, i| if rewards[i] > rewards[best] { i } else { best });
-        (rewards[best] >= least).then(|| answers[best].example())
+        (rewards[best] >= least).then(|| &answers[best])
     });
     best.collect()
 }

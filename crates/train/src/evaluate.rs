@@ -1,4 +1,4 @@
-//! The loss on text that is held out, over a fixed set of windows.
+//! The loss on what is held out: on a text, over a fixed set of windows, and on answers.
 
 use cloche_models::config::ModelConfig;
 use cloche_models::{Network, Pass};
@@ -7,6 +7,8 @@ use cloche_tensor::{DType, Device, Graph, LOG_RUNS, Plan, Program, State};
 
 use crate::data::{Tokens, Windows};
 use crate::error::Error;
+use crate::examples::{Example, Rows, check_examples};
+use crate::likelihood::{Likelihood, Total};
 
 /// Computes the loss of a model on windows of a text.
 pub struct Evaluator {
@@ -98,6 +100,25 @@ impl Evaluator {
         let (sum, targets) = self.sum(windows).await?;
         Ok((sum / targets as f64) as f32)
     }
+}
+
+/// The summed loss in nats of what is marked in some texts, such as right answers, and how many tokens that are.
+///
+/// # Errors
+/// Texts that the model cannot read; a device that cannot hold the program, or was lost.
+pub async fn sum_of_examples(
+    device: &Device,
+    network: &Network,
+    examples: &[Example],
+) -> Result<(f64, u64), Error> {
+    const ROWS: usize = 16;
+    let config = &network.config;
+    check_examples(examples, config.vocab_size, config.context_len)?;
+    let width = Rows::width_of(examples.iter(), config.context_len);
+    let mut reader = Likelihood::new(device, network, (ROWS.min(examples.len()), width), Total::Sum)?;
+    let log_probs = reader.log_probs(&examples.iter().collect::<Vec<_>>()).await?;
+    let tokens = examples.iter().map(|example| example.n_targets() as u64).sum();
+    Ok((-log_probs.iter().map(|&x| x as f64).sum::<f64>(), tokens))
 }
 
 /// Plans one batch: ids → logits → summed loss, nothing dropped.

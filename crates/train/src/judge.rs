@@ -4,10 +4,11 @@
 //! worth, and picks the best of n answers.
 
 use cloche_models::{Network, Pass};
+use cloche_nn::loss::preference::RankedPairs;
 use cloche_tensor::{DType, Device, Graph, LOG_RUNS, Program, Tensor};
 
 use crate::error::Error;
-use crate::examples::check_texts;
+use crate::examples::{Ranking, check_texts};
 use crate::rollout::Answer;
 use crate::settings::{SettingsError, require};
 
@@ -58,6 +59,18 @@ impl Judge {
         }
         rewards.truncate(texts.len());
         Ok(rewards)
+    }
+
+    /// The rewards of the better and of the worse answer of every pair that the rankings imply.
+    ///
+    /// # Errors
+    /// As [`score`](Self::score).
+    pub async fn compare(&mut self, rankings: &[Ranking]) -> Result<[Vec<f32>; 2], Error> {
+        let answers = rankings.iter().flat_map(|ranking| &ranking.answers);
+        let rewards = self.score(&answers.map(|answer| answer.ids.as_slice()).collect::<Vec<_>>()).await?;
+        let sizes: Vec<usize> = rankings.iter().map(|ranking| ranking.answers.len()).collect();
+        let RankedPairs { better, worse, .. } = RankedPairs::new(&sizes);
+        Ok([better, worse].map(|places| places.iter().map(|&i| rewards[i as usize]).collect()))
     }
 
     /// The reward of each answer to its prompt.

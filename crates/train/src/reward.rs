@@ -206,11 +206,9 @@ impl Run {
     /// How the model orders held-out answers, where each prompt counts once, and whether it is as sure as it is right.
     async fn examine(&mut self) -> Result<Metrics, Error> {
         const BINS: usize = 10;
+        let [better, worse] = self.judge.compare(&self.data.held_out).await?;
         let rankings: Vec<&Ranking> = self.data.held_out.iter().collect();
-        let rewards = self.judge.score(&texts(&rankings).collect::<Vec<_>>()).await?;
-        let RankedPairs { better, worse, weights } = comparisons(&rankings);
-        let reward = |places: &[u32]| places.iter().map(|&i| rewards[i as usize]).collect::<Vec<_>>();
-        let (better, worse) = (reward(&better), reward(&worse));
+        let weights = comparisons(&rankings).weights;
         let margins: Vec<f32> = better.iter().zip(&worse).map(|(b, w)| b - w).collect();
         let mean = |values: &[f32], f: &dyn Fn(f32) -> f32| {
             let sum: f64 = values.iter().zip(&weights).map(|(&x, &weight)| (f(x) * weight) as f64).sum();

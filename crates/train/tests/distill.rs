@@ -132,7 +132,8 @@ fn the_best_of_n_is_a_demonstration() {
     let answers = [answer(0, 1), answer(0, 2), answer(0, 3), answer(1, 4), answer(1, 5), answer(1, 6)];
     let ids = |least| {
         let best = best_of(3, &answers, &[0.0, 1.0, 1.0, -1.0, -0.5, -2.0], least);
-        best.into_iter().map(|example| (example.ids, example.learn)).collect::<Vec<_>>()
+        let examples = best.into_iter().map(Answer::example);
+        examples.map(|example| (example.ids, example.learn)).collect::<Vec<_>>()
     };
     let of = |id| (vec![7, 8, id, class::END], vec![false, false, true, true]);
     assert_eq!(ids(f32::NEG_INFINITY), [of(2), of(5)]);

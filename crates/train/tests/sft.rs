@@ -6,6 +6,7 @@ use class::{checkpoint, demonstrations, evaluations, exam, finish, losses, netwo
 use cloche_models::{Adapter, LoraConfig, Network};
 use cloche_tensor::Device;
 use cloche_train::checkpoint::open;
+use cloche_train::evaluate::sum_of_examples;
 use cloche_train::learner::Optimization;
 use cloche_train::sft::{Data, Run, Settings};
 use cloche_train::split::Split;
@@ -55,6 +56,20 @@ fn a_resumed_run_equals_an_uninterrupted_one() {
     );
     assert_eq!(losses(&rest), losses(&whole)[10..]);
     assert_eq!(checkpoint(&rest, 20), checkpoint(&whole, 20));
+}
+
+#[test]
+fn right_answers_are_as_likely_as_the_stage_finds_them() {
+    let device = Device::cpu();
+    let Data { held_out, .. } = data(false);
+    let (sum, tokens) = block_on(sum_of_examples(&device, &network(&device, 1), &held_out)).unwrap();
+    let events =
+        finish(Run::new(&device, network(&device, 1), settings(1), data(false), None).unwrap().stage());
+    let loss = evaluations(&events, "held_out_loss")[0];
+    assert!((sum / tokens as f64 - loss as f64).abs() < 1e-5, "{sum} of {tokens} tokens, {loss}");
+    assert_eq!(tokens, held_out.iter().map(|example| example.n_targets() as u64).sum::<u64>());
+    let none = block_on(sum_of_examples(&device, &network(&device, 1), &[])).unwrap_err().to_string();
+    assert_eq!(none, "no example: expected at least one");
 }
 
 #[test]

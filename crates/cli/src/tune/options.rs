@@ -42,7 +42,7 @@ pub struct TuneArgs {
     held_out: Option<PathBuf>,
     /// Built-in records to learn from, which do not end [default: 10000].
     #[arg(long, value_name = "N")]
-    examples: Option<usize>,
+    pub examples: Option<usize>,
     /// Records that are held out at most [default: 100].
     #[arg(long, value_name = "N")]
     exam: Option<usize>,

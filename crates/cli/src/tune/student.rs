@@ -8,6 +8,7 @@ use cloche_models::config::{GenerationConfig, Head, ModelConfig, TokenIds, Tuned
 use cloche_models::{Adapter, Base, Network, specs};
 use cloche_nn::Weights;
 use cloche_tensor::Device;
+use cloche_text::Tokenizer;
 
 use super::options::{Plan, Record};
 use super::{Outcome, StageSettings};
@@ -31,6 +32,14 @@ pub struct Student {
     generation: GenerationConfig,
 }
 
+/// What a new model has in common with its teacher.
+pub struct Kin {
+    /// The teacher's shape: its vocabulary, and at most its context.
+    pub config: ModelConfig,
+    /// Its tokenizer.
+    pub tokenizer: Tokenizer,
+}
+
 impl Student {
     /// Opens or makes the model of a plan, and notes in the plan what it was.
     ///
@@ -42,7 +51,20 @@ impl Student {
         material: &Material,
         report: &Report,
     ) -> Result<Student> {
-        let device = device::open(choice)?;
+        Student::open_on(device::open(choice)?, plan, material, None, report)
+    }
+
+    /// The same on a device that is open; a new model has the vocabulary of its teacher, where it has one.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_on<S: StageSettings>(
+        device: Device,
+        plan: &mut Plan<S>,
+        material: &Material,
+        teacher: Option<Kin>,
+        report: &Report,
+    ) -> Result<Student> {
         let record = &mut plan.record;
         let seed = record.settings.optimization().seed;
         let (network, reader, mut generation, name) = match (&record.model, &record.init) {
@@ -52,8 +74,12 @@ impl Student {
             }
             (None, name) => {
                 let name = name.as_deref().unwrap_or("nano");
-                let reader = Reader::new(plain_tokenizer(), record.turns)?;
-                let config = new_config(name, &reader, record.context_len, material)?;
+                let (tokenizer, like) = match teacher {
+                    Some(teacher) => (teacher.tokenizer, Some(teacher.config)),
+                    None => (plain_tokenizer(), None),
+                };
+                let reader = Reader::new(tokenizer, record.turns)?;
+                let config = new_config(name, &reader, record.context_len, material, like)?;
                 device::require_memory(&device, "the model", config.n_params().saturating_mul(2 * 4))?;
                 let weights = Weights::init(&device, &specs(&config), seed)?;
                 let tokens = TokenIds { bos: reader.tokenizer.eot_id(), ..Default::default() };
@@ -197,20 +223,23 @@ fn opened<S>(device: &Device, record: &Record<S>) -> Result<(Network, Reader, Ge
     Ok((network, reader, model.generation))
 }
 
-/// The shape of a new model: wide enough for the data, where nothing else is said.
+/// The shape of a new model: wide enough for the data, where nothing else is said, and not wider than its teacher.
 fn new_config(
     name: &str,
     reader: &Reader,
     context_len: Option<usize>,
     material: &Material,
+    teacher: Option<ModelConfig>,
 ) -> Result<ModelConfig> {
     let fitting = || {
         let longest = reader.longest(&material.train)?.max(reader.longest(&material.held_out)?);
-        Ok::<_, anyhow::Error>((longest + reader.answer_tokens(&material.exam) / 3).next_multiple_of(32))
+        let fitting = (longest + reader.answer_tokens(&material.exam) / 3).next_multiple_of(32);
+        Ok::<_, anyhow::Error>(teacher.map_or(fitting, |teacher| fitting.min(teacher.context_len)))
     };
     let context_len = context_len.map_or_else(fitting, Ok)?;
     if !(2..=1 << 16).contains(&context_len) {
         bail!("context_len: found {context_len}, expected 2 to 65536");
     }
-    Ok(ModelConfig { context_len, vocab_size: reader.tokenizer.vocab_size(), ..preset(name)?.model })
+    let vocab_size = teacher.map_or(reader.tokenizer.vocab_size(), |teacher| teacher.vocab_size);
+    Ok(ModelConfig { context_len, vocab_size, ..preset(name)?.model })
 }
