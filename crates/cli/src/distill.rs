@@ -18,7 +18,6 @@ use crate::candidate::Candidate;
 use crate::device;
 use crate::folder;
 use crate::reader::expect_same_tokens;
-use crate::report::Report;
 use crate::tune::{Kin, Plan, Record, StageSettings, Student, TuneArgs, conclude, follow};
 
 /// Questions that are answered several times, where nothing else is said: drawing takes longer than learning.

@@ -65,8 +65,8 @@ pub const CHAPTERS: &[Chapter] = &[
         text: "A tokenizer is trained on made-up stories, then a model that has never seen anything learns to guess the \
                next token of them. It is asked nothing and told nothing; it only reads. The stories know the \
                probability of every choice they make, so the floor under the loss is known exactly.",
-        command: "train --data stories --preset nano --tokenizer bpe:1024 --context-len 128 --chat-tokens --batch-size 16",
-        steps: 1500,
+        command: "train --data stories --preset llama-nano --tokenizer bpe:1024 --context-len 128 --chat-tokens --batch-size 16",
+        steps: 700,
         speaks: true,
         charts: &[Chart {
             title: "Loss",
@@ -122,8 +122,8 @@ pub const CHAPTERS: &[Chapter] = &[
         text: "A copy of the model gets a head that says one number, and learns from pairs of answers to give the \
                preferred one the higher number (Bradley and Terry). It never learns what is right, only what is \
                preferred.",
-        command: "reward --model {3-manners} --data preferences --exam 300 --batch-size 32 --lr 3e-4",
-        steps: 300,
+        command: "reward --model {3-manners} --data preferences --exam 300 --batch-size 32 --lr 5e-4",
+        steps: 400,
         speaks: false,
         charts: &[
             Chart { title: "Loss", unit: "nats per pair", lines: &[line("step", "loss", "of each step")] },
@@ -141,7 +141,7 @@ pub const CHAPTERS: &[Chapter] = &[
                the critic expected become likelier. Each nat by which the model leaves what it was costs a little, so \
                that it does not learn to please the judge with nonsense.",
         command: "ppo --model {3-manners} --judge {4-judge} --data preferences --exam 150 --batch-size 64 --lr 1e-4",
-        steps: 60,
+        steps: 25,
         speaks: true,
         charts: &[
             REWARD,
@@ -158,8 +158,8 @@ pub const CHAPTERS: &[Chapter] = &[
         title: "DPO: the same without a judge",
         text: "The comparisons of chapter 4 can teach the model itself: the preferred answer shall become likelier, the \
                other one less likely, measured against what the model was. No answer is drawn, no judge is asked.",
-        command: "dpo --model {3-manners} --data preferences --exam 150 --batch-size 32 --lr 1e-4",
-        steps: 150,
+        command: "dpo --model {3-manners} --data preferences --exam 150 --batch-size 32 --lr 1e-4 --sft-weight 1",
+        steps: 100,
         speaks: true,
         charts: &[
             Chart { title: "Loss", unit: "nats per pair", lines: &[line("step", "loss", "of each step")] },
