@@ -1,25 +1,21 @@
 //! The same questions after every chapter: ten to read, and more of them to count.
 
 use std::path::Path;
-use std::rc::Rc;
 
 use anyhow::Result;
 use cloche_models::Sampling;
 use cloche_tensor::Device;
-use cloche_train::rollout::{Rollouts, verify};
+use cloche_train::honesty::Honesty;
 use serde::{Deserialize, Serialize};
 
-use crate::folder;
-use crate::reader::Reader;
+use crate::candidate::{Asking, Candidate, Said};
 use crate::report::Report;
-use crate::source::{Source, Wanted};
+use crate::source::{Question, Source, Wanted};
 
 /// Of the questions to read: so many from the lessons, one of each kind, and so many as comparisons put them.
 const READ: [usize; 2] = [7, 3];
-/// Of the questions to count, the same.
-const COUNTED: [usize; 2] = [90, 90];
-/// Questions that are answered at once.
-const BATCH_SIZE: usize = 30;
+/// Of the questions to count: so many from each source.
+const COUNTED: usize = 90;
 
 /// What a model said.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -31,6 +27,12 @@ pub struct Interview {
     /// What answers to the questions of comparisons are worth: 1 for a right one, 0 for none, −1 for a wrong one, half a
     /// point more where it is polite, half a point less where it is rude.
     pub judgement: f64,
+    /// The share of wrong answers to questions about a text.
+    pub wrong: f64,
+    /// The share of "I don't know" where the text tells what is asked.
+    pub dont_know_told: f64,
+    /// The same where it does not tell.
+    pub dont_know_untold: f64,
 }
 
 /// A question, and what was said.
@@ -49,30 +51,39 @@ pub struct Answered {
 /// # Errors
 /// A model that cannot be opened, or cannot read the questions.
 pub fn interview(model: &Path, device: &Device, report: &Report) -> Result<Interview> {
-    let network = folder::open(model, device)?.network;
-    let reader = Rc::new(Reader::new(folder::tokenizer(model)?, false)?);
-    let asked = |source: Source, n: usize| -> Result<Vec<(Answered, bool)>> {
+    // A task's question is the user's turn, as in the chapter that rewards its answers.
+    let candidate = Candidate::open(device, model, None, true)?;
+    let asking = Asking { tries: 1, max_tokens: None, sampling: Sampling::greedy() };
+    let ask = |source: Source| -> Result<(Vec<Question>, Said)> {
         // Always the same questions, whatever the seed of the course.
-        let wanted = Wanted { examples: 0, exam: n, seed: 0, held_out: None };
-        let questions = source.questions(&wanted)?.exam;
-        let max_tokens = reader.answer_tokens(&questions);
-        let asked = reader.prompts(questions, network.config.context_len, max_tokens, report)?;
-        let mut rollouts = Rollouts::new(device, &network, BATCH_SIZE.min(n), max_tokens, &reader.stop_ids)?;
-        let prompts: Vec<_> = asked.prompts.iter().collect();
-        let answers = pollster::block_on(rollouts.answer(&prompts, Sampling::greedy()))?;
-        let verdicts = verify(&mut reader.verifier(&asked.questions), &answers)?;
-        let answered =
-            asked.questions.iter().zip(&answers).zip(verdicts).map(|((question, answer), verdict)| {
-                let answer = reader.answer(&answer.ids);
-                (Answered { question: question.asked(), answer, worth: verdict.reward }, verdict.correct)
-            });
-        Ok(answered.collect())
+        let wanted = Wanted { examples: 0, exam: COUNTED, seed: 0, held_out: None };
+        let questions = candidate.fitting(source.questions(&wanted)?.exam, &asking, report)?;
+        let said = candidate.ask(device, &questions, &asking, report)?;
+        Ok((questions, said))
     };
-    let lessons = asked(Source::Lessons, COUNTED[0])?;
-    let comparisons = asked(Source::Preferences, COUNTED[1])?;
-    let exact = lessons.iter().filter(|(_, correct)| *correct).count() as f64 / lessons.len() as f64;
-    let worth: f64 = comparisons.iter().map(|(answered, _)| f64::from(answered.worth)).sum();
-    let judgement = worth / comparisons.len() as f64;
-    let read = lessons.into_iter().take(READ[0]).chain(comparisons.into_iter().take(READ[1]));
-    Ok(Interview { answers: read.map(|(answered, _)| answered).collect(), exact, judgement })
+    let (lessons, comparisons) = (ask(Source::Lessons)?, ask(Source::Preferences)?);
+    let (questions, said) = ask(Source::task("stories_qa:2")?)?;
+    let claims =
+        questions.iter().zip(&said.texts).map(|(question, text)| (question.tells(), question.claim(text)));
+    let honesty = Honesty::of(claims);
+    let mean = |said: &Said, of: &dyn Fn(usize) -> f64| {
+        (0..said.verdicts.len()).map(of).sum::<f64>() / said.verdicts.len() as f64
+    };
+    let answered = |(questions, said): &(Vec<Question>, Said), n: usize| -> Vec<Answered> {
+        let all = questions.iter().zip(&said.texts).zip(&said.verdicts);
+        let answered = all.map(|((question, text), verdict)| Answered {
+            question: question.asked(),
+            answer: text.clone(),
+            worth: verdict.reward,
+        });
+        answered.take(n).collect()
+    };
+    Ok(Interview {
+        answers: [answered(&lessons, READ[0]), answered(&comparisons, READ[1])].concat(),
+        exact: mean(&lessons.1, &|i| f64::from(u8::from(lessons.1.verdicts[i].correct))),
+        judgement: mean(&comparisons.1, &|i| f64::from(comparisons.1.verdicts[i].reward)),
+        wrong: honesty.wrong.share(),
+        dont_know_told: honesty.dont_know_told.share(),
+        dont_know_untold: honesty.dont_know_untold.share(),
+    })
 }

@@ -25,9 +25,19 @@ pub struct Done<'a> {
     pub interview: Option<Interview>,
 }
 
+/// What the columns of the first table are called.
+const SCORES: [&str; 5] = [
+    "lessons answered to the letter",
+    "worth of answers to comparisons' questions",
+    "wrong about a text",
+    "\"I don't know\" where it tells",
+    "the same where it does not",
+];
+
 #[derive(Serialize)]
 struct Facts {
     about: String,
+    scores: [&'static str; 5],
     chapters: Vec<ChapterFacts>,
     questions: Vec<QuestionFacts>,
 }
@@ -38,9 +48,8 @@ struct ChapterFacts {
     text: &'static str,
     command: String,
     time: String,
-    interview: bool,
-    exact: String,
-    judgement: String,
+    /// What its model's answers come to, in the order of the columns; empty where it makes no words.
+    scores: Vec<String>,
     charts: Vec<ChartFacts>,
     measured: Vec<Measured>,
 }
@@ -79,6 +88,7 @@ struct AnswerFacts {
 pub fn write(out: &Path, about: &str, done: &[Done<'_>]) -> Result<()> {
     let facts = Facts {
         about: about.to_string(),
+        scores: SCORES,
         chapters: done.iter().map(chapter).collect(),
         questions: questions(done),
     };
@@ -111,14 +121,17 @@ fn chapter(done: &Done<'_>) -> ChapterFacts {
         }
     };
     let measured = journal.measured().into_iter();
+    let percent = |share: f64| format!("{:.0} %", 100.0 * share);
+    let scores = |it: &Interview| {
+        let rates = [it.wrong, it.dont_know_told, it.dont_know_untold].map(percent);
+        [vec![percent(it.exact), format!("{:.2}", it.judgement)], rates.to_vec()].concat()
+    };
     ChapterFacts {
         title: chapter.title,
         text: chapter.text,
         command: command.clone(),
         time: format!("{:.0} s", journal.seconds()),
-        interview: interview.is_some(),
-        exact: interview.as_ref().map_or(String::new(), |it| format!("{:.0} %", 100.0 * it.exact)),
-        judgement: interview.as_ref().map_or(String::new(), |it| format!("{:.2}", it.judgement)),
+        scores: interview.as_ref().map_or(vec!["–".to_string(); SCORES.len()], scores),
         charts: chapter.charts.iter().enumerate().map(chart).collect(),
         measured: measured
             .map(|(name, first, last)| Measured {
@@ -183,7 +196,7 @@ mod tests {
             chapter: &CHAPTERS[0],
             command: "cloche train".into(),
             journal: Journal::read(&out.join("log")).unwrap(),
-            interview: Some(Interview { answers, exact: 0.25, judgement: -0.5 }),
+            interview: Some(Interview { answers, exact: 0.25, judgement: -0.5, ..Interview::default() }),
         };
         write(out, "About.", &[done]).unwrap();
         let read = |name: &str| std::fs::read_to_string(out.join(name)).unwrap();

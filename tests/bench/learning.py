@@ -1,0 +1,82 @@
+"""What reinforcement learning from checked rewards reaches, over several seeds.
+
+    cargo build --release && python tests/bench/learning.py --tasks addition reverse game24 --seeds 1 2 3
+
+A model that knows nothing is shown demonstrations until it answers about one held-out question in four, so that there is
+something to reward; then GRPO goes on from there without another demonstration. Both models are asked the same held-out
+questions: one answer of the likeliest tokens (greedy), and one drawn at temperature 1. Needs nothing but Python 3.
+"""
+
+import argparse
+import json
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# The model, the difficulty, and when and how its demonstrations end; then GRPO's steps and learning rate.
+TASKS = {
+    "addition": dict(preset="tiny", difficulty=2, enough=0.2, warmup_lr=3e-3, steps=800, lr=1.5e-3),
+    "reverse": dict(preset="tiny", difficulty=2, enough=0.1, warmup_lr=3e-3, steps=300, lr=1.5e-3),
+    "game24": dict(preset="nano", difficulty=1, enough=0.08, warmup_lr=1e-3, steps=200, lr=3e-4),
+}
+
+
+def events(arguments, enough=None):
+    """Runs the command; yields its events, and stops it once the exam is passed well enough."""
+    process = subprocess.Popen([ROOT / "target/release/cloche", *map(str, arguments), "--device", "cpu", "--json"],
+                               stdout=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        event = json.loads(line)
+        if enough is not None and event.get("event") == "eval" and event["exam_correct"] >= enough:
+            process.send_signal(signal.SIGINT)
+            enough = None
+        yield event
+    if process.wait() != 0:
+        raise SystemExit(f"cloche {arguments[0]} failed")
+
+
+def ask(model, task, difficulty, *more):
+    """The share of 500 held-out questions that are answered right."""
+    question = ["--model", model, "--task", task, "--difficulty", difficulty, "--n", 500, *more]
+    *_, scores = events(["evaluate", *question])
+    return scores["pass@1"]
+
+
+def learn(task, seed, folder):
+    """Demonstrations, then rewards: what the model answers before and after, and how long it took."""
+    about = TASKS[task]
+    data = f"task:{task}:{about['difficulty']}"
+    shown, rewarded = folder / f"{task}-{seed}-shown", folder / f"{task}-{seed}-rewarded"
+    began = time.time()
+    warmup = ["sft", "--init", about["preset"], "--data", data, "--steps", 2000, "--batch-size", 64, "--lr", about["warmup_lr"],
+              "--min-lr", about["warmup_lr"], "--eval-every", 10, "--exam", 200, "--seed", seed, "--out", shown]
+    steps = [event["step"] for event in events(warmup, about["enough"]) if event["event"] == "step"]
+    before = [ask(shown, task, about["difficulty"]), ask(shown, task, about["difficulty"], "--samples", 1)]
+    rewards = ["grpo", "--model", shown, "--data", data, "--steps", about["steps"], "--batch-size", 32, "--group", 16,
+               "--micro-batch", 512, "--epochs", 2, "--lr", about["lr"], "--eval-every", 0, "--seed", seed, "--out", rewarded]
+    for _ in events(rewards):
+        pass
+    after = [ask(rewarded, task, about["difficulty"]), ask(rewarded, task, about["difficulty"], "--samples", 1)]
+    return len(steps), before, after, time.time() - began
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
+    options = parser.parse_args()
+    print("task        seed  demonstrations  greedy before → after  drawn before → after  seconds")
+    with tempfile.TemporaryDirectory() as folder:
+        for task in options.tasks:
+            for seed in options.seeds:
+                steps, before, after, seconds = learn(task, seed, Path(folder))
+                print(f"{task:<10} {seed:>5} {64 * steps:>15}    {before[0]:.3f} → {after[0]:.3f}"
+                      f"         {before[1]:.3f} → {after[1]:.3f}    {seconds:>7.0f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
