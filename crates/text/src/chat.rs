@@ -30,6 +30,8 @@ use crate::{TextError, Tokenizer};
 
 mod encoded;
 
+mod records;
+
 mod placeholders;
 
 mod template;

@@ -1,4 +1,7 @@
-//! One fixed run, so small that every device and browser can repeat it, and what it must come to.
+//! Fixed runs, so small that every device and browser can repeat them, and what they must come to: one of pre-training, and
+//! one of each stage after it.
+
+pub mod stages;
 
 use std::rc::Rc;
 

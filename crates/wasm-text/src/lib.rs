@@ -10,6 +10,8 @@ use serde_wasm_bindgen::Serializer;
 use std::rc::Rc;
 use wasm_bindgen::prelude::*;
 
+mod chat;
+
 #[wasm_bindgen(start)]
 fn start() {
     console_error_panic_hook::set_once();
@@ -291,6 +293,13 @@ impl TokenizerTrainer {
     #[wasm_bindgen(js_name = endOfText)]
     pub fn end_of_text(&mut self, wanted: bool) -> Result<()> {
         self.trainer()?.end_of_text(wanted);
+        Ok(())
+    }
+
+    /// Decides whether the vocabulary has a token before each message of a conversation, and one after it.
+    #[wasm_bindgen(js_name = chatTokens)]
+    pub fn chat_tokens(&mut self, wanted: bool) -> Result<()> {
+        self.trainer()?.chat_tokens(wanted);
         Ok(())
     }
 

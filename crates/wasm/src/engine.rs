@@ -12,7 +12,7 @@ use wasm_bindgen::prelude::*;
 /// An open device.
 #[wasm_bindgen]
 pub struct Engine {
-    device: Device,
+    pub(crate) device: Device,
 }
 
 /// What a page may want to know of the device.

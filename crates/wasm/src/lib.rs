@@ -1,10 +1,22 @@
 //! The engine as JavaScript sees it. This crate turns errors into JavaScript's and decides nothing itself.
+//!
+//! It is built twice: as the module `engine`, and with the feature `stages` as the larger module `teach`, which can do all
+//! that the other one can. A page that only pre-trains loads the first alone.
 
 mod engine;
 mod settings;
+mod pulled;
 mod pretrain;
 mod generate;
 mod files;
+#[cfg(feature = "stages")]
+mod model;
+#[cfg(feature = "stages")]
+mod material;
+#[cfg(feature = "stages")]
+mod stages;
+#[cfg(feature = "stages")]
+mod tune;
 #[cfg(feature = "checks")]
 mod self_test;
 #[cfg(feature = "checks")]
@@ -41,6 +53,10 @@ fn code(found: &cloche_train::Error) -> &'static str {
         Error::Settings(_) => "SETTINGS",
         Error::Data(DataError::TooShort { .. }) => "TEXT_TOO_SHORT",
         Error::Data(_) => "DATA",
+        #[cfg(feature = "stages")]
+        Error::Examples(_) => "DATA",
+        #[cfg(feature = "stages")]
+        Error::Verifier(_) => "VERIFIER",
         Error::Memory { .. } => "OUT_OF_MEMORY",
         Error::Device(cloche_tensor::Error::Gpu(found)) => match found {
             GpuError::NoAdapter { .. } => "NO_WEBGPU",

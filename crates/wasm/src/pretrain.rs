@@ -1,19 +1,19 @@
 //! A pre-training run, pulled event by event.
 
-use crate::files::model_files;
+use crate::files::{model_files, to_js_files};
 use crate::generate::Generator;
+use crate::pulled::Pulled;
 use crate::settings::Setup;
 use crate::{error, thrown, to_js};
 use cloche_models::Network;
-use cloche_models::config::CardFacts;
+use cloche_models::config::{CardFacts, TokenIds, model_card};
 use cloche_tensor::Device;
 use cloche_train::Error;
 use cloche_train::data::Corpus;
 use cloche_train::events::Event;
 use cloche_train::pretrain::Run;
-use cloche_train::stage::Stage;
 use js_sys::Array;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use wasm_bindgen::prelude::*;
 
 /// A run. Nothing happens between two calls of `next`, so not calling it is a pause; what it has learnt so far can be
@@ -26,9 +26,7 @@ pub struct Pretrain {
     tokens_per_step: u64,
     /// What the model card says, as far as it is known by now.
     facts: RefCell<CardFacts>,
-    /// Taken out while an event is awaited.
-    stage: RefCell<Option<Stage<Event, Error>>>,
-    stop: Cell<bool>,
+    stage: Pulled<Event>,
 }
 
 impl Pretrain {
@@ -43,8 +41,7 @@ impl Pretrain {
             eot,
             tokens_per_step,
             facts: RefCell::new(facts),
-            stage: RefCell::new(Some(run.stage())),
-            stop: Cell::new(false),
+            stage: Pulled::new(run.stage()),
         })
     }
 
@@ -73,21 +70,14 @@ impl Pretrain {
 
     /// The next event; nothing after the last. A sample comes as `ids`.
     pub async fn next(&self) -> Result<JsValue, JsValue> {
-        let Some(mut stage) = self.stage.take() else { return Ok(JsValue::UNDEFINED) };
-        if self.stop.get() {
-            stage.stop();
-        }
-        let event = stage.next().await;
-        self.stage.replace(event.is_some().then_some(stage));
-        let Some(event) = event else { return Ok(JsValue::UNDEFINED) };
-        let event = event.map_err(|e| thrown(&e))?;
+        let Some(event) = self.stage.next().await? else { return Ok(JsValue::UNDEFINED) };
         self.note(&event);
         to_js(&event)
     }
 
     /// Lets the run end after the event it is at; `done` still comes.
     pub fn stop(&self) {
-        self.stop.set(true);
+        self.stage.stop();
     }
 
     /// Continues a prompt with the weights of this moment.
@@ -99,12 +89,10 @@ impl Pretrain {
     #[wasm_bindgen(unchecked_return_type = "[name: string, bytes: Uint8Array][]")]
     pub async fn files(&self) -> Result<Array, JsValue> {
         let weights = self.network.weights.read().await.map_err(|e| thrown(&e.into()))?;
-        let files = model_files(&self.network.config, &weights, self.eot, &self.facts.borrow());
+        let config = &self.network.config;
+        let tokens = TokenIds { bos: self.eot, eos: self.eot.into_iter().collect(), pad: None };
+        let files = model_files(config, &weights, &tokens, Some(model_card(config, &self.facts.borrow())));
         let files = files.map_err(|e| error("CHECKPOINT", &e.to_string()))?;
-        Ok(files.into_iter().map(|(name, bytes)| named(&name, &bytes)).collect())
+        Ok(to_js_files(files))
     }
-}
-
-fn named(name: &str, bytes: &[u8]) -> Array {
-    Array::of2(&name.into(), &js_sys::Uint8Array::from(bytes))
 }

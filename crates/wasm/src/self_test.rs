@@ -5,6 +5,8 @@ use cloche_tensor::ops::{OPS, OpEntry};
 use cloche_tensor::{Device, DeviceKind, check};
 use cloche_train::events::Event;
 use cloche_train::pretrain::Run;
+#[cfg(feature = "stages")]
+use cloche_train::reference::stages::{RECORDS, Record, reference_stage};
 use cloche_train::reference::{LOSSES, reference_run};
 use std::cell::RefCell;
 use wasm_bindgen::prelude::*;
@@ -20,14 +22,21 @@ thread_local! {
 /// The check that trains a small model and compares its losses with those of the native CPU.
 const REFERENCE_RUN: &str = "the reference run";
 
+/// The checks of the stages after pre-training, each a small run that is compared in the same way.
+#[cfg(feature = "stages")]
+const REFERENCE_STAGES: &str = "the reference run of ";
+
 /// The largest difference of a loss from the native one, relative: devices add numbers up in another order.
 const LOSS_TOLERANCE: f32 = 1e-3;
 
-/// The names of the checks: every operation on every device, and a training run on each.
+/// The names of the checks: every operation on every device, and on each a run of pre-training and of each stage after it.
 #[wasm_bindgen(js_name = selfTests)]
 pub fn self_tests() -> Vec<String> {
-    let names = || OPS.iter().map(|op| op.name).chain([REFERENCE_RUN]);
-    DEVICES.iter().flat_map(|(device, _)| names().map(move |name| format!("{device}: {name}"))).collect()
+    let mut names: Vec<String> = OPS.iter().map(|op| op.name.to_string()).collect();
+    names.push(REFERENCE_RUN.to_string());
+    #[cfg(feature = "stages")]
+    names.extend(RECORDS.iter().map(|record| format!("{REFERENCE_STAGES}{}", record.stage)));
+    DEVICES.iter().flat_map(|(device, _)| names.iter().map(move |name| format!("{device}: {name}"))).collect()
 }
 
 /// Runs one check; resolves to a remark, rejects with what was wrong.
@@ -39,6 +48,12 @@ pub async fn self_test(name: String) -> Result<String, JsValue> {
     let outcome = match OPS.iter().find(|op| op.name == check) {
         Some(op) => check_op(op, &device).await,
         None if check == REFERENCE_RUN => check_losses(&device).await,
+        #[cfg(feature = "stages")]
+        None if check.starts_with(REFERENCE_STAGES) => {
+            let stage = &check[REFERENCE_STAGES.len()..];
+            let record = RECORDS.iter().find(|record| record.stage == stage).ok_or_else(unknown)?;
+            check_stage(record, &device).await
+        }
         None => return Err(unknown()),
     };
     outcome.map_err(|text| error("CHECK_FAILED", &text))
@@ -92,4 +107,27 @@ async fn check_losses(device: &Device) -> Result<String, String> {
         return Err(format!("losses differ by {worst:.1e} relative: {losses:?}, expected {LOSSES:?}"));
     }
     Ok(format!("{} losses, within {worst:.1e} of the native ones", losses.len()))
+}
+
+/// The first steps of a stage, against those of the native CPU.
+#[cfg(feature = "stages")]
+async fn check_stage(record: &Record, device: &Device) -> Result<String, String> {
+    use cloche_train::events::TuneEvent;
+    let mut stage = reference_stage(device, record.stage).await.map_err(|e| e.to_string())?;
+    let mut steps = Vec::new();
+    while let Some(event) = stage.next().await {
+        match event.map_err(|e| e.to_string())? {
+            TuneEvent::Step(step) => steps.push(step),
+            TuneEvent::Nonfinite { step, .. } => return Err(format!("step {step} is not finite")),
+            _ => {}
+        }
+    }
+    let worst = record.difference(&steps)?;
+    if worst > LOSS_TOLERANCE {
+        let losses: Vec<f32> = steps.iter().map(|step| step.loss).collect();
+        let expected = record.losses;
+        return Err(format!("steps differ by {worst:.1e}: losses {losses:?}, expected {expected:?}"));
+    }
+    let rewards = if record.rewards.is_some() { ", the same answers" } else { "" };
+    Ok(format!("{} steps, within {worst:.1e} of the native ones{rewards}", steps.len()))
 }

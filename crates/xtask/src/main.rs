@@ -21,7 +21,7 @@ cargo xtask COMMAND
                                   Chromium, Firefox and Node; --quick leaves the browsers out
   check                           the fast loop: formatting, clippy, types, the house rules, unit tests
   bench [ops|step|web]            measure operations, whole training steps, or both in Chromium
-  wasm                            build the two wasm modules into pkg/dist/wasm and print their sizes
+  wasm                            build the wasm modules into pkg/dist/wasm and print their sizes
   pack                            build the npm package and pack it into a .tgz
   help                            this text
 

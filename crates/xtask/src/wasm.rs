@@ -23,6 +23,9 @@ struct Module {
 const ENGINE: Module =
     Module { name: "engine", package: "cloche-wasm", features: "", folder: "pkg/dist/wasm", optimize: "-O3" };
 
+/// The engine with the stages after pre-training, which a page loads in its place when it wants them.
+const TEACH: Module = Module { name: "teach", features: "stages", ..ENGINE };
+
 const TEXT: Module = Module {
     name: "text",
     package: "cloche-wasm-text",
@@ -39,11 +42,12 @@ const STORIES: Module = Module {
     optimize: "-Oz",
 };
 
-/// The engine with its checks and measurements, which only `tests/browser` loads.
-const CHECKS: Module = Module { features: "checks", folder: "target/wasm-checks", ..ENGINE };
+/// The engine with the stages, its checks and its measurements, which only `tests/browser` loads.
+const CHECKS: Module = Module { features: "checks,stages", folder: "target/wasm-checks", ..ENGINE };
 
 /// The modules of the package, and the most that each may weigh, compressed with brotli.
-const SHIPPED: [(Module, u64); 3] = [(ENGINE, 250 * 1024), (TEXT, 550 * 1024), (STORIES, 80 * 1024)];
+const SHIPPED: [(Module, u64); 4] =
+    [(ENGINE, 250 * 1024), (TEACH, 350 * 1024), (TEXT, 550 * 1024), (STORIES, 80 * 1024)];
 
 /// What the modules may use of WebAssembly: all of it is in every browser that has WebGPU, and in those of 2023.
 const FEATURES: [&str; 6] = [

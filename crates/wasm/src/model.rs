@@ -1,0 +1,162 @@
+//! A model that was opened or begun: what a stage starts from, and what it leaves.
+
+use crate::engine::Engine;
+use crate::files::{model_files, to_js_files};
+use crate::generate::Generator;
+use crate::{error, thrown};
+use cloche_models::config::{
+    ConfigError, GenerationConfig, Head, ModelConfig, TokenIds, TunedFacts, preset, tuned_card,
+};
+use cloche_models::{Adapter, Base, Network, score_specs, specs};
+use cloche_nn::checkpoint::Checkpoint;
+use cloche_nn::{Weights, WeightsError};
+use cloche_tensor::Device;
+use js_sys::{Array, JsString, Uint8Array};
+use std::cell::RefCell;
+use std::rc::Rc;
+use wasm_bindgen::prelude::*;
+
+/// A model on a device. Handles of the same model share its weights, also while a stage changes them.
+#[wasm_bindgen]
+#[derive(Clone)]
+pub struct Model {
+    pub(crate) device: Device,
+    pub(crate) network: Network,
+    /// What it makes of what it has read.
+    pub(crate) head: Head,
+    /// What begins and ends its texts.
+    pub(crate) tokens: TokenIds,
+    /// What it has learnt here, for its model card; nothing where it is as it was opened.
+    pub(crate) facts: Rc<RefCell<Option<TunedFacts>>>,
+}
+
+#[wasm_bindgen]
+impl Engine {
+    /// Opens the model in the files of a Hugging Face folder: `config.json`, the weights, and `generation_config.json`
+    /// where there is one. An adapter beside them, in PEFT's layout, is switched on.
+    #[wasm_bindgen(js_name = openModel)]
+    pub async fn open_model(
+        &self,
+        #[wasm_bindgen(unchecked_param_type = "[name: string, bytes: Uint8Array][]")] files: Array,
+    ) -> Result<Model, JsValue> {
+        let (adapter, model): (Files, Files) =
+            files.iter().map(|file| file_of(&file)).partition(|(name, _)| name.starts_with("adapter_"));
+        let text = |name: &str| {
+            let found = model.iter().find(|(found, _)| found == name);
+            found.map(|(_, bytes)| String::from_utf8_lossy(bytes))
+        };
+        let in_config = |e: ConfigError| refused(&["config.json: ", &e.to_string()].concat());
+        let json = text("config.json").ok_or_else(|| refused("config.json is not there"))?;
+        let config = ModelConfig::from_hf_json(&json).map_err(in_config)?;
+        let head = Head::from_hf_json(&json).map_err(in_config)?;
+        let mut tokens = TokenIds::from_hf_json(&json).map_err(in_config)?;
+        if let Some(json) = text("generation_config.json") {
+            let read = GenerationConfig::from_hf_json(&json);
+            let read = read.map_err(|e| refused(&["generation_config.json: ", &e.to_string()].concat()))?;
+            if read.tokens != TokenIds::default() {
+                tokens = read.tokens;
+            }
+        }
+        let in_weights = |e: WeightsError| match e {
+            WeightsError::Device(e) => thrown(&e.into()),
+            WeightsError::Checkpoint(e) => refused(&e.to_string()),
+        };
+        let mut checkpoint = Checkpoint::from_bytes(model).map_err(|e| in_weights(e.into()))?;
+        let specs = if head == Head::Score { score_specs(&config) } else { specs(&config) };
+        let weights = Weights::load(&self.device, &specs, &mut checkpoint, &config.extras());
+        let mut network = Network::new(config, weights.map_err(in_weights)?);
+        if !adapter.is_empty() {
+            let base = base_of(&network, String::new()).await?;
+            let adapter = Adapter::from_peft(&self.device, &config, &base, adapter);
+            network = network.with_adapter(adapter.map_err(|e| refused(&e.to_string()))?);
+        }
+        Ok(Model { device: self.device.clone(), network, head, tokens, facts: Rc::default() })
+    }
+
+    /// A new model of a preset, before it has learnt anything.
+    #[wasm_bindgen(js_name = newModel)]
+    pub fn new_model(
+        &self,
+        #[wasm_bindgen(js_name = preset)] name: &str,
+        #[wasm_bindgen(js_name = vocabSize)] vocab_size: usize,
+        #[wasm_bindgen(js_name = contextLen)] context_len: usize,
+        seed: f64,
+    ) -> Result<Model, JsValue> {
+        let refused = |e: ConfigError| error("SETTINGS", &e.to_string());
+        let config = ModelConfig { vocab_size, context_len, ..preset(name).map_err(refused)?.model };
+        config.validate().map_err(refused)?;
+        let weights = Weights::init(&self.device, &specs(&config), seed as u64);
+        let network = Network::new(config, weights.map_err(|e| thrown(&e.into()))?);
+        let (device, tokens) = (self.device.clone(), TokenIds::default());
+        Ok(Model { device, network, head: Head::Logits, tokens, facts: Rc::default() })
+    }
+}
+
+#[wasm_bindgen]
+impl Model {
+    /// The length of the context, in tokens.
+    #[wasm_bindgen(getter, js_name = contextLen)]
+    pub fn context_len(&self) -> usize {
+        self.network.config.context_len
+    }
+
+    /// How many tokens there are.
+    #[wasm_bindgen(getter, js_name = vocabSize)]
+    pub fn vocab_size(&self) -> usize {
+        self.network.config.vocab_size
+    }
+
+    /// Whether it scores texts, and does not continue them.
+    #[wasm_bindgen(getter)]
+    pub fn scores(&self) -> bool {
+        self.head == Head::Score
+    }
+
+    /// Continues a prompt with the weights of this moment.
+    pub fn generate(&self, prompt: Vec<u32>, options: JsValue) -> Result<Generator, JsValue> {
+        if self.scores() {
+            return Err(error("NO_MODEL", "the model scores texts and cannot continue any"));
+        }
+        Generator::start(&self.device, &self.network, prompt, options)
+    }
+
+    /// What has learnt, as `[name, bytes]`: the model of this moment for a Hugging Face folder, or the adapter alone, where
+    /// one has learnt beside it, for a folder of PEFT.
+    #[wasm_bindgen(unchecked_return_type = "[name: string, bytes: Uint8Array][]")]
+    pub async fn files(&self) -> Result<Array, JsValue> {
+        let (config, facts) = (&self.network.config, self.facts.borrow().clone());
+        let card = facts.as_ref().map(|facts| tuned_card(config, facts));
+        if let Some(adapter) = &self.network.adapter {
+            let base = base_of(&self.network, facts.map_or(String::new(), |facts| facts.base)).await?;
+            let mut files = adapter.to_peft(config, &base).await.map_err(|e| refused(&e.to_string()))?;
+            files.extend(card.map(|card| ("README.md".into(), card.into_bytes())));
+            return Ok(to_js_files(files));
+        }
+        let weights = self.network.weights.read().await.map_err(|e| thrown(&e.into()))?;
+        let files = model_files(config, &weights, &self.tokens, card);
+        let mut files = files.map_err(|e| refused(&e.to_string()))?;
+        if let (true, Some(file)) = (self.scores(), files.iter_mut().find(|(name, _)| name == "config.json")) {
+            file.1 = config.to_hf_score_json(&self.tokens).into_bytes();
+        }
+        Ok(to_js_files(files))
+    }
+}
+
+type Files = Vec<(String, Vec<u8>)>;
+
+/// Files that are no model.
+fn refused(text: &str) -> JsValue {
+    error("CHECKPOINT", text)
+}
+
+/// A file, `[name, bytes]`.
+fn file_of(file: &JsValue) -> (String, Vec<u8>) {
+    let file: &Array = file.unchecked_ref();
+    (JsString::from(file.get(0)).into(), Uint8Array::new(&file.get(1)).to_vec())
+}
+
+/// What an adapter of this network belongs to.
+async fn base_of(network: &Network, name: String) -> Result<Base, JsValue> {
+    let weights = network.weights.read().await.map_err(|e| thrown(&e.into()))?;
+    Ok(Base::new(name, &weights))
+}

@@ -1,0 +1,262 @@
+//! The stages after pre-training: what each makes of a model, settings and material. Where nothing else is said, they run
+//! as on the command line.
+
+use crate::material::Material;
+use crate::{error, thrown};
+use cloche_models::config::Head;
+use cloche_models::{Adapter, LoraConfig, Network};
+use cloche_tensor::Device;
+use cloche_train::events::TuneEvent;
+use cloche_train::judge::Judge;
+use cloche_train::learner::Optimization;
+use cloche_train::stage::Stage;
+use cloche_train::{Error, distill, dpo, grpo, ppo, reward, sft};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use std::mem::take;
+use wasm_bindgen::prelude::*;
+
+/// Answers that a judge reads at once.
+const JUDGED: usize = 32;
+
+/// What a stage begins with.
+pub(crate) struct Beginning {
+    pub(crate) device: Device,
+    /// A model without an adapter.
+    pub(crate) network: Network,
+    pub(crate) material: Material,
+    /// The adapter that shall learn in place of the weights.
+    pub(crate) lora: Option<LoraConfig>,
+    /// What ends an answer, and how many tokens it may have.
+    pub(crate) stop_ids: Vec<u32>,
+    pub(crate) max_tokens: usize,
+    /// The settings of the stage, as far as they are not its own.
+    pub(crate) settings: Map<String, Value>,
+}
+
+/// A stage before its first event: what learns in it, what that makes of a text, and the stage itself.
+pub(crate) struct Ready {
+    pub(crate) network: Network,
+    pub(crate) head: Head,
+    pub(crate) stage: Stage<TuneEvent, Error>,
+}
+
+type Result<T> = std::result::Result<T, JsValue>;
+
+impl Beginning {
+    /// Prepares the stage of a name.
+    pub(crate) async fn stage(self, name: &str) -> Result<Ready> {
+        match name {
+            "sft" => self.sft(),
+            "reward" => self.reward().await,
+            "dpo" => self.dpo().await,
+            "ppo" => self.ppo().await,
+            "grpo" => self.grpo().await,
+            "distill" => self.distill(),
+            _ => {
+                let expected = ", expected sft, reward, dpo, ppo, grpo or distill";
+                Err(error("SETTINGS", &["stage: found ", name, expected].concat()))
+            }
+        }
+    }
+
+    fn sft(mut self) -> Result<Ready> {
+        let own = sft::Settings { optimization: at_rate(1e-3, 1e-4), stop_ids: take(&mut self.stop_ids) };
+        let settings = self.settings(own)?;
+        let network = self.learner(settings.optimization.seed)?;
+        let data = sft::Data {
+            exam: self.material.exam(self.max_tokens)?,
+            train: self.material.train.examples,
+            held_out: self.material.held_out.examples,
+        };
+        let run = begun(sft::Run::new(&self.device, network, settings, data, None))?;
+        Ok(Ready { network: run.network(), head: Head::Logits, stage: run.stage() })
+    }
+
+    async fn reward(mut self) -> Result<Ready> {
+        let own = reward::Settings { optimization: at_rate(1e-3, 1e-4), centring: 0.01, ..Default::default() };
+        let settings = self.settings(own)?;
+        let seed = settings.optimization.seed;
+        let network = match &mut self.lora {
+            // The base has no head that scores: an adapter brings it along.
+            Some(lora) => {
+                lora.whole = vec!["score".into()];
+                self.learner(seed)?
+            }
+            None => held(self.network.scoring(&self.device, seed).await)?,
+        };
+        let data = reward::Data {
+            train: self.material.train.rankings,
+            held_out: self.material.held_out.rankings,
+        };
+        let run = begun(reward::Run::new(&self.device, network, settings, data, None))?;
+        Ok(Ready { network: run.network(), head: Head::Score, stage: run.stage() })
+    }
+
+    async fn dpo(mut self) -> Result<Ready> {
+        let stop_ids = take(&mut self.stop_ids);
+        let own = dpo::Settings { optimization: at_rate(1e-4, 1e-5), stop_ids, ..Default::default() };
+        let settings = self.settings(own)?;
+        let network = self.learner(settings.optimization.seed)?;
+        let reference = self.reference().await?;
+        let data = dpo::Data {
+            exam: self.material.exam(self.max_tokens)?,
+            train: self.material.train.pairs(),
+            held_out: self.material.held_out.pairs(),
+        };
+        let run = begun(dpo::Run::new(&self.device, network, Some(reference), settings, data, None))?;
+        Ok(Ready { network: run.network(), head: Head::Logits, stage: run.stage() })
+    }
+
+    async fn ppo(mut self) -> Result<Ready> {
+        let (stop_ids, max_tokens) = (take(&mut self.stop_ids), self.max_tokens);
+        let mut own = ppo::Settings { stop_ids, max_tokens, ..Default::default() };
+        own.optimization.checkpoint_every = 0;
+        let settings = self.settings(own)?;
+        let seed = settings.optimization.seed;
+        let (scorer, critic) = match self.material.adviser.take() {
+            Some(judge) => {
+                let context_len = self.network.config.context_len.min(judge.network.config.context_len);
+                let network = judge.network;
+                let judge = begun(Judge::new(&self.device, &network, JUDGED, context_len))?;
+                (ppo::Scorer::Judge(Box::new(judge)), held(network.merged(&self.device).await)?)
+            }
+            None => {
+                let critic = held(self.network.scoring(&self.device, seed).await)?;
+                (ppo::Scorer::Verifier(self.material.judge(false)?), critic)
+            }
+        };
+        let policy = self.learner(seed)?;
+        let models = ppo::Models { policy, reference: self.reference().await?, critic };
+        let data = ppo::Data {
+            exam: self.material.exam(self.max_tokens)?,
+            prompts: self.material.train.prompts,
+            scorer,
+            pretraining: self.material.train.examples,
+        };
+        let run = begun(ppo::Run::new(&self.device, models, settings, data, None))?;
+        Ok(Ready { network: run.network(), head: Head::Logits, stage: run.stage() })
+    }
+
+    async fn grpo(mut self) -> Result<Ready> {
+        let (stop_ids, max_tokens) = (take(&mut self.stop_ids), self.max_tokens);
+        let own = grpo::Settings { optimization: at_rate(3e-4, 3e-5), stop_ids, max_tokens, ..Default::default() };
+        let settings = self.settings(own)?;
+        let network = self.learner(settings.optimization.seed)?;
+        let reference = if settings.beta > 0.0 { Some(self.reference().await?) } else { None };
+        let data = grpo::Data {
+            exam: self.material.exam(self.max_tokens)?,
+            verifier: self.material.judge(false)?,
+            prompts: self.material.train.prompts,
+            reference,
+        };
+        let run = begun(grpo::Run::new(&self.device, network, settings, data, None))?;
+        Ok(Ready { network: run.network(), head: Head::Logits, stage: run.stage() })
+    }
+
+    fn distill(mut self) -> Result<Ready> {
+        let stop_ids = take(&mut self.stop_ids);
+        let own = distill::Settings { optimization: at_rate(1e-3, 1e-4), stop_ids, ..Default::default() };
+        let settings = self.settings(own)?;
+        let missing = || error("SETTINGS", "teacher: found none, expected the model to learn from");
+        let teacher = self.material.adviser.take().ok_or_else(missing)?.network;
+        let student = self.learner(settings.optimization.seed)?;
+        let data = distill::Data {
+            exam: self.material.exam(self.max_tokens)?,
+            train: self.material.train.examples,
+            held_out: self.material.held_out.examples,
+        };
+        let run = begun(distill::Run::new(&self.device, student, teacher, settings, data, None))?;
+        Ok(Ready { network: run.network(), head: Head::Logits, stage: run.stage() })
+    }
+
+    /// What learns: the model, or an adapter beside it.
+    fn learner(&self, seed: u64) -> Result<Network> {
+        let Some(lora) = &self.lora else { return Ok(self.network.clone()) };
+        let adapter = Adapter::new(&self.device, &self.network.config, lora.clone(), seed);
+        Ok(self.network.with_adapter(adapter.map_err(|e| error("SETTINGS", &e.to_string()))?))
+    }
+
+    /// The model as it is at the beginning: what an adapter learns beside does not change, of other models it is a copy.
+    async fn reference(&self) -> Result<Network> {
+        match &self.lora {
+            Some(_) => Ok(self.network.clone()),
+            None => held(self.network.merged(&self.device).await),
+        }
+    }
+
+    /// The stage's own settings with what was given in their place.
+    fn settings<S: Serialize + DeserializeOwned>(&self, own: S) -> Result<S> {
+        let refused = |text: &str| error("SETTINGS", text);
+        let own = serde_json::to_value(own).map_err(|e| refused(&e.to_string()))?;
+        let merged = merged(own, &self.settings).map_err(|text| refused(&text))?;
+        serde_json::from_value(merged).map_err(|e| refused(&e.to_string()))
+    }
+}
+
+/// Puts what was given in the place of what was there. Whoever changes the learning rate means all of it: the cosine still
+/// ends at a tenth; and a short run would otherwise be warming up until it ends.
+fn merged(mut own: Value, given: &Map<String, Value>) -> std::result::Result<Value, String> {
+    let Value::Object(settings) = &mut own else { return Ok(own) };
+    for (name, value) in given {
+        let known = settings.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let place = settings.get_mut(name);
+        let place = place.ok_or_else(|| ["settings: found ", name, ", expected one of ", &known].concat())?;
+        if std::mem::discriminant(place) != std::mem::discriminant(value) {
+            return Err([name, ": found ", &value.to_string(), ", expected such as ", &place.to_string()].concat());
+        }
+        *place = value.clone();
+    }
+    let number = |name: &str| given.get(name).and_then(Value::as_f64);
+    if let (Some(lr), None) = (number("lr"), number("min_lr")) {
+        settings.insert("min_lr".into(), (lr / 10.0).into());
+    }
+    if let (Some(steps), None) = (number("steps"), number("warmup_steps")) {
+        let whole = settings["warmup_steps"].as_u64().unwrap_or(0).min(steps as u64 / 10);
+        settings.insert("warmup_steps".into(), whole.into());
+    }
+    Ok(own)
+}
+
+/// The optimization at a learning rate that falls to `min_lr`. A page asks for the files when it wants them.
+fn at_rate(lr: f32, min_lr: f32) -> Optimization {
+    Optimization { lr, min_lr, checkpoint_every: 0, ..Optimization::default() }
+}
+
+fn begun<T>(outcome: std::result::Result<T, Error>) -> Result<T> {
+    outcome.map_err(|e| thrown(&e))
+}
+
+fn held<T>(outcome: std::result::Result<T, cloche_tensor::Error>) -> Result<T> {
+    outcome.map_err(|e| thrown(&e.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn with(given: Value) -> std::result::Result<sft::Settings, String> {
+        let Value::Object(given) = given else { panic!("an object") };
+        let own = sft::Settings { optimization: at_rate(1e-3, 1e-4), stop_ids: vec![] };
+        let merged = merged(serde_json::to_value(own).unwrap(), &given)?;
+        Ok(serde_json::from_value(merged).unwrap())
+    }
+
+    #[test]
+    fn what_is_given_takes_the_place_of_what_was_there() {
+        let plain = with(json!({})).unwrap().optimization;
+        assert_eq!(plain, at_rate(1e-3, 1e-4));
+        let short = with(json!({ "steps": 50, "lr": 0.01 })).unwrap().optimization;
+        assert_eq!((short.steps, short.warmup_steps, short.lr, short.min_lr), (50, 5, 1e-2, 1e-3));
+        let exact = with(json!({ "steps": 50, "warmup_steps": 7, "min_lr": 0 })).unwrap().optimization;
+        assert_eq!((exact.warmup_steps, exact.min_lr), (7, 0.0));
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_named() {
+        assert!(with(json!({ "rate": 1 })).unwrap_err().starts_with("settings: found rate, expected one of batch_size,"));
+        assert_eq!(with(json!({ "lr": null })).unwrap_err(), "lr: found null, expected such as 0.0010000000474974513");
+    }
+}
