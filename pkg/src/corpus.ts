@@ -94,10 +94,11 @@ export function textSource({ Utf8Reader }: TextModule, blob: Blob, name: string)
 export async function* prepare(
   source: Source,
   text: TextModule,
-  kind: string,
+  { kind, chatTokens }: { kind: string; chatTokens: boolean },
   signal: AbortSignal,
 ): AsyncGenerator<Prepare, Corpus> {
   const trainer = new text.TokenizerTrainer(kind);
+  trainer.chatTokens(chatTokens);
   let read = 0;
   for await (const { text, ends } of source.pieces()) {
     signal.throwIfAborted();

@@ -15,6 +15,17 @@
 import { ClocheError } from "./errors.js";
 import { Remote } from "./remote.js";
 import type { Api, DeviceInfo, GrowEvent, GrowOptions, OpenOptions, SamplingOptions, Steer } from "./protocol.js";
+import type {
+  DistillOptions,
+  DpoOptions,
+  Files,
+  GrpoOptions,
+  Message,
+  PpoOptions,
+  RewardOptions,
+  SftOptions,
+  TuneEvent,
+} from "./tuning.js";
 
 export { ClocheError, type ErrorCode } from "./errors.js";
 export type {
@@ -27,6 +38,7 @@ export type {
   SamplingOptions,
   Start,
 } from "./protocol.js";
+export type * from "./tuning.js";
 
 /** Where to compute, and where the pieces lie if not beside this file. */
 export interface CreateOptions {
@@ -34,6 +46,8 @@ export interface CreateOptions {
   device?: OpenOptions["device"];
   /** The engine's wasm module. */
   wasmUrl?: string | URL;
+  /** The wasm module that has the stages after pre-training too; it takes the engine's place when one is asked for. */
+  teachWasmUrl?: string | URL;
   /** The tokenizer's wasm module. */
   textWasmUrl?: string | URL;
   /** The stories' wasm module. */
@@ -41,6 +55,11 @@ export interface CreateOptions {
   /** The worker's script; it must have the page's origin. */
   workerUrl?: string | URL;
   /** Gives up waiting for the engine. */
+  signal?: AbortSignal;
+}
+
+/** A signal by which a page gives up what it has asked for. */
+interface Abortable {
   signal?: AbortSignal;
 }
 
@@ -74,6 +93,7 @@ export class Cloche {
       const device = await remote.request("open", {
         device: options.device ?? "auto",
         wasmUrl: options.wasmUrl && String(options.wasmUrl),
+        teachWasmUrl: options.teachWasmUrl && String(options.teachWasmUrl),
         textWasmUrl: options.textWasmUrl && String(options.textWasmUrl),
         storiesWasmUrl: options.storiesWasmUrl && String(options.storiesWasmUrl),
       });
@@ -87,20 +107,74 @@ export class Cloche {
   }
 
   /** Trains a tokenizer and a model. Nothing happens before the first event is asked for. */
-  grow(options: GrowOptions & { signal?: AbortSignal }): Run {
+  grow(options: GrowOptions & Abortable): Run<GrowEvent> {
     const { signal, ...settings } = options;
-    return new Run(this.#remote.stream("grow", settings, signal), (action) => this.#remote.request("steer", action));
+    return this.#run(this.#remote.stream("grow", settings, signal));
+  }
+
+  /** Opens the model in the files of a Hugging Face folder, which takes the place of the one that is there. */
+  load(files: Files): Promise<void> {
+    return this.#remote.request("load", files);
+  }
+
+  /** Teaches the model to answer, from demonstrations. */
+  sft(options: SftOptions & Abortable): Run<TuneEvent> {
+    const { signal, ...settings } = options;
+    return this.#run(this.#remote.stream("sft", settings, signal));
+  }
+
+  /** Makes a reward model of a copy, from comparisons; it stands beside the model until the next one. */
+  reward(options: RewardOptions & Abortable): Run<TuneEvent> {
+    const { signal, ...settings } = options;
+    return this.#run(this.#remote.stream("reward", settings, signal));
+  }
+
+  /** Teaches the model what people prefer, from comparisons. */
+  dpo(options: DpoOptions & Abortable): Run<TuneEvent> {
+    const { signal, ...settings } = options;
+    return this.#run(this.#remote.stream("dpo", settings, signal));
+  }
+
+  /** Teaches the model by rewards for its answers, with a critic. */
+  ppo(options: PpoOptions & Abortable): Run<TuneEvent> {
+    const { signal, ...settings } = options;
+    return this.#run(this.#remote.stream("ppo", judged(settings), signal));
+  }
+
+  /** Teaches the model by rewards for groups of its answers. */
+  grpo(options: GrpoOptions & Abortable): Run<TuneEvent> {
+    const { signal, ...settings } = options;
+    return this.#run(this.#remote.stream("grpo", judged(settings), signal));
+  }
+
+  /** Teaches the model what another one thinks. */
+  distill(options: DistillOptions & Abortable): Run<TuneEvent> {
+    const { signal, ...settings } = options;
+    return this.#run(this.#remote.stream("distill", settings, signal));
+  }
+
+  #run<Event>(events: AsyncGenerator<Event, void, void>): Run<Event> {
+    return new Run(events, (action) => this.#remote.request("steer", action));
   }
 
   /** Continues a text, piece by piece, also while the model is still growing. */
-  generate(prompt: string, options: SamplingOptions & { signal?: AbortSignal } = {}): AsyncGenerator<string, void> {
+  generate(prompt: string, options: SamplingOptions & Abortable = {}): AsyncGenerator<string, void> {
     const { signal, ...sampling } = options;
     return this.#remote.stream("generate", { prompt, ...sampling }, signal);
   }
 
-  /** The model as a Hugging Face folder: each file's name and bytes. */
-  async export(): Promise<Map<string, Uint8Array<ArrayBuffer>>> {
-    return new Map(Object.entries(await this.#remote.request("files", {})));
+  /** The answer to a conversation, piece by piece. */
+  chat(messages: Message[], options: SamplingOptions & Abortable = {}): AsyncGenerator<string, void> {
+    const { signal, ...sampling } = options;
+    return this.#remote.stream("chat", { messages, ...sampling }, signal);
+  }
+
+  /**
+   * The model as a Hugging Face folder, or the adapter that has learnt beside it as one of PEFT's: each file's name and
+   * bytes. With `judge` it is the reward model.
+   */
+  async export(options: { judge?: boolean } = {}): Promise<Files> {
+    return new Map(Object.entries(await this.#remote.request("files", options)));
   }
 
   /** Ends the worker and frees all memory; whatever still runs is rejected. Doing it twice does no harm. */
@@ -111,12 +185,12 @@ export class Cloche {
 }
 
 /** A run under way: an async iterable of events, and its reins. */
-export class Run implements AsyncIterable<GrowEvent> {
-  readonly #events: AsyncGenerator<GrowEvent, void, void>;
+export class Run<Event = GrowEvent> implements AsyncIterable<Event> {
+  readonly #events: AsyncGenerator<Event, void, void>;
   readonly #steer: (action: Steer) => Promise<void>;
 
-  /** Made by `Cloche.grow`. */
-  constructor(events: AsyncGenerator<GrowEvent, void, void>, steer: (action: Steer) => Promise<void>) {
+  /** Made by `Cloche.grow` and the stages after it. */
+  constructor(events: AsyncGenerator<Event, void, void>, steer: (action: Steer) => Promise<void>) {
     this.#events = events;
     this.#steer = steer;
   }
@@ -137,7 +211,13 @@ export class Run implements AsyncIterable<GrowEvent> {
   }
 
   /** The events, once: leaving the loop early gives the run up. */
-  [Symbol.asyncIterator](): AsyncGenerator<GrowEvent, void, void> {
+  [Symbol.asyncIterator](): AsyncGenerator<Event, void, void> {
     return this.#events;
   }
+}
+
+/** Options as they cross to the worker, where an address of the page means nothing. */
+function judged<Options extends { verifier?: string | URL }>(options: Options): Options {
+  if (options.verifier === undefined) return options;
+  return { ...options, verifier: new URL(options.verifier, globalThis.location?.href).href };
 }

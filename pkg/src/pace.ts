@@ -48,3 +48,42 @@ export function breathe(): Promise<void> {
     channel.port2.postMessage(undefined);
   });
 }
+
+/** Progress is reported no more often than this. */
+const REPORT_MS = 100;
+
+/** Passes on every so manieth report of a preparation, and what it comes to. Whatever is no report is passed on at once. */
+export async function* paced<Event extends { event: string }, Outcome>(
+  preparation: AsyncGenerator<Event, Outcome>,
+): AsyncGenerator<Event, Outcome> {
+  let reported = -Infinity;
+  for (;;) {
+    const { value, done } = await preparation.next();
+    if (done) return value;
+    const isReport = value.event === "prepare";
+    if (isReport && performance.now() - reported < REPORT_MS) continue;
+    if (isReport) reported = performance.now();
+    yield value;
+    await breathe();
+  }
+}
+
+/** Passes text on up to the first stop string, holding back what might yet become one. */
+export async function* untilStop(stops: string[], pieces: AsyncIterable<string>): AsyncGenerator<string> {
+  const longest = Math.max(0, ...stops.map((stop) => stop.length));
+  let held = "";
+  for await (const piece of pieces) {
+    held += piece;
+    const found = stops.map((stop) => held.indexOf(stop)).filter((at) => at >= 0);
+    if (found.length > 0) {
+      held = held.slice(0, Math.min(...found));
+      break;
+    }
+    const ready = held.length - Math.max(0, longest - 1);
+    if (ready > 0) {
+      yield held.slice(0, ready);
+      held = held.slice(ready);
+    }
+  }
+  if (held) yield held;
+}

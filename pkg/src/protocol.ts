@@ -1,4 +1,15 @@
 /** What the page and the worker say to each other: the functions, what they take, and the events of a run. */
+import type {
+  DistillOptions,
+  DpoOptions,
+  Files,
+  GrpoOptions,
+  Message,
+  PpoOptions,
+  RewardOptions,
+  SftOptions,
+  TuneEvent,
+} from "./tuning.js";
 
 /** Where the engine computes. */
 export type DeviceKind = "webgpu" | "cpu";
@@ -51,6 +62,8 @@ export interface GrowOptions extends Hyperparameters {
   evalEvery?: number;
   /** Steps after which the model speaks, so that one sees noise turn into words. */
   sampleAt?: number[];
+  /** Whether the vocabulary has tokens for conversations, for a model that is to be taught to answer. */
+  chatTokens?: boolean;
 }
 
 /** What is known before the first step. */
@@ -116,6 +129,7 @@ export type Steer = "pause" | "resume" | "stop";
 export interface OpenOptions {
   device: "auto" | DeviceKind;
   wasmUrl?: string | undefined;
+  teachWasmUrl?: string | undefined;
   textWasmUrl?: string | undefined;
   storiesWasmUrl?: string | undefined;
 }
@@ -123,8 +137,16 @@ export interface OpenOptions {
 /** The worker's functions: a promise is answered once, an async iterable is a stream. */
 export interface Api {
   open(options: OpenOptions): Promise<DeviceInfo>;
+  load(files: Files): Promise<void>;
   grow(options: GrowOptions, signal: AbortSignal): AsyncIterable<GrowEvent>;
+  sft(options: SftOptions, signal: AbortSignal): AsyncIterable<TuneEvent>;
+  reward(options: RewardOptions, signal: AbortSignal): AsyncIterable<TuneEvent>;
+  dpo(options: DpoOptions, signal: AbortSignal): AsyncIterable<TuneEvent>;
+  ppo(options: PpoOptions, signal: AbortSignal): AsyncIterable<TuneEvent>;
+  grpo(options: GrpoOptions, signal: AbortSignal): AsyncIterable<TuneEvent>;
+  distill(options: DistillOptions, signal: AbortSignal): AsyncIterable<TuneEvent>;
   steer(action: Steer): Promise<void>;
   generate(options: SamplingOptions & { prompt: string }, signal: AbortSignal): AsyncIterable<string>;
-  files(options: Record<string, never>): Promise<Record<string, Uint8Array<ArrayBuffer>>>;
+  chat(options: SamplingOptions & { messages: Message[] }, signal: AbortSignal): AsyncIterable<string>;
+  files(options: { judge?: boolean }): Promise<Record<string, Uint8Array<ArrayBuffer>>>;
 }

@@ -12,6 +12,7 @@ declare module "*/wasm/engine.js" {
     describe(): DeviceInfo;
     /** Settings are those of `GrowOptions` in snake_case, with `vocab_size` and `eot_id`. */
     startPretrain(settings: object, train: Uint32Array, val: Uint32Array, floor?: number): Pretrain;
+    free(): void;
   }
 
   /** A run. Nothing happens between two calls of `next`. */
@@ -36,6 +37,62 @@ declare module "*/wasm/engine.js" {
   }
 }
 
+declare module "*/wasm/teach.js" {
+  import type { DeviceInfo } from "../protocol.js";
+  import type { Generator, Pretrain } from "*/wasm/engine.js";
+
+  export default function init(options?: { module_or_path: string | URL | Request | BufferSource }): Promise<unknown>;
+
+  /** The engine, and the stages after pre-training. */
+  export class Engine {
+    static open(kind: "auto" | "webgpu" | "cpu"): Promise<Engine>;
+    describe(): DeviceInfo;
+    startPretrain(settings: object, train: Uint32Array, val: Uint32Array, floor?: number): Pretrain;
+    /** The model in the files of a folder, with the adapter that is among them. */
+    openModel(files: [name: string, bytes: Uint8Array][]): Promise<Model>;
+    newModel(preset: string, vocabSize: number, contextLen: number, seed: number): Model;
+    /** `options` is JSON: settings of the stage in snake_case, `stop_ids`, `max_tokens`, `lora`, names for the model card. */
+    startStage(name: string, model: Model, options: string, material: Material): Promise<Tune>;
+    free(): void;
+  }
+
+  /** A model on the device. Handles of the same model share its weights, also while a stage changes them. */
+  export class Model {
+    readonly contextLen: number;
+    readonly vocabSize: number;
+    /** Whether it scores texts, and does not continue them. */
+    readonly scores: boolean;
+    generate(prompt: Uint32Array, options: object): Generator;
+    files(): Promise<[name: string, bytes: Uint8Array<ArrayBuffer>][]>;
+    free(): void;
+  }
+
+  /** What a stage learns from, put together piece by piece. */
+  export class Material {
+    example(heldOut: boolean, ids: Uint32Array, learn: Uint8Array): void;
+    ranking(heldOut: boolean): void;
+    answer(heldOut: boolean, ids: Uint32Array, learn: Uint8Array): void;
+    prompt(heldOut: boolean, ids: Uint32Array): void;
+    verifier(
+      verifier: (
+        heldOut: boolean,
+        questions: Uint32Array,
+        answers: Uint32Array[],
+      ) => { reward: number; correct: boolean }[],
+    ): void;
+    adviser(model: Model): void;
+    free(): void;
+  }
+
+  /** A stage. Nothing happens between two calls of `next`. */
+  export class Tune {
+    next(): Promise<{ event: string; ids?: number[]; prompt?: number } | undefined>;
+    stop(): void;
+    model(): Model;
+    free(): void;
+  }
+}
+
 declare module "*/wasm/text.js" {
   export default function init(options?: { module_or_path: string | URL | Request | BufferSource }): Promise<unknown>;
 
@@ -44,11 +101,14 @@ declare module "*/wasm/text.js" {
     constructor(kind: string);
     feed(text: string): void;
     endDocument(): void;
+    endOfText(wanted: boolean): void;
+    chatTokens(wanted: boolean): void;
     finish(onProgress?: (progress: { stage: string; done: number; total: number | null }) => void): Tokenizer;
     free(): void;
   }
 
   export class Tokenizer {
+    static fromJson(json: string, config?: string): Tokenizer;
     readonly vocabSize: number;
     readonly eotId: number | undefined;
     encode(text: string): Uint32Array;
@@ -57,6 +117,26 @@ declare module "*/wasm/text.js" {
     streamDecoder(): StreamDecoder;
     /** `tokenizer.json` and its companions. */
     files(contextLen: number): [name: string, content: string][];
+    free(): void;
+  }
+
+  /** Tokens, and 1 at each that a model shall learn to say. */
+  export type Encoded = [ids: Uint32Array, learn: Uint8Array];
+  /** A prompt up to where the model goes on, what it asks as people read it, and the right answer. */
+  export type Question = [ids: Uint32Array, asked: string, answer: string];
+
+  /** Writes conversations for a model. Records are JSON; `name` and `line` are what an error calls the place. */
+  export class Chat {
+    constructor(tokenizer: Tokenizer, turns: boolean);
+    readonly stopIds: Uint32Array;
+    readonly stopText: string | undefined;
+    /** The template as Jinja text. */
+    readonly template: string;
+    demonstration(json: string, name: string, line: number): Encoded;
+    comparison(json: string, name: string, line: number): Encoded[];
+    question(json: string, name: string, line: number): Question | undefined;
+    prompt(messages: string): Uint32Array;
+    answer(ids: Uint32Array): string;
     free(): void;
   }
 

@@ -4,58 +4,142 @@
  */
 import { prepare, storySource, textSource, type Corpus } from "./corpus.js";
 import { ClocheError, toWire } from "./errors.js";
-import { breathe, Gate, Turns } from "./pace.js";
+import { breathe, Gate, paced, Turns, untilStop } from "./pace.js";
 import type { Api, DeviceInfo, GrowEvent, GrowOptions, OpenOptions, SamplingOptions, Steer } from "./protocol.js";
 import { serve, type Port } from "./remote.js";
-import type { Engine, Generator, Pretrain } from "./wasm/engine.js";
-import type { StreamDecoder, Tokenizer } from "./wasm/text.js";
+import { begin, snakeCase, told, type School, type StageName, type StageOptions } from "./teaching.js";
+import type {
+  DistillOptions,
+  DpoOptions,
+  Files,
+  GrpoOptions,
+  Message,
+  PpoOptions,
+  RewardOptions,
+  SftOptions,
+  TuneEvent,
+} from "./tuning.js";
+import type { Engine as PlainEngine, Generator, Pretrain } from "./wasm/engine.js";
+import type { Engine, Model } from "./wasm/teach.js";
+import type { Chat, StreamDecoder, Tokenizer } from "./wasm/text.js";
 
-/** What a run leaves behind, to be sampled and saved. */
+/** The model that is there: to be sampled, saved and taught. */
 interface Grown {
-  run: Pretrain;
+  run: Pretrain | Model;
   tokenizer: Tokenizer;
+  /** How conversations are written for it. */
+  chat: Chat | undefined;
+  /** What model cards of what it becomes call it. */
+  name: string;
+}
+
+/** The module with the stages, and its engine. */
+interface Teach {
+  engine: Engine;
+  Material: typeof import("./wasm/teach.js").Material;
 }
 
 class Session implements Api {
   readonly #turns = new Turns();
   readonly #gate = new Gate();
-  #engine: Engine | undefined;
-  #textWasmUrl: string | undefined;
-  #storiesWasmUrl: string | undefined;
+  #options: OpenOptions = { device: "auto" };
+  /** The engine in use: the smaller one until a stage is asked for, then that of `#teach`. */
+  #engine: PlainEngine | Engine | undefined;
+  #teach: Teach | undefined;
   #grown: Grown | undefined;
-  #growing = false;
+  /** The reward model of the last `reward`. */
+  #judge: Grown | undefined;
+  #busy = false;
   /** Set by `stop`, which may come before there is a run to stop. */
   #stopping = false;
 
-  async open({ device, wasmUrl, textWasmUrl, storiesWasmUrl }: OpenOptions): Promise<DeviceInfo> {
-    this.#textWasmUrl = textWasmUrl;
-    this.#storiesWasmUrl = storiesWasmUrl;
+  async open(options: OpenOptions): Promise<DeviceInfo> {
+    this.#options = options;
     const { Engine } = await loading(async () => {
       const wasm = await import("./wasm/engine.js");
-      await wasm.default(wasmUrl ? { module_or_path: wasmUrl } : undefined);
+      await wasm.default(options.wasmUrl ? { module_or_path: options.wasmUrl } : undefined);
       return wasm;
     });
-    this.#engine = await Engine.open(device);
+    this.#engine = await Engine.open(options.device);
     return this.#engine.describe();
   }
 
+  async load(files: Files): Promise<void> {
+    this.#claim();
+    try {
+      const { engine } = await this.#stages();
+      const { Tokenizer } = await this.#text();
+      const tokenizer = tokenizerOf(files, Tokenizer);
+      const model = await this.#turns.take(() => engine.openModel([...files]));
+      this.#become({ run: model, tokenizer, chat: undefined, name: "a model that was loaded" });
+    } finally {
+      this.#busy = false;
+    }
+  }
+
   async *grow(options: GrowOptions, signal: AbortSignal): AsyncGenerator<GrowEvent> {
-    if (this.#growing) throw new ClocheError("BUSY", "a run is going on: stop it before you start another");
-    this.#growing = true;
-    this.#stopping = false;
-    this.#gate.open();
+    this.#claim();
     try {
       const corpus = yield* this.#prepare(options, signal);
       yield { event: "prepare", phase: "compiling", done: 0 };
       const settings = settingsOf(options, corpus);
-      const { train, val, floor } = corpus;
+      const { train, val, floor, tokenizer } = corpus;
       const run = await this.#turns.take(() => this.#engine!.startPretrain(settings, train, val, floor));
-      this.#grown?.run.free();
-      this.#grown?.tokenizer.free();
-      this.#grown = { run, tokenizer: corpus.tokenizer };
-      yield* this.#steps(run, corpus, signal);
+      this.#become({ run, tokenizer, chat: undefined, name: `cloche-${options.preset ?? "tiny"}` });
+      for await (const event of this.#events(run, signal)) {
+        // The engine keeps its own checkpoints for a command line; a page asks for the files when it wants them.
+        if (event.event !== "checkpoint") yield completed(event, corpus);
+      }
     } finally {
-      this.#growing = false;
+      this.#busy = false;
+    }
+  }
+
+  sft(options: SftOptions, signal: AbortSignal) {
+    return this.#tune("sft", options, signal);
+  }
+
+  reward(options: RewardOptions, signal: AbortSignal) {
+    return this.#tune("reward", options, signal);
+  }
+
+  dpo(options: DpoOptions, signal: AbortSignal) {
+    return this.#tune("dpo", options, signal);
+  }
+
+  ppo(options: PpoOptions, signal: AbortSignal) {
+    return this.#tune("ppo", options, signal);
+  }
+
+  grpo(options: GrpoOptions, signal: AbortSignal) {
+    return this.#tune("grpo", options, signal);
+  }
+
+  distill(options: DistillOptions, signal: AbortSignal) {
+    return this.#tune("distill", options, signal);
+  }
+
+  async *#tune(stage: StageName, options: StageOptions, signal: AbortSignal): AsyncGenerator<TuneEvent> {
+    this.#claim();
+    try {
+      yield { event: "prepare", phase: "loading", done: 0 };
+      const lesson = yield* paced(begin(stage, options, await this.#school(), signal));
+      const { tune, pupil } = lesson;
+      try {
+        const learnt = { run: tune.model(), tokenizer: pupil.tokenizer, chat: pupil.chat, name: pupil.name };
+        // A reward model cannot speak: the model that does stays, and the other one stands beside it.
+        if (stage === "reward") {
+          this.#judge?.run.free();
+          this.#judge = learnt;
+        } else {
+          this.#become(learnt);
+        }
+        for await (const event of this.#events(tune, signal)) yield told(event, lesson);
+      } finally {
+        await this.#turns.take(() => tune.free());
+      }
+    } finally {
+      this.#busy = false;
     }
   }
 
@@ -66,13 +150,34 @@ class Session implements Api {
   }
 
   async *generate(options: SamplingOptions & { prompt: string }, signal: AbortSignal): AsyncGenerator<string> {
-    const { run, tokenizer } = this.#model();
+    const { tokenizer } = this.#model();
     const { prompt, stop = [], ...sampling } = options;
-    const decoder = tokenizer.streamDecoder();
     const ids = tokenizer.encode(prompt);
-    const generator = await this.#turns.take(() => run.generate(ids, snakeCase({ ...sampling, eotId: tokenizer.eotId })));
+    yield* untilStop(stop, this.#continuation(ids, { ...sampling, eotId: tokenizer.eotId }, signal));
+  }
+
+  async *chat(options: SamplingOptions & { messages: Message[] }, signal: AbortSignal): AsyncGenerator<string> {
+    const grown = this.#model();
+    const { messages, stop = [], maxTokens = 200, ...sampling } = options;
+    if (!grown.chat) grown.chat = new (await this.#text()).Chat(grown.tokenizer, true);
+    const { chat, run } = grown;
+    const ids = chat.prompt(JSON.stringify(messages));
+    const room = run.contextLen - ids.length;
+    if (room < 1) {
+      const expected = `fewer than ${run.contextLen}, the model's context`;
+      throw new ClocheError("SETTINGS", `messages: found ${ids.length} tokens, expected ${expected}`);
+    }
+    const settings = { ...sampling, maxTokens: Math.min(maxTokens, room), stopIds: Array.from(chat.stopIds) };
+    const stops = chat.stopText === undefined ? stop : [...stop, chat.stopText];
+    yield* untilStop(stops, this.#continuation(ids, settings, signal));
+  }
+
+  async *#continuation(prompt: Uint32Array, settings: object, signal: AbortSignal): AsyncGenerator<string> {
+    const { run, tokenizer } = this.#model();
+    const generator = await this.#turns.take(() => run.generate(prompt, snakeCase(settings)));
+    const decoder = tokenizer.streamDecoder();
     try {
-      yield* untilStop(stop, this.#pieces(generator, decoder, signal));
+      yield* this.#pieces(generator, decoder, signal);
     } finally {
       // After the turn that may be under way: an object that computes cannot be freed.
       await this.#turns.take(() => generator.free());
@@ -91,41 +196,101 @@ class Session implements Api {
     yield decoder.finish();
   }
 
-  async files(): Promise<Record<string, Uint8Array<ArrayBuffer>>> {
-    const { run, tokenizer } = this.#model();
+  async files({ judge = false }: { judge?: boolean }): Promise<Record<string, Uint8Array<ArrayBuffer>>> {
+    const { run, tokenizer, chat } = judge ? this.#rewardModel() : this.#model();
     const encoder = new TextEncoder();
-    const texts = tokenizer.files(run.contextLen).map(([name, text]) => [name, encoder.encode(text)]);
+    const texts = tokenizer.files(run.contextLen).map(([name, text]) => [name, encoder.encode(withTemplate(name, text, chat))]);
     return Object.fromEntries([...(await this.#turns.take(() => run.files())), ...texts]);
   }
 
+  /** One run at a time. */
+  #claim(): void {
+    if (this.#busy) throw new ClocheError("BUSY", "a run is going on: stop it before you start another");
+    this.#busy = true;
+    this.#stopping = false;
+    this.#gate.open();
+  }
+
+  /** Puts a model in the place of the one that was there. */
+  #become(grown: Grown): void {
+    const { run, tokenizer, chat } = this.#grown ?? {};
+    this.#grown = grown;
+    run?.free();
+    if (tokenizer !== grown.tokenizer && tokenizer !== this.#judge?.tokenizer) tokenizer?.free();
+    if (chat !== grown.chat && chat !== this.#judge?.chat) chat?.free();
+  }
+
+  /** What stages have at their disposal. */
+  async #school(): Promise<School> {
+    const { engine, Material } = await this.#stages();
+    const grown = this.#grown;
+    return {
+      engine,
+      Material,
+      text: await this.#text(),
+      stories: () => this.#stories(),
+      model: grown && { model: await this.#taught(grown, engine), tokenizer: grown.tokenizer, name: grown.name },
+      judge: this.#judge?.run as Model | undefined,
+      turn: (work) => this.#turns.take(work),
+      open: async (files, tokenizer) => {
+        const json = textOf(files, "tokenizer.json");
+        const own = tokenizer.files(0).find(([name]) => name === "tokenizer.json");
+        if (json !== undefined && json !== own?.[1]) {
+          throw new ClocheError("SETTINGS", "teacher: found another tokenizer.json, expected that of the model");
+        }
+        return this.#turns.take(() => engine.openModel([...files]));
+      },
+    };
+  }
+
+  /** A model as the engine with the stages has it: whatever grew in pre-training moves over as its files. */
+  async #taught(grown: Grown, engine: Engine): Promise<Model> {
+    if (!("scores" in grown.run)) {
+      const run = grown.run;
+      grown.run = await this.#turns.take(async () => engine.openModel(await run.files()));
+      run.free();
+    }
+    return grown.run as Model;
+  }
+
+  /** The module with the stages, loaded when one is first asked for: from then on it does the work of the smaller one. */
+  async #stages(): Promise<Teach> {
+    if (this.#teach) return this.#teach;
+    const { Engine, Material } = await loading(async () => {
+      const wasm = await import("./wasm/teach.js");
+      const url = this.#options.teachWasmUrl;
+      await wasm.default(url ? { module_or_path: url } : undefined);
+      return wasm;
+    });
+    const engine = await Engine.open(this.#options.device);
+    if (this.#grown) await this.#taught(this.#grown, engine);
+    this.#engine?.free();
+    this.#engine = engine;
+    return (this.#teach = { engine, Material });
+  }
+
   async *#prepare(options: GrowOptions, signal: AbortSignal): AsyncGenerator<GrowEvent, Corpus> {
-    const { data, tokenizer = DEFAULT_TOKENIZER, seed = DEFAULT_SEED } = options;
+    const { data, tokenizer = DEFAULT_TOKENIZER, seed = DEFAULT_SEED, chatTokens = false } = options;
     const text = await this.#text();
     const blob = typeof data === "string" ? new Blob([data]) : data;
     const source =
       data === "stories"
         ? storySource((await this.#stories()).stories, seed)
         : textSource(text, blob, blob instanceof File ? blob.name : "the text");
-    const preparation = prepare(source, text, tokenizer, signal);
-    let reported = -Infinity;
-    for (;;) {
-      const { value, done } = await preparation.next();
-      if (done) return value;
-      if (performance.now() - reported < REPORT_MS) continue;
-      reported = performance.now();
-      yield value;
-      await breathe();
-    }
+    return yield* paced(prepare(source, text, { kind: tokenizer, chatTokens }, signal));
   }
 
-  async *#steps(run: Pretrain, corpus: Corpus, signal: AbortSignal): AsyncGenerator<GrowEvent> {
+  /** The events of a run, as they are pulled; between two of them others have their turn. */
+  async *#events<Event>(
+    run: { next(): Promise<Event | undefined>; stop(): void },
+    signal: AbortSignal,
+  ): AsyncGenerator<Event> {
     for (;;) {
       await this.#gate.pass(signal);
       if (this.#stopping) run.stop();
       const event = await this.#turns.take(() => run.next());
       if (!event) return;
-      // The engine keeps its own checkpoints for a command line; a page asks for the files when it wants them.
-      if (event.event !== "checkpoint") yield completed(event, corpus);
+      yield event;
       await breathe();
     }
   }
@@ -134,7 +299,8 @@ class Session implements Api {
   #text(): Promise<typeof import("./wasm/text.js")> {
     return loading(async () => {
       const text = await import("./wasm/text.js");
-      await text.default(this.#textWasmUrl ? { module_or_path: this.#textWasmUrl } : undefined);
+      const url = this.#options.textWasmUrl;
+      await text.default(url ? { module_or_path: url } : undefined);
       return text;
     });
   }
@@ -143,7 +309,8 @@ class Session implements Api {
   #stories(): Promise<typeof import("./wasm/stories.js")> {
     return loading(async () => {
       const stories = await import("./wasm/stories.js");
-      await stories.default(this.#storiesWasmUrl ? { module_or_path: this.#storiesWasmUrl } : undefined);
+      const url = this.#options.storiesWasmUrl;
+      await stories.default(url ? { module_or_path: url } : undefined);
       return stories;
     });
   }
@@ -152,14 +319,16 @@ class Session implements Api {
     if (this.#grown) return this.#grown;
     throw new ClocheError("NO_MODEL", "nothing has grown yet: the first step must have been made");
   }
+
+  #rewardModel(): Grown {
+    if (this.#judge) return this.#judge;
+    throw new ClocheError("NO_MODEL", "there is no reward model yet: `reward` makes one");
+  }
 }
 
 /** The seed of runs that name none, as the command line's. */
 const DEFAULT_SEED = 1337;
 const DEFAULT_TOKENIZER = "char";
-/** Progress is reported no more often than this. */
-const REPORT_MS = 100;
-
 /** Loads a module; what the network or the content-security policy says becomes one kind of error. */
 async function loading<T>(load: () => Promise<T>): Promise<T> {
   try {
@@ -171,7 +340,7 @@ async function loading<T>(load: () => Promise<T>): Promise<T> {
 
 /** The engine's settings: the options it knows, in its spelling, with what the text and the tokenizer decided. */
 function settingsOf(options: GrowOptions, { name, tokenizer }: Corpus): object {
-  const { data: _data, tokenizer: kind = DEFAULT_TOKENIZER, ...rest } = options;
+  const { data: _data, tokenizer: kind = DEFAULT_TOKENIZER, chatTokens: _chatTokens, ...rest } = options;
   const { vocabSize, eotId } = tokenizer;
   // A sample begins as a text does: behind the end of another, or else behind a line break.
   const beginning = eotId === undefined ? tokenizer.encode("\n") : [eotId];
@@ -190,30 +359,23 @@ function completed({ ids, ...event }: { event: string; ids?: number[] }, corpus:
   return { ...event, train_tokens: train.length, val_tokens: val.length } as unknown as GrowEvent;
 }
 
-/** `batchSize` → `batch_size`; what is undefined is left out. */
-function snakeCase(options: object): object {
-  const entries = Object.entries(options).filter(([, value]) => value !== undefined);
-  return Object.fromEntries(entries.map(([key, value]) => [key.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`), value]));
+/** The text of a file, where there is one. */
+function textOf(files: Files, name: string): string | undefined {
+  const bytes = files.get(name);
+  return bytes && new TextDecoder().decode(bytes);
 }
 
-/** Passes text on up to the first stop string, holding back what might yet become one. */
-async function* untilStop(stops: string[], pieces: AsyncIterable<string>): AsyncGenerator<string> {
-  const longest = Math.max(0, ...stops.map((stop) => stop.length));
-  let held = "";
-  for await (const piece of pieces) {
-    held += piece;
-    const found = stops.map((stop) => held.indexOf(stop)).filter((at) => at >= 0);
-    if (found.length > 0) {
-      held = held.slice(0, Math.min(...found));
-      break;
-    }
-    const ready = held.length - Math.max(0, longest - 1);
-    if (ready > 0) {
-      yield held.slice(0, ready);
-      held = held.slice(ready);
-    }
-  }
-  if (held) yield held;
+/** The tokenizer in the files of a folder. */
+function tokenizerOf(files: Files, { fromJson }: Pick<typeof Tokenizer, "fromJson">): Tokenizer {
+  const json = textOf(files, "tokenizer.json");
+  if (json !== undefined) return fromJson(json, textOf(files, "tokenizer_config.json"));
+  throw new ClocheError("CHECKPOINT", "tokenizer.json is not there");
+}
+
+/** A file of a tokenizer; its configuration says how conversations are written, for whoever opens the folder. */
+function withTemplate(name: string, text: string, chat: Chat | undefined): string {
+  if (name !== "tokenizer_config.json" || !chat) return text;
+  return JSON.stringify({ ...JSON.parse(text), chat_template: chat.template }, undefined, 2) + "\n";
 }
 
 // A fault inside an asynchronous call of the engine reaches nobody by itself: tell the page, which ends this worker.

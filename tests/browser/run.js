@@ -1,16 +1,17 @@
 /**
  * Runs the checks in the stacks named on the command line, in all of them where none is named:
  *
- *     node tests/browser/run.js [chromium] [firefox] [node] [page] [--only WORDS]
+ *     node tests/browser/run.js [chromium] [firefox] [node] [page] [teach] [--only WORDS]
  */
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { checkPage } from "./page.js";
 import { serveFolders } from "./server.js";
 import { inChromium, inFirefox, inNode } from "./stacks.js";
+import { checkTeaching } from "./teach.js";
 
 /** @type {Record<string, (origin: string, only: string) => AsyncGenerator<import("./stacks.js").Outcome>>} */
-const STACKS = { chromium: inChromium, firefox: inFirefox, node: inNode, page: checkPage };
+const STACKS = { chromium: inChromium, firefox: inFirefox, node: inNode, page: checkPage, teach: checkTeaching };
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
@@ -25,6 +26,7 @@ const at = (folder) => fileURLToPath(new URL(folder, import.meta.url));
 const server = await serveFolders({
   "/checks/": at("checks"),
   "/wasm/": at("../../target/wasm-checks"),
+  "/pkg/": at("../../pkg/dist"),
   "/": at("../../web/dist"),
 });
 let passed = 0;

@@ -20,6 +20,7 @@ struct Options {
     repetition_penalty: f32,
     seed: f64,
     eot_id: Option<u32>,
+    stop_ids: Vec<u32>,
 }
 
 impl Default for Options {
@@ -35,6 +36,7 @@ impl Default for Options {
             repetition_penalty,
             seed: seed as f64,
             eot_id: None,
+            stop_ids: Vec::new(),
         }
     }
 }
@@ -42,7 +44,7 @@ impl Default for Options {
 /// A text that goes on.
 #[wasm_bindgen]
 pub struct Generator {
-    eot: Option<u32>,
+    stop_ids: Vec<u32>,
     /// Taken out while tokens are awaited.
     generator: RefCell<Option<cloche_models::Generator>>,
 }
@@ -59,24 +61,24 @@ impl Generator {
         options.validate().map_err(refused)?;
         // Nothing to continue: begin where a text would begin.
         let prompt = if prompt.is_empty() { vec![options.eot_id.unwrap_or(0)] } else { prompt };
-        let eot = options.eot_id;
         let settings = options.settings();
+        let stop_ids = settings.stop_ids.clone();
         let generator = cloche_models::Generator::new(device, network, 1, settings);
         let mut generator = generator.map_err(|e| thrown(&e.into()))?;
         generator.start(&[prompt]).map_err(|e| refused(e.to_string()))?;
-        Ok(Generator { eot, generator: RefCell::new(Some(generator)) })
+        Ok(Generator { stop_ids, generator: RefCell::new(Some(generator)) })
     }
 }
 
 #[wasm_bindgen]
 impl Generator {
-    /// The next ids; nothing after the last. The token that ends a text is not among them.
+    /// The next ids; nothing after the last. A token that ends the text is not among them.
     pub async fn next(&self) -> Result<Option<Vec<u32>>, JsValue> {
         let Some(mut generator) = self.generator.take() else { return Ok(None) };
         let tokens = generator.next().await.map_err(|e| error("DEVICE_LOST", &e.to_string()))?;
         self.generator.replace(tokens.is_some().then_some(generator));
         let ids = |tokens: Vec<cloche_models::Token>| {
-            tokens.iter().map(|t| t.id).filter(|id| Some(*id) != self.eot).collect()
+            tokens.iter().map(|t| t.id).filter(|id| !self.stop_ids.contains(id)).collect()
         };
         Ok(tokens.map(ids))
     }
@@ -102,8 +104,10 @@ impl Options {
     }
 
     fn settings(self) -> GenerateSettings {
-        let Self { max_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, eot_id } = self;
+        let Self { max_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, .. } = self;
+        let mut stop_ids = self.stop_ids;
+        stop_ids.extend(self.eot_id);
         let sampling = Sampling { temperature, top_k, top_p, min_p, repetition_penalty, seed: seed as u64 };
-        GenerateSettings { sampling, max_tokens, stop_ids: eot_id.into_iter().collect(), slide: true }
+        GenerateSettings { sampling, max_tokens, stop_ids, slide: true }
     }
 }

@@ -67,6 +67,7 @@ pub(crate) fn run(quick: bool) -> Result<ExitCode> {
         report.stage("chromium", || browser_tests("chromium", &tools));
         report.stage("firefox", || browser_tests("firefox", &tools));
         report.stage("page", || browser_tests("page", &tools));
+        report.stage("teaching in a page", || browser_tests("teach", &tools));
     }
     Ok(report.close())
 }

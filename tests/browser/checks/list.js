@@ -1,8 +1,10 @@
 /**
- * The checks that every stack runs. The same few lines run them in a browser's worker and in Node; what a check does
- * is written in Rust, beside what it checks, and named by the engine's `selfTests()`.
+ * The checks that every stack runs. The same few lines run them in a browser's worker and in Node; what most of
+ * them do is written in Rust, beside what it checks, and named by the engine's `selfTests()`; the others hold the face that
+ * JavaScript sees.
  */
 import { probe } from "./probe.js";
+import { STAGE_CHECKS } from "./stages.js";
 
 /**
  * @typedef {object} Outcome
@@ -25,6 +27,7 @@ export async function* runChecks(load, wasm, only) {
     const engine = await load();
     await engine.default(wasm && { module_or_path: wasm });
     for (const name of engine.selfTests()) checks.push([name, () => engine.selfTest(name)]);
+    for (const [name, check] of STAGE_CHECKS) checks.push([name, async () => (await check(engine)) ?? undefined]);
   } catch (error) {
     checks.push(["engine loads", () => Promise.reject(error)]);
   }

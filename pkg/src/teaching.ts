@@ -1,0 +1,169 @@
+/** One stage after pre-training in the worker: from options to a stage of the engine, and from its events to the page's. */
+import { ClocheError } from "./errors.js";
+import { answerTokens, encode, fit, judgeOf, longest, type Asked, type Learning } from "./material.js";
+import { recordsOf, type Records } from "./records.js";
+import type { DistillOptions, PpoOptions, RewardedOptions, TuneEvent, TuneOptions, Verifier } from "./tuning.js";
+import type { Engine, Material, Model, Tune } from "./wasm/teach.js";
+import type { Chat, Tokenizer } from "./wasm/text.js";
+
+/** What each stage learns from. */
+const LEARNS_FROM = {
+  sft: "demonstrations",
+  reward: "comparisons",
+  dpo: "comparisons",
+  ppo: "questions",
+  grpo: "questions",
+  distill: "demonstrations",
+} satisfies Record<string, Learning>;
+
+export type StageName = keyof typeof LEARNS_FROM;
+
+/** All that stages take. */
+export type StageOptions = TuneOptions & Partial<Omit<RewardedOptions & PpoOptions & DistillOptions, keyof TuneOptions>>;
+
+/** Who reads and writes for a model that is taught. */
+export interface Pupil {
+  tokenizer: Tokenizer;
+  chat: Chat;
+  /** What a model card calls it. */
+  name: string;
+  /** Whether it has learnt nothing before. */
+  isNew: boolean;
+}
+
+/** What the worker has for a stage to use. */
+export interface School {
+  engine: Engine;
+  Material: new () => Material;
+  text: typeof import("./wasm/text.js");
+  stories: () => Promise<typeof import("./wasm/stories.js")>;
+  /** The model that is there; where `init` asks for a new one, it is not needed. */
+  model?: { model: Model; tokenizer: Tokenizer; name: string } | undefined;
+  /** The reward model of the last `reward`. */
+  judge?: Model | undefined;
+  /** Has the engine do something when it is free. */
+  turn: <T>(work: () => Promise<T>) => Promise<T>;
+  /** Opens the model in the files of a folder, whose tokenizer must be this one. */
+  open: (files: DistillOptions["teacher"], tokenizer: Tokenizer) => Promise<Model>;
+}
+
+/** A stage before its first event. */
+export interface Lesson {
+  tune: Tune;
+  pupil: Pupil;
+  /** The questions of the exam, in the order in which samples name them. */
+  exam: Asked[];
+}
+
+type Progress = Extract<TuneEvent, { event: "prepare" | "warning" }>;
+
+/** Prepares a stage. Yields its progress, and what had to be cut or left out. */
+export async function* begin(
+  stage: StageName,
+  options: StageOptions,
+  school: School,
+  signal: AbortSignal,
+): AsyncGenerator<Progress, Lesson> {
+  const records = await recordsOf(options, school.stories);
+  const verifier = options.verifier === undefined ? undefined : await verifierOf(options.verifier);
+  const { tokenizer, name } = options.init ? { tokenizer: plainTokenizer(school.text), name: options.init } : present(school);
+  const chat = new school.text.Chat(tokenizer, options.turns ?? false);
+  // 1. All texts as tokens; and a new model that has room for them, or the one that is there.
+  const tokens = yield* encode(records, LEARNS_FROM[stage], chat, signal);
+  const enough = answerTokens(tokens.heldOut.questions, tokenizer, chat);
+  const model = options.init ? newModel(options, school, tokenizer, longest(tokens) + Math.floor(enough / 3)) : present(school).model;
+  const pupil: Pupil = { tokenizer, chat, name, isNew: options.init !== undefined };
+  const contextLen = model.contextLen;
+  const maxTokens = Math.max(1, options.maxTokens ?? Math.min(enough, Math.floor(contextLen / 2)));
+  // 2. What fits, and who judges.
+  const material = new school.Material();
+  const { asked, warnings } = fit(material, tokens, { contextLen, maxTokens, tokenizer });
+  for (const message of warnings) yield { event: "warning", message };
+  if (chat.stopIds.length === 0) {
+    const message = "the vocabulary has no token that ends an answer: answers go on until there is no room";
+    yield { event: "warning", message };
+  }
+  material.verifier(judgeOf(asked, chat, verifier));
+  const adviser = await adviserOf(stage, options, school, tokenizer);
+  if (adviser) material.adviser(adviser);
+  // 3. The stage. The material is the engine's from here on.
+  yield { event: "prepare", phase: "compiling", done: 0 };
+  const settings = JSON.stringify(settingsOf(options, pupil, records, maxTokens));
+  try {
+    const tune = await school.turn(() => school.engine.startStage(stage, model, settings, material));
+    return { tune, pupil, exam: asked[1] };
+  } finally {
+    // Handles that nobody else has; the stage has its own.
+    if (pupil.isNew) model.free();
+    if (adviser !== school.judge) adviser?.free();
+  }
+}
+
+/** An event as the page has it: the text of samples, and their question. */
+export function told(event: { event: string; ids?: number[]; prompt?: number }, { pupil, exam }: Lesson): TuneEvent {
+  if (event.event !== "sample") return event as TuneEvent;
+  const text = pupil.chat.answer(Uint32Array.from(event.ids ?? []));
+  return { ...event, question: exam[event.prompt ?? 0]?.asked ?? "", text } as unknown as TuneEvent;
+}
+
+function present({ model }: School) {
+  if (model) return model;
+  throw new ClocheError("NO_MODEL", "there is no model to begin with: grow or load one, or name a preset by `init`");
+}
+
+/** The tokens of a model from nothing: the printable characters of ASCII, the line break, and the marks of a chat. */
+function plainTokenizer({ TokenizerTrainer }: School["text"]): Tokenizer {
+  const trainer = new TokenizerTrainer("char");
+  trainer.feed(Array.from({ length: 95 }, (_, at) => String.fromCharCode(32 + at)).join("") + "\n");
+  trainer.endOfText(true);
+  trainer.chatTokens(true);
+  return trainer.finish();
+}
+
+function newModel({ init = "nano", contextLen, seed = 1337 }: StageOptions, { engine }: School, tokenizer: Tokenizer, room: number): Model {
+  return engine.newModel(init, tokenizer.vocabSize, contextLen ?? Math.ceil(room / 32) * 32, seed);
+}
+
+/** Imports the page's own judge. */
+async function verifierOf(url: string | URL): Promise<Verifier> {
+  const module: { default?: unknown } = await import(/* @vite-ignore */ /* webpackIgnore: true */ String(url)).catch(
+    (error: unknown) => {
+      throw new ClocheError("LOAD_FAILED", `verifier: ${error instanceof Error ? error.message : String(error)}`);
+    },
+  );
+  if (typeof module.default === "function") return module.default as Verifier;
+  throw new ClocheError("SETTINGS", `verifier: found no function in ${String(url)}, expected one as its default export`);
+}
+
+/** The model that a stage asks for its opinion. */
+async function adviserOf(stage: StageName, options: StageOptions, school: School, tokenizer: Tokenizer): Promise<Model | undefined> {
+  if (stage === "distill") return options.teacher && (await school.open(options.teacher, tokenizer));
+  if (stage !== "ppo" || !options.judge) return undefined;
+  if (school.judge) return school.judge;
+  throw new ClocheError("NO_MODEL", "judge: found no reward model, expected one from a run of `reward`");
+}
+
+/** Options that are not the engine's business. */
+const OURS = new Set<keyof StageOptions>([
+  ...(["data", "heldOut", "init", "contextLen", "examples", "exam", "maxTokens", "turns"] as const),
+  ...(["verifier", "judge", "teacher"] as const),
+]);
+
+/** What the engine is told: the settings of the stage in its spelling, and names for the model card. */
+function settingsOf(options: StageOptions, { chat, name, isNew }: Pupil, records: Records, maxTokens: number): object {
+  const settings = Object.entries(options).filter(([option]) => !OURS.has(option as keyof StageOptions));
+  return {
+    ...snakeCase(Object.fromEntries(settings)),
+    stop_ids: Array.from(chat.stopIds),
+    max_tokens: maxTokens,
+    data_name: records.name,
+    base_name: name,
+    is_new: isNew,
+  };
+}
+
+/** `batchSize` → `batch_size`; what is undefined is left out. */
+export function snakeCase(options: object): object {
+  const entries = Object.entries(options).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(entries.map(([key, value]) => [key.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`), value]));
+}
