@@ -51,7 +51,12 @@ fn a_gpu_comes_to_the_same() {
 #[test]
 fn the_records_are_worth_comparing() {
     for record in &RECORDS {
-        assert!(record.grad_norms.iter().all(|norm| *norm > 1e-2), "{}: {:?}", record.stage, record.grad_norms);
+        assert!(
+            record.grad_norms.iter().all(|norm| *norm > 1e-2),
+            "{}: {:?}",
+            record.stage,
+            record.grad_norms
+        );
         let rewards = record.rewards.unwrap_or([0.0, 0.5, 1.0]);
         assert!(rewards[0] != rewards[1] || rewards[1] != rewards[2], "{}: {rewards:?}", record.stage);
     }

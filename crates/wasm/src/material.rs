@@ -64,7 +64,10 @@ impl Material {
     ) -> Result<(), JsValue> {
         let example = example(ids, learn)?;
         let ranking = self.part(held_out).rankings.last_mut();
-        ranking.ok_or_else(|| error("DATA", "answer: found no comparison to add it to"))?.answers.push(example);
+        ranking
+            .ok_or_else(|| error("DATA", "answer: found no comparison to add it to"))?
+            .answers
+            .push(example);
         Ok(())
     }
 
@@ -131,7 +134,8 @@ impl Part {
 
 fn example(ids: Vec<u32>, learn: &[u8]) -> Result<Example, JsValue> {
     if ids.len() != learn.len() {
-        let text = format!("learn: found {} marks, expected one for each of {} tokens", learn.len(), ids.len());
+        let text =
+            format!("learn: found {} marks, expected one for each of {} tokens", learn.len(), ids.len());
         return Err(error("DATA", &text));
     }
     Ok(Example { ids, learn: learn.iter().map(|&mark| mark != 0).collect() })
@@ -149,12 +153,13 @@ fn verdicts(verifier: &Function, held_out: bool, answers: &[Answer]) -> Result<V
     let questions: Vec<u32> = answers.iter().map(|answer| answer.index as u32).collect();
     let ids: Array = answers.iter().map(|answer| JsValue::from(Uint32Array::from(&answer.ids[..]))).collect();
     let questions = Uint32Array::from(&questions[..]);
-    let said = verifier
-        .call3(&JsValue::UNDEFINED, &held_out.into(), &questions, &ids)
-        .map_err(|thrown| match thrown.dyn_ref::<js_sys::Error>() {
-            Some(error) => String::from(error.message()),
-            None => String::from(js_sys::JsString::from(thrown)),
-        })?;
+    let said =
+        verifier.call3(&JsValue::UNDEFINED, &held_out.into(), &questions, &ids).map_err(
+            |thrown| match thrown.dyn_ref::<js_sys::Error>() {
+                Some(error) => String::from(error.message()),
+                None => String::from(js_sys::JsString::from(thrown)),
+            },
+        )?;
     let said: Vec<Said> = serde_wasm_bindgen::from_value(said).map_err(|e| e.to_string())?;
     Ok(said.into_iter().map(|Said { reward, correct }| Verdict { reward, correct }).collect())
 }

@@ -135,7 +135,8 @@ impl Model {
         let weights = self.network.weights.read().await.map_err(|e| thrown(&e.into()))?;
         let files = model_files(config, &weights, &self.tokens, card);
         let mut files = files.map_err(|e| refused(&e.to_string()))?;
-        if let (true, Some(file)) = (self.scores(), files.iter_mut().find(|(name, _)| name == "config.json")) {
+        if let (true, Some(file)) = (self.scores(), files.iter_mut().find(|(name, _)| name == "config.json"))
+        {
             file.1 = config.to_hf_score_json(&self.tokens).into_bytes();
         }
         Ok(to_js_files(files))

@@ -75,7 +75,8 @@ impl Beginning {
     }
 
     async fn reward(mut self) -> Result<Ready> {
-        let own = reward::Settings { optimization: at_rate(1e-3, 1e-4), centring: 0.01, ..Default::default() };
+        let own =
+            reward::Settings { optimization: at_rate(1e-3, 1e-4), centring: 0.01, ..Default::default() };
         let settings = self.settings(own)?;
         let seed = settings.optimization.seed;
         let network = match &mut self.lora {
@@ -86,10 +87,8 @@ impl Beginning {
             }
             None => held(self.network.scoring(&self.device, seed).await)?,
         };
-        let data = reward::Data {
-            train: self.material.train.rankings,
-            held_out: self.material.held_out.rankings,
-        };
+        let data =
+            reward::Data { train: self.material.train.rankings, held_out: self.material.held_out.rankings };
         let run = begun(reward::Run::new(&self.device, network, settings, data, None))?;
         Ok(Ready { network: run.network(), head: Head::Score, stage: run.stage() })
     }
@@ -141,7 +140,8 @@ impl Beginning {
 
     async fn grpo(mut self) -> Result<Ready> {
         let (stop_ids, max_tokens) = (take(&mut self.stop_ids), self.max_tokens);
-        let own = grpo::Settings { optimization: at_rate(3e-4, 3e-5), stop_ids, max_tokens, ..Default::default() };
+        let own =
+            grpo::Settings { optimization: at_rate(3e-4, 3e-5), stop_ids, max_tokens, ..Default::default() };
         let settings = self.settings(own)?;
         let network = self.learner(settings.optimization.seed)?;
         let reference = if settings.beta > 0.0 { Some(self.reference().await?) } else { None };
@@ -204,7 +204,9 @@ fn merged(mut own: Value, given: &Map<String, Value>) -> std::result::Result<Val
         let place = settings.get_mut(name);
         let place = place.ok_or_else(|| ["settings: found ", name, ", expected one of ", &known].concat())?;
         if std::mem::discriminant(place) != std::mem::discriminant(value) {
-            return Err([name, ": found ", &value.to_string(), ", expected such as ", &place.to_string()].concat());
+            return Err(
+                [name, ": found ", &value.to_string(), ", expected such as ", &place.to_string()].concat()
+            );
         }
         *place = value.clone();
     }
@@ -256,7 +258,14 @@ mod tests {
 
     #[test]
     fn what_cannot_be_meant_is_named() {
-        assert!(with(json!({ "rate": 1 })).unwrap_err().starts_with("settings: found rate, expected one of batch_size,"));
-        assert_eq!(with(json!({ "lr": null })).unwrap_err(), "lr: found null, expected such as 0.0010000000474974513");
+        assert!(
+            with(json!({ "rate": 1 }))
+                .unwrap_err()
+                .starts_with("settings: found rate, expected one of batch_size,")
+        );
+        assert_eq!(
+            with(json!({ "lr": null })).unwrap_err(),
+            "lr: found null, expected such as 0.0010000000474974513"
+        );
     }
 }

@@ -21,7 +21,8 @@ cargo xtask COMMAND
                                   Chromium, Firefox and Node; --quick leaves the browsers out
   check                           the fast loop: formatting, clippy, types, the house rules, unit tests
   bench [ops|step|web]            measure operations, whole training steps, or both in Chromium
-  wasm                            build the wasm modules into pkg/dist/wasm and print their sizes
+  wasm [--checks]                 build the wasm modules into pkg/dist/wasm and print their sizes, or the one
+                                  that tests/browser loads
   pack                            build the npm package and pack it into a .tgz
   help                            this text
 
@@ -46,6 +47,7 @@ fn dispatch(args: &[&str]) -> Result<ExitCode> {
         ["check"] => return check::run(),
         ["bench", rest @ ..] => bench::run_named(rest)?,
         ["wasm"] => wasm::build()?,
+        ["wasm", "--checks"] => wasm::build_checks()?,
         ["pack"] => package::pack()?,
         [] | ["help" | "--help" | "-h"] => println!("{HELP}"),
         other => bail!("there is no `cargo xtask {}`\n\n{HELP}", other.join(" ")),

@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 /// Everything but the documentation's examples, which nextest does not run.
-const ALL_TESTS: [&str; 4] = ["--workspace", "--lib", "--bins", "--tests"];
+const ALL_TESTS: [&str; 6] = ["--workspace", "--features", check::FEATURES, "--lib", "--bins", "--tests"];
 
 /// How many checks held and how many did not.
 #[derive(Clone, Copy, Default)]

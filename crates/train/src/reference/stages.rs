@@ -106,13 +106,15 @@ pub async fn reference_stage(device: &Device, name: &str) -> Result<Stage<TuneEv
             let network = network.scoring(device, 1).await?;
             let settings = reward::Settings { optimization, centring: 0.01, ..Default::default() };
             let rankings = |split, n| pairs(split, n).into_iter().map(Ranking::from).collect();
-            let data = reward::Data { train: rankings(Split::Train, 8), held_out: rankings(Split::HeldOut, 4) };
+            let data =
+                reward::Data { train: rankings(Split::Train, 8), held_out: rankings(Split::HeldOut, 4) };
             reward::Run::new(device, network, settings, data, None)?.stage()
         }
         "dpo" => {
             let reference = network.merged(device).await?;
             let settings = dpo::Settings { optimization, stop_ids, ..Default::default() };
-            let data = dpo::Data { train: pairs(Split::Train, 8), held_out: pairs(Split::HeldOut, 4), exam: None };
+            let data =
+                dpo::Data { train: pairs(Split::Train, 8), held_out: pairs(Split::HeldOut, 4), exam: None };
             dpo::Run::new(device, network, Some(reference), settings, data, None)?.stage()
         }
         "ppo" => {
@@ -127,8 +129,15 @@ pub async fn reference_stage(device: &Device, name: &str) -> Result<Stage<TuneEv
         "grpo" => {
             let reference = Some(network.merged(device).await?);
             let optimization = Optimization { batch_size: 2, ..optimization };
-            let settings =
-                grpo::Settings { optimization, stop_ids, max_tokens: 4, group: 3, epochs: 2, beta: 0.1, ..Default::default() };
+            let settings = grpo::Settings {
+                optimization,
+                stop_ids,
+                max_tokens: 4,
+                group: 3,
+                epochs: 2,
+                beta: 0.1,
+                ..Default::default()
+            };
             let data = grpo::Data { prompts: prompts(8), verifier: early_letters(), reference, exam: None };
             grpo::Run::new(device, network, settings, data, None)?.stage()
         }
@@ -183,7 +192,8 @@ fn demonstrations(split: Split, n: u64) -> Vec<Example> {
 fn pairs(split: Split, n: u64) -> Vec<Pair> {
     let pair = |index| {
         let (right, wrong) = (item(split, index), item(split, index + n));
-        let [chosen, rejected] = [&right.answer, &wrong.answer].map(|answer| demonstration(&right.prompt, answer));
+        let [chosen, rejected] =
+            [&right.answer, &wrong.answer].map(|answer| demonstration(&right.prompt, answer));
         Pair { chosen, rejected }
     };
     (0..n).map(pair).collect()
