@@ -152,8 +152,8 @@ class Session implements Api {
   async *generate(options: SamplingOptions & { prompt: string }, signal: AbortSignal): AsyncGenerator<string> {
     const { tokenizer } = this.#model();
     const { prompt, stop = [], ...sampling } = options;
-    const ids = tokenizer.encode(prompt);
-    yield* untilStop(stop, this.#continuation(ids, { ...sampling, eotId: tokenizer.eotId }, signal));
+    const stopIds = tokenizer.eotId === undefined ? [] : [tokenizer.eotId];
+    yield* untilStop(stop, this.#continuation(tokenizer.encode(prompt), { ...sampling, stopIds }, signal));
   }
 
   async *chat(options: SamplingOptions & { messages: Message[] }, signal: AbortSignal): AsyncGenerator<string> {

@@ -19,7 +19,7 @@ struct Options {
     min_p: f32,
     repetition_penalty: f32,
     seed: f64,
-    eot_id: Option<u32>,
+    /// Each of these ends the text; the first one is also where a text begins.
     stop_ids: Vec<u32>,
 }
 
@@ -35,7 +35,6 @@ impl Default for Options {
             min_p,
             repetition_penalty,
             seed: seed as f64,
-            eot_id: None,
             stop_ids: Vec::new(),
         }
     }
@@ -44,7 +43,6 @@ impl Default for Options {
 /// A text that goes on.
 #[wasm_bindgen]
 pub struct Generator {
-    stop_ids: Vec<u32>,
     /// Taken out while tokens are awaited.
     generator: RefCell<Option<cloche_models::Generator>>,
 }
@@ -60,13 +58,12 @@ impl Generator {
         let options: Options = serde_wasm_bindgen::from_value(options).map_err(|e| refused(e.to_string()))?;
         options.validate().map_err(refused)?;
         // Nothing to continue: begin where a text would begin.
-        let prompt = if prompt.is_empty() { vec![options.eot_id.unwrap_or(0)] } else { prompt };
-        let settings = options.settings();
-        let stop_ids = settings.stop_ids.clone();
-        let generator = cloche_models::Generator::new(device, network, 1, settings);
+        let prompt =
+            if prompt.is_empty() { vec![options.stop_ids.first().map_or(0, |id| *id)] } else { prompt };
+        let generator = cloche_models::Generator::new(device, network, 1, options.settings());
         let mut generator = generator.map_err(|e| thrown(&e.into()))?;
         generator.start(&[prompt]).map_err(|e| refused(e.to_string()))?;
-        Ok(Generator { stop_ids, generator: RefCell::new(Some(generator)) })
+        Ok(Generator { generator: RefCell::new(Some(generator)) })
     }
 }
 
@@ -76,11 +73,10 @@ impl Generator {
     pub async fn next(&self) -> Result<Option<Vec<u32>>, JsValue> {
         let Some(mut generator) = self.generator.take() else { return Ok(None) };
         let tokens = generator.next().await.map_err(|e| error("DEVICE_LOST", &e.to_string()))?;
-        self.generator.replace(tokens.is_some().then_some(generator));
-        let ids = |tokens: Vec<cloche_models::Token>| {
-            tokens.iter().map(|t| t.id).filter(|id| !self.stop_ids.contains(id)).collect()
-        };
-        Ok(tokens.map(ids))
+        let said = |id: &u32| !generator.settings.stop_ids.contains(id);
+        let ids = tokens.map(|tokens| tokens.iter().map(|t| t.id).filter(said).collect());
+        self.generator.replace(ids.is_some().then_some(generator));
+        Ok(ids)
     }
 }
 
@@ -104,9 +100,7 @@ impl Options {
     }
 
     fn settings(self) -> GenerateSettings {
-        let Self { max_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, .. } = self;
-        let mut stop_ids = self.stop_ids;
-        stop_ids.extend(self.eot_id);
+        let Self { max_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, stop_ids } = self;
         let sampling = Sampling { temperature, top_k, top_p, min_p, repetition_penalty, seed: seed as u64 };
         GenerateSettings { sampling, max_tokens, stop_ids, slide: true }
     }
