@@ -3,14 +3,11 @@
 // the sum of exponentials, which the gradient needs. Host side: crates/tensor/src/ops/attention.rs.
 // Dispatch: `rows` one thread for each query, without barriers; `tiles` one workgroup for 32 queries of a head.
 
-override B: u32;
-override T: u32; // queries
-override S: u32; // keys
-override H: u32; // query heads
+override B: u32; override T: u32; override S: u32; // sequences, queries, keys
+override H: u32; override D4: u32; // query heads, D / 4
 override GROUP: u32; // H / G, query heads that share a key/value head
-override D4: u32; // D / 4
 override SCALE: f32; // 1 / sqrt(D)
-override HAS_POSITION: bool;
+override HAS_POSITION: bool; override HAS_DOCUMENTS: bool; // what bounds holds, if anything
 // Where (b, t, h, 0) lies in q, and (b, s, g, 0) in k and v, in vec4s.
 override Q_OFFSET: u32; override Q_B: u32; override Q_T: u32; override Q_H: u32;
 override K_OFFSET: u32; override K_B: u32; override K_S: u32; override K_G: u32;
@@ -19,15 +16,23 @@ override V_OFFSET: u32; override V_B: u32; override V_S: u32; override V_G: u32;
 @group(0) @binding(1) var<storage, read> q: array<vec4<f32>>; // (B, T, H, D)
 @group(0) @binding(2) var<storage, read> k: array<vec4<f32>>; // (B, S, G, D)
 @group(0) @binding(3) var<storage, read> v: array<vec4<f32>>; // (B, S, G, D)
-@group(0) @binding(4) var<storage, read> position: array<u32>; // (B), of query 0; not read unless HAS_POSITION
+@group(0) @binding(4) var<storage, read> bounds: array<u32>; // (B), position of query 0; or (B, T), first keys
 @group(0) @binding(5) var<storage, read_write> y: array<vec4<f32>>; // (B, T, H, D)
 @group(0) @binding(6) var<storage, read_write> lse: array<f32>; // (B, H, T)
 
-/// How many keys query t of sequence b sees; at least one.
+/// The first key that query t of sequence b sees: where its document begins.
+fn first_seen(b: u32, t: u32) -> u32 {
+    if (HAS_DOCUMENTS) {
+        return min(bounds[b * T + t], t);
+    }
+    return 0u;
+}
+
+/// One past the last one.
 fn visible(b: u32, t: u32) -> u32 {
     var first = 0u;
     if (HAS_POSITION) {
-        first = min(position[b], S);
+        first = min(bounds[b], S);
     }
     return min(first + t + 1u, S);
 }
@@ -71,7 +76,7 @@ fn rows(
     var largest = MASKED;
     var total = 0.0; // of p, likewise
     let keys = visible(b, t);
-    for (var s = 0u; s < keys; s++) {
+    for (var s = first_seen(b, t); s < keys; s++) {
         let k_row = k_at(b, s, h);
         var products = vec4<f32>();
         for (var i = 0u; i < D4; i++) {
@@ -175,7 +180,7 @@ fn tiles(
     var largest = vec4<f32>(MASKED);
     var total = vec4<f32>(); // of this lane's keys
     let keys = visible(b, min(t0 + TILE, T) - 1u);
-    for (var s0 = 0u; s0 < keys; s0 += TILE) {
+    for (var s0 = first_seen(b, t0) / TILE * TILE; s0 < keys; s0 += TILE) {
         // 1. Scores, a few columns at a time.
         var score: array<vec4<f32>, 4>; // [r], of four keys
         for (var i0 = 0u; i0 < D4; i0 += STEP) {
@@ -187,9 +192,10 @@ fn tiles(
         }
         // 2. Mask, and the largest score of each query.
         for (var r = 0u; r < 4u; r++) {
-            let limit = visible(b, min(t0 + row + r, T - 1u));
+            let t = min(t0 + row + r, T - 1u);
             let key = vec4<u32>(s0 + tx) + vec4<u32>(0u, 8u, 16u, 24u);
-            score[r] = select(vec4<f32>(MASKED), score[r], key < vec4<u32>(limit));
+            let seen = (key >= vec4<u32>(first_seen(b, t))) & (key < vec4<u32>(visible(b, t)));
+            score[r] = select(vec4<f32>(MASKED), score[r], seen);
             partial[(row + r) * 8u + tx] = max(max(score[r].x, score[r].y), max(score[r].z, score[r].w));
         }
         workgroupBarrier();

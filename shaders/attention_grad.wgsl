@@ -11,7 +11,7 @@ override H: u32; // query heads
 override GROUP: u32; // H / G, query heads that share a key/value head
 override D4: u32; // D / 4
 override SCALE: f32; // 1 / sqrt(D)
-override HAS_POSITION: bool;
+override HAS_POSITION: bool; override HAS_DOCUMENTS: bool; // what bounds holds, if anything
 // Where (b, t, h, 0) lies in q, and (b, s, g, 0) in k and v, in vec4s.
 override Q_OFFSET: u32; override Q_B: u32; override Q_T: u32; override Q_H: u32;
 override K_OFFSET: u32; override K_B: u32; override K_S: u32; override K_G: u32;
@@ -24,7 +24,7 @@ override OUT_DV: u32;
 @group(0) @binding(1) var<storage, read> q: array<vec4<f32>>; // (B, T, H, D)
 @group(0) @binding(2) var<storage, read> k: array<vec4<f32>>; // (B, S, G, D)
 @group(0) @binding(3) var<storage, read> v: array<vec4<f32>>; // (B, S, G, D)
-@group(0) @binding(4) var<storage, read> position: array<u32>; // (B), of query 0; not read unless HAS_POSITION
+@group(0) @binding(4) var<storage, read> bounds: array<u32>; // (B), position of query 0; or (B, T), first keys
 @group(0) @binding(5) var<storage, read> dy: array<vec4<f32>>; // (B, T, H, D)
 @group(0) @binding(6) var<storage, read> y: array<vec4<f32>>; // (B, T, H, D)
 @group(0) @binding(7) var<storage, read> lse: array<f32>; // (B, H, T)
@@ -33,7 +33,15 @@ override OUT_DV: u32;
 /// The key that stands at the place of query 0; query t sees it and those before it, and t more.
 fn start(b: u32) -> u32 {
     if (HAS_POSITION) {
-        return min(position[b], S);
+        return min(bounds[b], S);
+    }
+    return 0u;
+}
+
+/// The first key that query t of sequence b sees: where its document begins.
+fn first_seen(b: u32, t: u32) -> u32 {
+    if (HAS_DOCUMENTS) {
+        return min(bounds[b * T + t], t);
     }
     return 0u;
 }
@@ -171,12 +179,14 @@ fn dq(
     let row = lane / 8u * 4u;
     var dq: array<vec4<f32>, 16>; // [4 j + r], D <= 128
     stage_queries(b, t0, h, lane);
-    for (var s0 = 0u; s0 < min(start(b) + min(t0 + TILE, T), S); s0 += TILE) {
+    let keys = min(start(b) + min(t0 + TILE, T), S); // up to that of the last query
+    for (var s0 = first_seen(b, t0) / TILE * TILE; s0 < keys; s0 += TILE) {
         var score = multiply(Q, t0, K, s0, b, h, lane);
         var ds = multiply(DY, t0, V, s0, b, h, lane);
-        let keys = vec4<u32>(s0 + lane % 8u) + vec4<u32>(0u, 8u, 16u, 24u);
+        let key = vec4<u32>(s0 + lane % 8u) + vec4<u32>(0u, 8u, 16u, 24u);
         for (var r = 0u; r < 4u; r++) {
-            let seen = keys < vec4<u32>(min(start(b) + t0 + row + r + 1u, S));
+            let t = t0 + row + r;
+            let seen = (key >= vec4<u32>(first_seen(b, t))) & (key < vec4<u32>(min(start(b) + t + 1u, S)));
             let p = exp(select(vec4<f32>(MASKED), SCALE * score[r] - lses[row + r], seen));
             ds[r] = SCALE * p * (ds[r] - deltas[row + r]);
         }
@@ -208,14 +218,16 @@ fn dkv(
     var dv: array<vec4<f32>, 16>;
     let first = (max(s0, start(b)) - start(b)) / TILE * TILE; // queries before it see none of these keys
     for (var h = g * GROUP; h < (g + 1u) * GROUP; h++) {
-        for (var t0 = first; t0 < T; t0 += TILE) {
+        // Up to where no query's document begins before the end of these keys.
+        for (var t0 = first; t0 < T && first_seen(b, t0) / TILE * TILE <= s0; t0 += TILE) {
             stage_queries(b, t0, h, lane);
             var p = multiply(K, s0, Q, t0, b, h, lane);
             var ds = multiply(V, s0, DY, t0, b, h, lane);
             for (var r = 0u; r < 4u; r++) {
                 for (var j = 0u; j < 4u; j++) {
                     let c = lane % 8u + 8u * j; // of the query
-                    let seen = t0 + c < T && s0 + row + r <= start(b) + t0 + c;
+                    let s = s0 + row + r;
+                    let seen = t0 + c < T && s <= start(b) + t0 + c && first_seen(b, t0 + c) <= s;
                     p[r][j] = exp(select(MASKED, SCALE * p[r][j] - lses[c], seen));
                     ds[r][j] = SCALE * p[r][j] * (ds[r][j] - deltas[c]);
                 }

@@ -11,7 +11,7 @@ override H: u32; // query heads
 override GROUP: u32; // H / G, query heads that share a key/value head
 override D4: u32; // D / 4
 override SCALE: f32; // 1 / sqrt(D)
-override HAS_POSITION: bool;
+override HAS_POSITION: bool; override HAS_DOCUMENTS: bool; // what bounds holds, if anything
 // Where (b, t, h, 0) lies in q, and (b, s, g, 0) in k and v, in vec4s.
 override Q_OFFSET: u32; override Q_B: u32; override Q_T: u32; override Q_H: u32;
 override K_OFFSET: u32; override K_B: u32; override K_S: u32; override K_G: u32;
@@ -24,7 +24,7 @@ override OUT_DV: u32;
 @group(0) @binding(1) var<storage, read> q: array<vec4<f32>>; // (B, T, H, D)
 @group(0) @binding(2) var<storage, read> k: array<vec4<f32>>; // (B, S, G, D)
 @group(0) @binding(3) var<storage, read> v: array<vec4<f32>>; // (B, S, G, D)
-@group(0) @binding(4) var<storage, read> position: array<u32>; // (B), of query 0; not read unless HAS_POSITION
+@group(0) @binding(4) var<storage, read> bounds: array<u32>; // (B), position of query 0; or (B, T), first keys
 @group(0) @binding(5) var<storage, read> dy: array<vec4<f32>>; // (B, T, H, D)
 @group(0) @binding(6) var<storage, read> y: array<vec4<f32>>; // (B, T, H, D)
 @group(0) @binding(7) var<storage, read> lse: array<f32>; // (B, H, T)
@@ -33,7 +33,15 @@ override OUT_DV: u32;
 /// The key that stands at the place of query 0; query t sees it and those before it, and t more.
 fn start(b: u32) -> u32 {
     if (HAS_POSITION) {
-        return min(position[b], S);
+        return min(bounds[b], S);
+    }
+    return 0u;
+}
+
+/// The first key that query t of sequence b sees: where its document begins.
+fn first_seen(b: u32, t: u32) -> u32 {
+    if (HAS_DOCUMENTS) {
+        return min(bounds[b * T + t], t);
     }
     return 0u;
 }
@@ -79,7 +87,7 @@ fn dq(
     let row = q_at(b, t, h);
     let dy_row = y_at(b, t, h);
     let keys = min(start(b) + t + 1u, S);
-    for (var s = 0u; s < keys; s++) {
+    for (var s = first_seen(b, t); s < keys; s++) {
         let k_row = k_at(b, s, h / GROUP);
         let v_row = v_at(b, s, h / GROUP);
         var score = vec4<f32>();
@@ -117,7 +125,7 @@ fn dkv(
     let v_row = v_at(b, s, g);
     let first = max(s, start(b)) - start(b); // the first query that sees key s
     for (var h = g * GROUP; h < (g + 1u) * GROUP; h++) {
-        for (var t = first; t < T; t++) {
+        for (var t = first; t < T && first_seen(b, t) <= s; t++) {
             let row = q_at(b, t, h);
             let dy_row = y_at(b, t, h);
             var score = vec4<f32>();

@@ -10,7 +10,8 @@ override H: u32; // heads
 override ROTATED: u32; // heads that are rotated; the others are copied
 override HALF: u32; // D / 2
 override INVERSE: bool; // rotate backwards
-override HAS_POSITION: bool;
+override HAS_POSITION: bool; // of the first token of each sequence
+override HAS_POSITIONS: bool; // of each token
 // Where (b, t, h, 0) lies in x and in y.
 override X_OFFSET: u32;
 override X_B: u32;
@@ -23,7 +24,7 @@ override Y_H: u32;
 
 @group(0) @binding(1) var<storage, read> x: array<f32>; // (B, T, H, D)
 @group(0) @binding(2) var<storage, read> frequency: array<u32>; // (D / 2), turns / 2^32 for each position
-@group(0) @binding(3) var<storage, read> position: array<u32>; // (B), of the first token; not read unless HAS_POSITION
+@group(0) @binding(3) var<storage, read> position: array<u32>; // (B) or (B, T); not read where there are none
 @group(0) @binding(4) var<storage, read_write> y: array<f32>; // (B, T, H, D)
 
 /// (cos, sin) of a phase: the quadrant is its upper bits, and Taylor's polynomials cover the 45 degrees to either side.
@@ -65,6 +66,9 @@ fn rotate(
         var p = t;
         if (HAS_POSITION) {
             p += position[b];
+        }
+        if (HAS_POSITIONS) {
+            p = position[b * T + t];
         }
         rotation = cos_sin(p * frequency[i]);
     }

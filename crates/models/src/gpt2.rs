@@ -47,11 +47,12 @@ fn body(c: &ModelConfig, p: &Params, ids: &Tensor, pass: &Pass) -> Tensor {
 /// A learned vector for each position.
 ///
 /// # Shapes
-/// → `(T, C)`, or `(B, 1, C)` where each sequence is at a position of its own
+/// → `(T, C)`; `(B, 1, C)` where each sequence is at a position of its own, `(B, T, C)` where each token is
 fn positions(c: &ModelConfig, p: &Params, t: usize, pass: &Pass) -> Tensor {
     let w = p.embedding("weight", (c.context_len, c.d_model), normal(c));
     match pass.position() {
-        Some(position) => w.embedding(&position.reshape((position.dim(0), 1))),
+        Some(position) if position.dims().len() == 1 => w.embedding(&position.reshape((position.dim(0), 1))),
+        Some(position) => w.embedding(position),
         None => w.slice(0, 0, t),
     }
 }

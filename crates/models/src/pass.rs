@@ -6,11 +6,20 @@ use cloche_tensor::{Graph, Tensor};
 
 use crate::kv_cache::KvCache;
 
-/// One recording of a model: whether activations are dropped, and where keys and values of earlier tokens are.
+/// One recording of a model: whether activations are dropped, where keys and values of earlier tokens are, and where in a
+/// row a document begins.
 #[derive(Clone, Default)]
 pub struct Pass {
     dropout: Dropout,
     cache: Option<KvCache>,
+    documents: Option<Documents>,
+}
+
+/// Several documents in each row, one behind the other: none sees another, and each begins at position 0.
+#[derive(Clone)]
+struct Documents {
+    begin: Tensor,
+    position: Tensor,
 }
 
 impl Pass {
@@ -21,12 +30,26 @@ impl Pass {
 
     /// Training: as [`eval`](Self::eval), with a share `p` of the activations dropped under the scalars `seed` and `step`.
     pub fn train(graph: &Graph, p: f32) -> Self {
-        Pass { dropout: Dropout::train(graph, p), cache: None }
+        Pass { dropout: Dropout::train(graph, p), ..Self::default() }
     }
 
     /// Generating: keys and values are kept in `cache`.
     pub fn cached(cache: KvCache) -> Self {
-        Pass { dropout: Dropout::off(), cache: Some(cache) }
+        Pass { dropout: Dropout::off(), cache: Some(cache), documents: None }
+    }
+
+    /// Rows in which several documents stand one behind the other, so that no room is lost to padding. `begin` says of each
+    /// position of a row where its document begins, `position` where in the document it is.
+    ///
+    /// # Shapes
+    /// begin, position `(B, T)` of u32
+    ///
+    /// # Panics
+    /// When there is a cache.
+    #[track_caller]
+    pub fn documents(self, begin: &Tensor, position: &Tensor) -> Self {
+        assert!(self.cache.is_none(), "documents in a row: found a key/value cache, expected none");
+        Pass { documents: Some(Documents { begin: begin.clone(), position: position.clone() }), ..self }
     }
 
     /// Parameters as this pass sees them: in training, adapters drop some of their inputs.
@@ -39,9 +62,11 @@ impl Pass {
         self.dropout.apply(x)
     }
 
-    /// How many tokens come before the first one of each sequence, `(B,)`; `None` where there are none.
+    /// How many tokens come before the first one of each sequence, `(B,)`, or before each token, `(B, T)`; `None` where
+    /// every sequence begins at its first token.
     pub fn position(&self) -> Option<&Tensor> {
-        self.cache.as_ref().and_then(KvCache::position)
+        let documents = self.documents.as_ref().map(|documents| &documents.position);
+        documents.or_else(|| self.cache.as_ref().and_then(KvCache::position))
     }
 
     /// Causal attention of layer `layer`, where q, k and v lie side by side; with a cache also to the earlier tokens in it.
@@ -54,7 +79,10 @@ impl Pass {
         let (b, t, heads) = (qkv.dim(0), qkv.dim(1), n_head + 2 * n_kv_head);
         let d = qkv.dim(2) / heads;
         let y = match &self.cache {
-            None => qkv.attention_packed(n_head, n_kv_head), // (B, T, H, D)
+            None => {
+                let begin = self.documents.as_ref().map(|documents| &documents.begin);
+                qkv.attention_packed(n_head, n_kv_head, begin) // (B, T, H, D)
+            }
             Some(cache) => {
                 let qkv = qkv.reshape((b, t, heads, d));
                 cache.attention(layer, &qkv.slice(2, 0, n_head), &qkv.slice(2, n_head, heads)) // (B, T, H, D)

@@ -28,8 +28,19 @@ pub(super) struct Heads {
     pub d: usize,
     /// q, k and v are one input (B, T, (H + 2·G)·D) instead of three.
     pub packed: bool,
-    /// The last input is the position of each sequence's first query.
-    pub positioned: bool,
+    /// What the input behind q, k and v says.
+    pub bounds: Bounds,
+}
+
+/// Which keys a query sees. All see those up to their own place; without more, from key 0 on, with S = T.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bounds {
+    /// No input.
+    Causal,
+    /// `(B,)`: the place of each sequence's first query among the keys.
+    Position,
+    /// `(B, T)`: the first key that each query sees.
+    Documents,
 }
 
 impl Heads {
@@ -50,9 +61,14 @@ impl Heads {
         if self.packed { [0, 0, 0] } else { [0, 1, 2] }
     }
 
-    /// The input that holds the positions, if any, when the operation has nothing behind q, k and v but these.
-    pub fn position(&self) -> Option<usize> {
-        self.positioned.then_some(if self.packed { 1 } else { 3 })
+    /// The input that holds the bounds, if any.
+    pub fn bounds_input(&self) -> Option<usize> {
+        (self.bounds != Bounds::Causal).then_some(self.inputs()[2] + 1)
+    }
+
+    /// The bounds on the CPU.
+    pub fn seen<'a, F: Real>(&self, io: &CpuIo<'a, F>, t_len: usize) -> Seen<'a> {
+        Seen { bounds: self.bounds, numbers: self.bounds_input().map_or(&[][..], |i| io.ids(i)), t_len }
     }
 
     /// q, k and v on the CPU, with the layouts of [`views`](Self::views).
@@ -79,7 +95,8 @@ impl Heads {
             ("GROUP", (self.h / self.g) as f64),
             ("D4", (self.d / 4) as f64),
             ("SCALE", self.scale()),
-            ("HAS_POSITION", self.positioned as u8 as f64),
+            ("HAS_POSITION", f64::from(self.bounds == Bounds::Position)),
+            ("HAS_DOCUMENTS", f64::from(self.bounds == Bounds::Documents)),
         ];
         constants.extend(vec4_places(["Q_OFFSET", "Q_B", "Q_T", "Q_H"], &q));
         constants.extend(vec4_places(["K_OFFSET", "K_B", "K_S", "K_G"], &k));
@@ -87,10 +104,47 @@ impl Heads {
         constants
     }
 
-    /// What is bound to q, k, v and position. Where there is no position, q stands in its place and is not read.
+    /// What is bound to q, k, v and bounds. Where there are no bounds, q stands in their place and is not read.
     pub fn bindings(&self) -> Vec<Bind> {
         let [q, k, v] = self.inputs();
-        [q, k, v, self.position().unwrap_or(q)].map(Bind::Input).to_vec()
+        [q, k, v, self.bounds_input().unwrap_or(q)].map(Bind::Input).to_vec()
+    }
+}
+
+/// [`Bounds`] with their numbers. Whatever these are, a query sees at least one key.
+#[derive(Clone, Copy)]
+pub(super) struct Seen<'a> {
+    bounds: Bounds,
+    numbers: &'a [u32],
+    t_len: usize,
+}
+
+impl Seen<'_> {
+    /// The key at the place of query t; it sees none behind it.
+    pub fn own(&self, b: usize, t: usize) -> usize {
+        let start = if self.bounds == Bounds::Position { self.numbers[b] as usize } else { 0 };
+        start.saturating_add(t)
+    }
+
+    /// The first key that query t sees.
+    pub fn first(&self, b: usize, t: usize) -> usize {
+        match self.bounds {
+            Bounds::Documents => (self.numbers[b * self.t_len + t] as usize).min(t),
+            _ => 0,
+        }
+    }
+
+    /// Which of `rows` queries from query t on see key s: those from its own place on, up to where another document
+    /// begins. Query t sees s, or stands before it.
+    pub fn by(&self, [b, t]: [usize; 2], rows: usize, s: usize) -> std::ops::Range<usize> {
+        let from = s.saturating_sub(self.own(b, t)).min(rows);
+        match self.bounds {
+            Bounds::Documents => {
+                let first = &self.numbers[b * self.t_len + t..][..rows];
+                from..first.partition_point(|&first| first as usize <= s).max(from + 1).min(rows)
+            }
+            _ => from..rows,
+        }
     }
 }
 
@@ -100,7 +154,7 @@ pub(super) fn vec4_places(names: [&'static str; 4], layout: &Layout) -> Vec<(&'s
     names.into_iter().zip(numbers).collect()
 }
 
-/// (q, k, v, [position]) or (qkv, [position]) → (y (B, T, H, D), lse (B, H, T))
+/// (q, k, v, [bounds]) or (qkv, [bounds]) → (y (B, T, H, D), lse (B, H, T))
 #[derive(Debug)]
 struct Attention(Heads);
 
@@ -133,12 +187,13 @@ impl Op for Attention {
     }
 }
 
-/// Multiplications of one product over all pairs of query and key: about half of T·S, by causality.
+/// Multiplications of one product over all pairs of query and key: about half of T·S, by causality. How many pairs
+/// documents leave is not known before they are there, so these are the most that it can be.
 pub(super) fn pairs(heads: &Heads, io: &Operands) -> u64 {
     let layouts: Vec<&Layout> = io.inputs.iter().map(|x| &x.layout).collect();
     let [q, k, _] = heads.views(&layouts);
     let (t, s) = (q.shape[1], k.shape[1]);
-    let seen = if heads.positioned { t * s } else { t * (t + 1) / 2 };
+    let seen = if heads.bounds == Bounds::Position { t * s } else { t * (t + 1) / 2 };
     (q.shape[0] * heads.h * seen * heads.d) as u64
 }
 
@@ -151,7 +206,7 @@ impl Attention {
         let (y, layout) = io.take_strided(0);
         let y = HeadRows::write(y, layout);
         let lse = HeadRows::write(io.take(1), &Layout::contiguous((batch, 1, n_head, t_len)));
-        let job = Forward { heads, qkv, y, lse, position: heads.position().map(|i| io.ids(i)), t_len, s_len };
+        let job = Forward { heads, qkv, y, lse, seen: heads.seen(&io, t_len), t_len, s_len };
         let few = t_len < FEW;
         join_chunks(batch * n_head, |unit| {
             let (b, h) = (unit / n_head, unit % n_head);
@@ -169,7 +224,7 @@ struct Forward<'a, F> {
     qkv: [HeadRows<'a, F>; 3],
     y: HeadRows<'a, F>,
     lse: HeadRows<'a, F>,
-    position: Option<&'a [u32]>,
+    seen: Seen<'a>,
     t_len: usize,
     s_len: usize,
 }
@@ -179,15 +234,15 @@ impl<F: Real> Forward<'_, F> {
     fn head(&self, b: usize, h: usize) {
         let ([q, k, v], d) = (&self.qkv, self.heads.d);
         let g = h / (self.heads.h / self.heads.g);
-        let start = self.position.map_or(0, |p| p[b] as usize);
         // SAFETY: each pair (b, h) writes rows of its own.
         let lse = unsafe { self.lse.row_mut([b, 0, h], self.t_len) };
         let (mut qt, mut kt, mut scores) = (Vec::new(), Vec::new(), Vec::new());
         k.transpose([b, 0, g], [self.s_len, d], &mut kt); // (D, S)
         for (block, lse) in lse.chunks_mut(BLOCK).enumerate() {
             let (t0, rows) = (block * BLOCK, lse.len());
-            let first = start.saturating_add(t0);
-            let keys = self.s_len.min(first.saturating_add(rows));
+            let own = self.seen.own(b, t0);
+            let (from, to) = (self.seen.first(b, t0), self.s_len.min(own.saturating_add(rows)));
+            let keys = to - from;
             q.transpose([b, t0, h], [rows, d], &mut qt); // (D, rows)
             // 1. Scores of a block of queries with all keys that one of them sees; (keys, rows), so that softmax takes
             //    neighbouring queries at once.
@@ -196,15 +251,16 @@ impl<F: Real> Forward<'_, F> {
             // SAFETY: the extents are those of the buffers.
             unsafe {
                 let c = (scores.as_mut_ptr(), [rows as isize, 1]);
-                let (a, b) = ((kt.as_ptr(), [1, self.s_len as isize]), (qt.as_ptr(), [rows as isize, 1]));
-                F::gemm([keys, d, rows], a, b, F::ZERO, c);
+                let a = (kt.as_ptr().add(from), [1, self.s_len as isize]);
+                F::gemm([keys, d, rows], a, (qt.as_ptr(), [rows as isize, 1]), F::ZERO, c);
             }
             // 2. exp(score − largest), not yet divided by its sum.
-            let sums = softmax(&mut scores, first, F::of(self.heads.scale()), lse);
+            let seeing = |s: usize| self.seen.by([b, t0], rows, from + s);
+            let sums = softmax(&mut scores, seeing, F::of(self.heads.scale()), lse);
             // 3. Weights times values.
             // SAFETY: the rows are within v and y; each pair (b, h) writes rows of its own.
             unsafe {
-                let (v, strides) = v.matrix([b, 0, g]);
+                let (v, strides) = v.matrix([b, from, g]);
                 let a = (scores.as_ptr(), columns);
                 F::gemm([rows, keys, d], a, (v, strides), F::ZERO, self.y.matrix([b, t0, h]));
             }
@@ -220,21 +276,21 @@ impl<F: Real> Forward<'_, F> {
     fn few_queries(&self, b: usize, h: usize) {
         let ([q, k, v], d) = (&self.qkv, self.heads.d);
         let g = h / (self.heads.h / self.heads.g);
-        let start = self.position.map_or(0, |p| p[b] as usize);
         // SAFETY (of all rows): they are within their tensors, and each pair (b, h) writes rows of its own.
         let lse = unsafe { self.lse.row_mut([b, 0, h], self.t_len) };
         let scale = F::of(self.heads.scale());
         for (t, lse) in lse.iter_mut().enumerate() {
-            let keys = self.s_len.min(start.saturating_add(t + 1));
+            let keys = self.seen.first(b, t)..self.s_len.min(self.seen.own(b, t).saturating_add(1));
             let q = unsafe { q.row([b, t, h], d) };
-            let mut p: Vec<F> = (0..keys).map(|s| dot(q, unsafe { k.row([b, s, g], d) }) * scale).collect();
+            let mut p: Vec<F> =
+                keys.clone().map(|s| dot(q, unsafe { k.row([b, s, g], d) }) * scale).collect();
             let largest = row_max(&p);
             p.iter_mut().for_each(|p| *p = (*p - largest).exp());
             let sum = row_sum(&p, |p| p);
             *lse = largest + sum.ln();
             let y = unsafe { self.y.row_mut([b, t, h], d) };
             y.fill(F::ZERO);
-            for (s, &p) in p.iter().enumerate() {
+            for (s, &p) in keys.zip(&p) {
                 let v = unsafe { v.row([b, s, g], d) };
                 y.iter_mut().zip(v).for_each(|(y, &v)| *y += p * v);
             }
@@ -243,27 +299,32 @@ impl<F: Real> Forward<'_, F> {
     }
 }
 
-/// Replaces scores (keys, rows) by exp(scale·score − largest of the column), and by 0 where key s > first + row. Returns the
-/// sums of the columns, and their logarithms with the largest added back in `lse`.
-fn softmax<F: Real>(scores: &mut [F], first: usize, scale: F, lse: &mut [F]) -> [F; BLOCK] {
+/// Replaces scores (keys, rows) by exp(scale·score − largest of the column), and by 0 where the row is not among those that
+/// `seeing` says of the key. Returns the sums of the columns, and their logarithms with the largest added back in `lse`.
+fn softmax<F: Real>(
+    scores: &mut [F],
+    seeing: impl Fn(usize) -> std::ops::Range<usize>,
+    scale: F,
+    lse: &mut [F],
+) -> [F; BLOCK] {
     /// Keys whose weights are added up before they join the sum: short sums round less.
     const PART: usize = 32;
     let rows = lse.len();
-    let hidden = |s: usize| s.saturating_sub(first).min(rows); // the first rows, which do not see key s
     lse.fill(F::MASKED);
     for (s, scores) in scores.chunks_exact(rows).enumerate() {
-        let hidden = hidden(s);
-        lse[hidden..].iter_mut().zip(&scores[hidden..]).for_each(|(top, &x)| *top = top.max(x));
+        let seeing = seeing(s);
+        lse[seeing.clone()].iter_mut().zip(&scores[seeing]).for_each(|(top, &x)| *top = top.max(x));
     }
     lse.iter_mut().for_each(|top| *top *= scale);
     let mut sums = [F::ZERO; BLOCK];
     for (part, scores) in scores.chunks_mut(PART * rows).enumerate() {
         let mut part_sums = [F::ZERO; BLOCK];
         for (s, scores) in scores.chunks_exact_mut(rows).enumerate() {
-            let hidden = hidden(part * PART + s);
-            scores[..hidden].fill(F::ZERO);
-            let columns = part_sums[hidden..rows].iter_mut().zip(&lse[hidden..]);
-            for (x, (sum, &top)) in scores[hidden..].iter_mut().zip(columns) {
+            let std::ops::Range { start, end } = seeing(part * PART + s);
+            scores[..start].fill(F::ZERO);
+            scores[end..].fill(F::ZERO);
+            let columns = part_sums[start..end].iter_mut().zip(&lse[start..end]);
+            for (x, (sum, &top)) in scores[start..end].iter_mut().zip(columns) {
                 *x = (*x * scale - top).exp();
                 *sum += *x;
             }
@@ -321,7 +382,7 @@ impl Tensor {
             g: k.dim(2),
             d: self.dim(3),
             packed: false,
-            positioned: position.is_some(),
+            bounds: if position.is_some() { Bounds::Position } else { Bounds::Causal },
         };
         let [q, k, v] = [self, k, v].map(with_contiguous_rows);
         record(heads, vec![&q, &k, &v], position, self.shape().clone())
@@ -333,16 +394,20 @@ impl Tensor {
     /// x (B, T, (H + 2·G)·D) = [q: H heads | k: G heads | v: G heads]
     /// ```
     ///
+    /// Where several documents stand in a row one behind the other, `documents` says for each position where its own begins:
+    /// query t then sees the keys from documents[b, t] to t. These numbers must not fall along a row, nor exceed t. Tiles of
+    /// keys that no query of a tile sees cost nothing.
+    ///
     /// # Shapes
-    /// `(B, T, (H + 2·G)·D)` → `(B, T, H, D)`
+    /// `(B, T, (H + 2·G)·D)`, `documents (B, T)` of u32 → `(B, T, H, D)`
     ///
     /// # Gradient
     /// One matrix, written by two kernels without a copy.
     ///
     /// # Panics
-    /// When the width is not a multiple of H + 2·G, or D is not a multiple of 4, or D > 256.
+    /// When the width is not a multiple of H + 2·G, or D is not a multiple of 4, or D > 256, or documents are not `(B, T)`.
     #[track_caller]
-    pub fn attention_packed(&self, n_head: usize, n_kv_head: usize) -> Tensor {
+    pub fn attention_packed(&self, n_head: usize, n_kv_head: usize, documents: Option<&Tensor>) -> Tensor {
         expect_dtype("attention", self, DType::F32);
         let all = n_head + 2 * n_kv_head;
         let fits = self.shape().len() == 3
@@ -354,8 +419,9 @@ impl Tensor {
             "attention: {} does not hold {n_head} heads of q, {n_kv_head} of k and of v",
             self.shape()
         );
-        let heads = Heads { h: n_head, g: n_kv_head, d: self.dim(2) / all, packed: true, positioned: false };
-        record(heads, vec![self], None, (self.dim(0), self.dim(1), n_head, heads.d).into())
+        let bounds = if documents.is_some() { Bounds::Documents } else { Bounds::Causal };
+        let heads = Heads { h: n_head, g: n_kv_head, d: self.dim(2) / all, packed: true, bounds };
+        record(heads, vec![self], documents, (self.dim(0), self.dim(1), n_head, heads.d).into())
     }
 }
 
@@ -367,21 +433,24 @@ fn with_contiguous_rows(x: &Tensor) -> Tensor {
 }
 
 #[track_caller]
-fn record<'a>(
-    heads: Heads,
-    mut inputs: Vec<&'a Tensor>,
-    position: Option<&'a Tensor>,
-    shape: Shape,
-) -> Tensor {
+fn record<'a>(heads: Heads, mut inputs: Vec<&'a Tensor>, bounds: Option<&'a Tensor>, shape: Shape) -> Tensor {
     let (b, t, h, d) = (shape[0], shape[1], heads.h, heads.d);
     assert!(
         d % 4 == 0 && (4..=256).contains(&d),
         "attention: heads of width {d}, expected a multiple of 4 up to 256"
     );
-    if let Some(position) = position {
-        expect_dtype("attention", position, DType::U32);
-        assert!(*position.dims() == [b], "attention: position must be ({b},), found {}", position.shape());
-        inputs.push(position);
+    if let Some(bounds) = bounds {
+        let (name, expected): (_, Shape) = match heads.bounds {
+            Bounds::Documents => ("documents", (b, t).into()),
+            _ => ("position", (b,).into()),
+        };
+        expect_dtype("attention", bounds, DType::U32);
+        assert!(
+            *bounds.shape() == expected,
+            "attention: {name} must be {expected}, found {}",
+            bounds.shape()
+        );
+        inputs.push(bounds);
     }
     let outputs = [(shape, DType::F32), ((b, h, t).into(), DType::F32)];
     inputs[0].graph().record(Attention(heads), &inputs, &outputs).remove(0)
@@ -413,10 +482,15 @@ fn samples() -> Vec<Sample> {
         }));
     }
     samples.extend([
-        Sample::new("packed", &[(&[2, 37, 48], n)], |x| vec![x[0].attention_packed(6, 3)]),
+        Sample::new("packed", &[(&[2, 37, 48], n)], |x| vec![x[0].attention_packed(6, 3, None)]),
         Sample::new("packed, wide", &[(&[1, 70, 192], n)], |x| {
-            vec![(&x[0] * 0.5).attention_packed(1, 1) * 2.0]
+            vec![(&x[0] * 0.5).attention_packed(1, 1, None) * 2.0]
         }),
+        in_documents([2, 37, 6, 3, 8], &[0, 9, 10, 30], &[0]),
+        in_documents([1, 3, 2, 1, 4], &[0, 2], &[]),
+        in_documents([2, 70, 2, 1, 12], &[0, 3, 33, 64, 65], &[0, 1, 2, 3]),
+        in_documents([1, 200, 1, 1, 64], &[0, 70, 128, 180], &[]),
+        in_documents([1, 40, 2, 1, 132], &[0, 31, 32], &[]),
         Sample::new("slices of a packed matrix", &[(&[2, 9, 64], n)], |x| {
             let part =
                 |from: usize, heads: usize| x[0].slice(2, from, from + heads * 8).reshape((2, 9, heads, 8));
@@ -434,11 +508,27 @@ fn samples() -> Vec<Sample> {
         .tolerance(1e-3)
         .forward_only(),
         Sample::new("beyond 65535 workgroups", &[(&[65_537, 1, 12], n)], |x| {
-            vec![x[0].attention_packed(1, 1)]
+            vec![x[0].attention_packed(1, 1, None)]
         })
         .forward_only(),
     ]);
     samples
+}
+
+/// A packed layer (B, T, H, G, D) whose rows hold documents that begin at these positions, those of odd rows at others.
+fn in_documents([b, t, h, g, d]: [usize; 5], even: &[u32], odd: &[u32]) -> Sample {
+    let first = |row: usize, t: u32| {
+        let starts = if row.is_multiple_of(2) { even } else { odd };
+        *starts.iter().rfind(|&&start| start <= t).expect("the first document begins at 0")
+    };
+    let documents: Vec<u32> = (0..b).flat_map(|row| (0..t as u32).map(move |t| first(row, t))).collect();
+    let shape: &[usize] = &[b, t, (h + 2 * g) * d];
+    Sample::new(format!("documents, T {t}, D {d}"), &[(shape, Range::Normal)], move |x| {
+        let documents = x[0].graph().data((b, t), documents.clone());
+        // The second term is the slope where a document has one token, whose weight is 1 whatever its score.
+        let own = x[0].slice(2, 0, h * d).reshape((b, t, h, d));
+        vec![x[0].attention_packed(h, g, Some(&documents)) + own]
+    })
 }
 
 #[cfg(test)]
@@ -450,7 +540,7 @@ mod tests {
         let graph = Graph::new();
         let x = graph.input("x", (2, 8, 16), DType::F32);
         let w = graph.input("w", (16, 32), DType::F32);
-        let y = x.matmul(&w).attention_packed(4, 2);
+        let y = x.matmul(&w).attention_packed(4, 2, None);
         let grads = graph.grad(&(&y * &y).sum_all(), &[&x, &w]);
         for target in [Target::CPU, Target::GPU] {
             let steps = Plan::new(&graph, &[("dx", &grads[0]), ("dw", &grads[1])], target).describe();

@@ -1,10 +1,12 @@
 //! The gradient of [`super::attention`], which recomputes the weights from the log-sum-exp.
 
+use std::ops::Range;
+
 use crate::autograd::Vjp;
 use crate::cpu::{CpuIo, HeadRows, Real, dot, join_chunks};
 use crate::cpu_kernel;
 use crate::dtype::DType;
-use crate::ops::attention::{BLOCK, Heads, pairs, vec4_places};
+use crate::ops::attention::{BLOCK, Bounds, Heads, Seen, pairs, vec4_places};
 use crate::ops::{Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, attention_grad_rows, groups};
 use crate::shader;
 use crate::shape::{Layout, Shape};
@@ -15,8 +17,8 @@ pub const ENTRY: OpEntry = OpEntry { name: "attention_grad", samples: Vec::new, 
 
 const SHADER: Shader = shader!("attention_grad");
 
-/// (q, k, v, [position], dy (B, T, H, D), y, lse (B, H, T)) → (dq (B, T, H, D), dkv (B, S, 2, G, D)), or
-/// (qkv, [position], dy, y, lse) → dqkv (B, T, (H + 2·G)·D).
+/// (q, k, v, [bounds], dy (B, T, H, D), y, lse (B, H, T)) → (dq (B, T, H, D), dkv (B, S, 2, G, D)), or
+/// (qkv, [bounds], dy, y, lse) → dqkv (B, T, (H + 2·G)·D).
 ///
 /// With p the weights and δ = Σ dy·y (which equals Σₛ pₛ·(dy·vₛ)):
 /// ds = p·(dy·v − δ)/√D, dq = Σₛ ds·k, dk = Σₜ ds·q, dv = Σₜ p·dy (Dao et al. 2022, appendix B.2).
@@ -31,7 +33,7 @@ impl AttentionGrad {
         let [q, k, _] = heads.inputs().map(|i| vjp.x(i));
         let n_inputs = heads.inputs()[2] + 1;
         let mut inputs: Vec<&Tensor> = (0..n_inputs).map(|i| vjp.x(i)).collect();
-        inputs.extend(heads.position().map(|i| vjp.x(i)));
+        inputs.extend(heads.bounds_input().map(|i| vjp.x(i)));
         inputs.extend([dy, y, lse]);
         let record = |shapes: &[(Shape, DType)]| dy.graph().record(AttentionGrad(heads), &inputs, shapes);
         let mut grads = if heads.packed {
@@ -42,7 +44,7 @@ impl AttentionGrad {
             let part = |i: usize| both[1].slice(2, i, i + 1).reshape((b, s, g, d));
             vec![Some(both[0].clone()), Some(part(0)), Some(part(1))]
         };
-        grads.extend(heads.position().map(|_| None));
+        grads.extend(heads.bounds_input().map(|_| None));
         grads
     }
 
@@ -59,9 +61,9 @@ impl AttentionGrad {
         [(0, outputs[0].clone()), (1, part(0)), (1, part(1))]
     }
 
-    /// The first input behind q, k, v and position: dy, then y and lse.
+    /// The first input behind q, k, v and bounds: dy, then y and lse.
     fn dy(&self) -> usize {
-        self.0.inputs()[2] + 1 + self.0.positioned as usize
+        self.0.inputs()[2] + 1 + usize::from(self.0.bounds != Bounds::Causal)
     }
 }
 
@@ -120,7 +122,7 @@ struct Job<'a, F> {
     dy: HeadRows<'a, F>,
     y: HeadRows<'a, F>,
     lse: &'a [F],
-    position: Option<&'a [u32]>,
+    seen: Seen<'a>,
     t_len: usize,
     s_len: usize,
 }
@@ -129,7 +131,7 @@ impl AttentionGrad {
     fn run<F: Real>(&self, mut io: CpuIo<F>) {
         let heads = self.0;
         let (qkv, places) = heads.read(&io);
-        let position = heads.position().map(|i| io.ids(i));
+        let seen = heads.seen(&io, places[0].shape[1]);
         let first = self.dy();
         let [dy, y] = [first, first + 1].map(|i| HeadRows::read(io.x(i), io.layout(i)));
         let lse = io.x(first + 2);
@@ -143,7 +145,7 @@ impl AttentionGrad {
             outputs.iter_mut().map(|(y, _)| (y.as_mut_ptr(), y.len())).collect();
         let grads = places_out.map(|(k, layout)| HeadRows::part(memory[k].0, memory[k].1, &layout));
         let (batch, t_len, s_len) = (places[0].shape[0], places[0].shape[1], places[1].shape[1]);
-        let job = Job { heads, qkv, grads, dy, y, lse, position, t_len, s_len };
+        let job = Job { heads, qkv, grads, dy, y, lse, seen, t_len, s_len };
         join_chunks(batch * heads.g, |unit| job.group(unit / heads.g, unit % heads.g));
     }
 }
@@ -186,9 +188,9 @@ impl<F: Real> Job<'_, F> {
     fn block(&self, at_q: [usize; 3], at_k: [usize; 3], scratch: &mut Scratch<F>) {
         let ([b, t0, _], d) = (at_q, self.heads.d);
         let ([q, k, _], [dq, dk, dv]) = (&self.qkv, &self.grads);
-        let first = self.position.map_or(0, |p| p[b] as usize).saturating_add(t0);
         let rows = BLOCK.min(self.t_len - t0);
-        let keys = self.s_len.min(first.saturating_add(rows));
+        let (from, to) = (self.seen.first(b, t0), self.s_len.min(self.seen.own(b, t0).saturating_add(rows)));
+        let (keys, at_k) = (to - from, [b, from, at_k[2]]);
         let Scratch { kt, vt, qt, dyt, p, ds, dst } = scratch;
         // 1. Scores, and the products of dy with the values.
         q.transpose(at_q, [rows, d], qt);
@@ -201,11 +203,12 @@ impl<F: Real> Job<'_, F> {
         // this thread writes these rows of dq, dk and dv.
         unsafe {
             let dims = [rows, d, keys];
-            F::gemm(dims, (qt.as_ptr(), left), (kt.as_ptr(), right), F::ZERO, (p.as_mut_ptr(), by_row));
-            F::gemm(dims, (dyt.as_ptr(), left), (vt.as_ptr(), right), F::ZERO, (ds.as_mut_ptr(), by_row));
+            let (kt, vt) = (kt.as_ptr().add(from), vt.as_ptr().add(from));
+            F::gemm(dims, (qt.as_ptr(), left), (kt, right), F::ZERO, (p.as_mut_ptr(), by_row));
+            F::gemm(dims, (dyt.as_ptr(), left), (vt, right), F::ZERO, (ds.as_mut_ptr(), by_row));
         }
         // 2. Weights, and the gradients of the scores.
-        self.slopes(at_q, first, p, ds);
+        self.slopes(at_q, from..to, p, ds);
         // 3. What they give to q, k and v.
         HeadRows::read(ds, &Layout::contiguous((1, rows, 1, keys))).transpose([0; 3], [rows, keys], dst);
         let of = |(start, strides): (*mut F, [isize; 2])| (start.cast_const(), strides);
@@ -222,21 +225,23 @@ impl<F: Real> Job<'_, F> {
         }
     }
 
-    /// Scores become weights p, and products dy·v become ds = p·(dy·v − δ)/√D; rows see keys up to first + row.
-    fn slopes(&self, [b, t0, h]: [usize; 3], first: usize, p: &mut [F], ds: &mut [F]) {
+    /// Scores with some keys become weights p, and products dy·v become ds = p·(dy·v − δ)/√D.
+    fn slopes(&self, [b, t0, h]: [usize; 3], keys: Range<usize>, p: &mut [F], ds: &mut [F]) {
         let d = self.heads.d;
         let scale = F::of(self.heads.scale());
-        let rows = BLOCK.min(self.t_len - t0);
-        let keys = p.len() / rows;
         let lse = &self.lse[(b * self.heads.h + h) * self.t_len + t0..];
-        for (i, (p, ds)) in p.chunks_exact_mut(keys).zip(ds.chunks_exact_mut(keys)).enumerate() {
-            let seen = keys.min(first.saturating_add(i + 1));
+        let n = keys.len();
+        for (i, (p, ds)) in p.chunks_exact_mut(n).zip(ds.chunks_exact_mut(n)).enumerate() {
+            let first = self.seen.first(b, t0 + i).clamp(keys.start, keys.end) - keys.start;
+            let seen = first..keys.end.min(self.seen.own(b, t0 + i).saturating_add(1)) - keys.start;
             let at = [b, t0 + i, h];
             // SAFETY: the row is within dy and y, which nobody writes.
             let delta = unsafe { dot(self.dy.row(at, d), self.y.row(at, d)) };
-            p[seen..].fill(F::ZERO);
-            ds[seen..].fill(F::ZERO);
-            for (p, ds) in p[..seen].iter_mut().zip(&mut ds[..seen]) {
+            for hidden in [0..seen.start, seen.end..n] {
+                p[hidden.clone()].fill(F::ZERO);
+                ds[hidden].fill(F::ZERO);
+            }
+            for (p, ds) in p[seen.clone()].iter_mut().zip(&mut ds[seen]) {
                 *p = (*p * scale - lse[i]).exp();
                 *ds = *p * (*ds - delta) * scale;
             }

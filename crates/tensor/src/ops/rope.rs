@@ -9,6 +9,7 @@ use crate::cpu_kernel;
 use crate::dtype::DType;
 use crate::ops::{Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, expect_dtype, groups};
 use crate::shader;
+use crate::shape::Shape;
 use crate::tensor::Tensor;
 
 /// Registry row.
@@ -19,15 +20,26 @@ const SHADER: Shader = shader!("rope");
 /// A full turn as a phase: angles are u32 that wrap around.
 const TURN: f64 = 4_294_967_296.0;
 
-/// (x (B, T, H, D), frequency (D/2), [position (B)]) → y (B, T, H, D)
+/// (x (B, T, H, D), frequency (D/2), [position (B) or (B, T)]) → y (B, T, H, D)
 #[derive(Debug)]
 struct Rope {
     /// The first heads, which are rotated; the others are copied.
     rotated: usize,
     /// Rotates backwards: the gradient of a rotation.
     inverse: bool,
-    /// Whether there is a third input: the position of each sequence's first token.
-    positioned: bool,
+    /// What the third input says, if there is one.
+    position: Position,
+}
+
+/// Where the tokens of a sequence stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Position {
+    /// At 0, 1, 2, …
+    Counted,
+    /// At `position[b]` and so on: `(B,)`.
+    Started,
+    /// Each at a place of its own: `(B, T)`.
+    Given,
 }
 
 impl Op for Rope {
@@ -38,9 +50,9 @@ impl Op for Rope {
     fn grad(&self, vjp: &Vjp) -> Vec<Option<Tensor>> {
         let (dy, frequency) = (with_whole_heads(vjp.dy(0)), vjp.x(1));
         let mut inputs = vec![&dy, frequency];
-        inputs.extend(self.positioned.then(|| vjp.x(2)));
+        inputs.extend((self.position != Position::Counted).then(|| vjp.x(2)));
         let mut dx = vec![None; inputs.len()];
-        let back = Rope { rotated: self.rotated, inverse: !self.inverse, positioned: self.positioned };
+        let back = Rope { rotated: self.rotated, inverse: !self.inverse, position: self.position };
         dx[0] = Some(dy.graph().record(back, &inputs, &[(dy.shape().clone(), DType::F32)]).remove(0));
         dx
     }
@@ -64,7 +76,8 @@ impl Op for Rope {
             ("ROTATED", self.rotated as f64),
             ("HALF", (x.shape[3] / 2) as f64),
             ("INVERSE", self.inverse as u8 as f64),
-            ("HAS_POSITION", self.positioned as u8 as f64),
+            ("HAS_POSITION", f64::from(self.position == Position::Started)),
+            ("HAS_POSITIONS", f64::from(self.position == Position::Given)),
             ("X_OFFSET", x.offset as f64),
             ("Y_OFFSET", y.offset as f64),
         ];
@@ -72,7 +85,7 @@ impl Op for Rope {
             constants.extend(names.into_iter().zip(layout.strides.iter().map(|&s| s as f64)));
         }
         // Where there is no position, the table stands in its place and is not read.
-        let position = Bind::Input(if self.positioned { 2 } else { 1 });
+        let position = Bind::Input(if self.position == Position::Counted { 1 } else { 2 });
         vec![Dispatch {
             shader: SHADER,
             entry: "rotate",
@@ -86,7 +99,7 @@ impl Op for Rope {
 impl Rope {
     fn run<F: Real>(&self, mut io: CpuIo<F>) {
         let (x, lx, frequency) = (io.x(0), io.layout(0), io.ids(1));
-        let position = self.positioned.then(|| io.ids(2));
+        let position = (self.position != Position::Counted).then(|| io.ids(2));
         let &[batch, t_len, heads, d] = io.dims(0) else { unreachable!() };
         let half = d / 2;
         let (y, ly) = io.take_strided(0);
@@ -97,7 +110,11 @@ impl Rope {
         // One row of angles serves all heads at a position, and without `position` all sequences of a batch.
         for t in 0..t_len {
             for b in 0..batch {
-                let p = t as u32 + position.map_or(0, |p| p[b]);
+                let p = match (position, self.position) {
+                    (Some(position), Position::Given) => position[b * t_len + t],
+                    (Some(position), _) => position[b] + t as u32,
+                    (None, _) => t as u32,
+                };
                 if b == 0 || position.is_some() {
                     rotation
                         .iter_mut()
@@ -136,10 +153,11 @@ impl Tensor {
     /// Rotary position embedding (Su et al. 2021, <https://arxiv.org/abs/2104.09864>), in Hugging Face's layout: element i
     /// is paired with element i + D/2, not with its neighbour.
     ///
-    /// `(y[i], y[i + D/2]) = rotation(p · theta^(−2i/D)) · (x[i], x[i + D/2])` with `p = position[b] + t`.
+    /// `(y[i], y[i + D/2]) = rotation(p · theta^(−2i/D)) · (x[i], x[i + D/2])` with `p = position[b] + t`, or
+    /// `p = position[b, t]`.
     ///
     /// # Shapes
-    /// `x (B, T, H, D)`, `position (B,)` of u32 → `(B, T, H, D)`; without `position` every sequence begins at 0.
+    /// `x (B, T, H, D)`, `position (B,)` or `(B, T)` of u32 → `(B, T, H, D)`; without `position` every sequence begins at 0.
     ///
     /// # Gradient
     /// The rotation by the opposite angle.
@@ -152,7 +170,7 @@ impl Tensor {
     /// frequency is off by at most 2⁻³³ turns a position: 7·10⁻⁷ radians at position 1,000.
     ///
     /// # Panics
-    /// When x does not have four dimensions with even D, or position is not `(B,)` of u32.
+    /// When x does not have four dimensions with even D, or position is neither `(B,)` nor `(B, T)` of u32.
     #[track_caller]
     pub fn rope(&self, position: Option<&Tensor>, theta: f64) -> Tensor {
         assert!(self.shape().len() == 4, "rope: expected (B, T, H, D), found {}", self.shape());
@@ -164,7 +182,7 @@ impl Tensor {
     #[track_caller]
     pub fn rope_heads(&self, position: Option<&Tensor>, frequencies: &[f64], rotated: usize) -> Tensor {
         expect_dtype("rope", self, DType::F32);
-        let &[b, _, heads, d] = self.dims() else {
+        let &[b, t, heads, d] = self.dims() else {
             panic!("rope: expected (B, T, H, D), found {}", self.shape())
         };
         assert!(
@@ -180,10 +198,15 @@ impl Tensor {
         let mut inputs = vec![&x, &frequency];
         if let Some(position) = position {
             expect_dtype("rope", position, DType::U32);
-            assert!(*position.dims() == [b], "rope: position must be ({b},), found {}", position.shape());
             inputs.push(position);
         }
-        let op = Rope { rotated, inverse: false, positioned: position.is_some() };
+        let position = match position.map(Tensor::dims) {
+            None => Position::Counted,
+            Some(&[n]) if n == b => Position::Started,
+            Some(dims) if *dims == [b, t] => Position::Given,
+            Some(dims) => panic!("rope: position must be ({b},) or ({b}, {t}), found {}", Shape::from(dims)),
+        };
+        let op = Rope { rotated, inverse: false, position };
         self.graph().record(op, &inputs, &[(self.shape().clone(), DType::F32)]).remove(0)
     }
 }
@@ -208,6 +231,9 @@ fn samples() -> Vec<Sample> {
     }
     samples.extend([
         Sample::new("positions", &[(&[3, 4, 2, 8], n), (&[3], Range::Ids(100_000))], |x| {
+            vec![x[0].rope(Some(&x[1]), 5e5)]
+        }),
+        Sample::new("a position of each token", &[(&[3, 4, 2, 8], n), (&[3, 4], Range::Ids(100_000))], |x| {
             vec![x[0].rope(Some(&x[1]), 5e5)]
         }),
         Sample::new("slice of a packed matrix", &[(&[2, 5, 48], n)], |x| {
