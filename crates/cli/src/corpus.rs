@@ -3,11 +3,12 @@
 //! Texts are read piece by piece, once to learn the tokenizer and once to be encoded. Ids stay in memory while they are
 //! few, and go to a file when they are many, so that a text of a gigabyte is never held whole.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use anyhow::Result;
-use cloche_text::{Progress, Tokenizer, TokenizerKind, TokenizerTrainer};
+use anyhow::{Result, bail};
+use cloche_text::{Progress, TextFilter, Tokenizer, TokenizerKind, TokenizerTrainer, Verdict};
 use cloche_train::bytes_in_words;
 use cloche_train::data::{
     Corpus, DataError, Packer, Part, TextSource, TokenBuffer, TokenSink, TokenWriter, Tokens, View,
@@ -15,6 +16,7 @@ use cloche_train::data::{
 };
 use cloche_train::stories::{Stories, Story, floor};
 
+use crate::curation::Dedup;
 use crate::report::Report;
 
 /// Bytes of ids that are kept in memory.
@@ -35,8 +37,8 @@ pub enum Texts {
         /// Which stories.
         seed: u64,
     },
-    /// Texts of the user.
-    Files(TextSource),
+    /// Texts of the user, but for the documents of these numbers.
+    Files(TextSource, HashSet<u64>),
 }
 
 impl Texts {
@@ -47,14 +49,44 @@ impl Texts {
     pub fn open(data: &str, stories_bytes: u64, seed: u64) -> Result<Texts> {
         Ok(match data {
             "stories" => Texts::Stories { bytes: stories_bytes, seed },
-            path => Texts::Files(TextSource::open(path)?),
+            path => Texts::Files(TextSource::open(path)?, HashSet::new()),
         })
+    }
+
+    /// Leaves out documents that were there before, and tells how many.
+    ///
+    /// # Errors
+    /// Texts that are no set of documents, or cannot be read.
+    pub fn without_duplicates(&mut self, dedup: Dedup, report: &mut Report) -> Result<()> {
+        let Texts::Files(source, left_out) = self else {
+            bail!("dedup: found the built-in stories, expected a folder of texts or a .jsonl file");
+        };
+        if source.is_single_text() {
+            bail!("dedup: found a single text, expected a folder of texts or a .jsonl file");
+        }
+        report.begin("looking for duplicates");
+        let mut filter = TextFilter::new(dedup.settings());
+        let (mut document, mut number) = (String::new(), 0);
+        for part in source.parts() {
+            let part = part?;
+            document.push_str(&part.text);
+            if part.ends_document {
+                if filter.judge(&document) != Verdict::Kept {
+                    left_out.insert(number);
+                }
+                number += 1;
+                document.clear();
+            }
+        }
+        report.end();
+        report.note(filter.counts());
+        Ok(())
     }
 
     /// Characters for a single text, whose alphabet is its own; byte pairs for a set of documents.
     pub fn default_tokenizer(&self) -> TokenizerKind {
         match self {
-            Texts::Files(source) if source.is_single_text() => TokenizerKind::Char,
+            Texts::Files(source, _) if source.is_single_text() => TokenizerKind::Char,
             _ => TokenizerKind::Bpe { vocab_size: 512 },
         }
     }
@@ -156,7 +188,7 @@ impl Texts {
     }
 
     fn is_single_text(&self) -> bool {
-        matches!(self, Texts::Files(source) if source.is_single_text())
+        matches!(self, Texts::Files(source, _) if source.is_single_text())
     }
 
     /// The texts in order, each piece with whether it is for validation.
@@ -173,16 +205,19 @@ impl Texts {
                         .chain(first(stories.validation(), bytes / 20).map(part(true))),
                 )
             }
-            Texts::Files(source) if source.is_single_text() => {
+            Texts::Files(source, _) if source.is_single_text() => {
                 Box::new(source.parts().map(|part| part.map(|part| (part, false))))
             }
-            Texts::Files(source) => {
-                let mut document = 0;
-                Box::new(source.parts().map(move |part| {
-                    let part = part?;
-                    let validates = is_validation(document);
+            Texts::Files(source, left_out) => {
+                let (mut document, left_out) = (0, left_out.clone());
+                Box::new(source.parts().filter_map(move |part| {
+                    let part = match part {
+                        Ok(part) => part,
+                        Err(error) => return Some(Err(error)),
+                    };
+                    let number = document;
                     document += u64::from(part.ends_document);
-                    Ok((part, validates))
+                    (!left_out.contains(&number)).then(|| Ok((part, is_validation(number))))
                 }))
             }
         }

@@ -11,6 +11,7 @@ mod train;
 mod save;
 mod source;
 mod reader;
+mod curation;
 mod lora;
 mod tune;
 mod sft;

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use cloche_models::Network;
 use cloche_train::judge::Judge;
 use cloche_train::ppo::{Data, Models, Run, Scorer, Settings};
 
+use crate::curation::{absolute, texts};
 use crate::folder;
 use crate::reader::expect_same_tokens;
 use crate::tune::{Record, Student, TuneArgs, conclude, follow};
@@ -44,6 +45,12 @@ pub struct PpoArgs {
     /// What an answer pays that did not end by itself [default: 1].
     #[arg(long, value_name = "F", allow_negative_numbers = true)]
     missing_end_penalty: Option<f32>,
+    /// Text that is not to be forgotten, whose loss is added: stories, lessons, a .jsonl file, …
+    #[arg(long, value_name = "SOURCE")]
+    pretraining: Option<String>,
+    /// How much its loss counts [default: 1].
+    #[arg(long, value_name = "F", requires = "pretraining", allow_negative_numbers = true)]
+    pretraining_weight: Option<f32>,
 }
 
 impl PpoArgs {
@@ -56,6 +63,10 @@ impl PpoArgs {
         settings.clip = self.clip.unwrap_or(settings.clip);
         settings.beta = self.beta.unwrap_or(settings.beta);
         settings.missing_end_penalty = self.missing_end_penalty.unwrap_or(settings.missing_end_penalty);
+        if let Some(data) = &self.pretraining {
+            record.curation.pretraining = Some(absolute(data));
+            settings.pretraining_weight = self.pretraining_weight.unwrap_or(1.0);
+        }
         if let Some(path) = &self.judge {
             record.judge = Some(std::path::absolute(path).unwrap_or_else(|_| path.clone()));
         }
@@ -94,7 +105,12 @@ pub fn run(args: &PpoArgs) -> Result<()> {
         }
     };
     let models = Models { policy: student.network.clone(), reference: student.reference()?, critic };
-    let data = Data { prompts: practice.prompts, scorer, pretraining: Vec::new(), exam: asked.exam(reader) };
+    let pretraining = match &plan.record.curation.pretraining {
+        Some(data) => texts(data, reader, context_len, &plan.record.wanted(), &report)
+            .map_err(|error| anyhow!("pretraining: {error}"))?,
+        None => Vec::new(),
+    };
+    let data = Data { prompts: practice.prompts, scorer, pretraining, exam: asked.exam(reader) };
     let run = Run::new(&student.device, models, settings, data, plan.saved.take())?;
     // 3. From here on the folder is the run's.
     if !args.tune.resume {

@@ -63,6 +63,20 @@ impl Reader {
         Chat::with(&self.tokenizer, self.settings.clone()).expect("tried in `new`")
     }
 
+    /// The same, for which every token of a record is to be learnt.
+    pub fn learning_everything(mut self) -> Reader {
+        self.settings.learn_everything = true;
+        self
+    }
+
+    /// A record's tokens, however many, with a mark on those to be learnt.
+    ///
+    /// # Errors
+    /// A template that fails.
+    pub fn encoded(&self, record: &Record) -> Result<Encoded> {
+        encode(&self.chat(), record)
+    }
+
     /// The tokens of the longest record.
     ///
     /// # Errors
@@ -75,7 +89,8 @@ impl Reader {
             .try_fold(0, |most, length| length.map(|length: usize| most.max(length)))
     }
 
-    /// Demonstrations as examples for a model that sees `context_len` tokens. What has to be cut is told.
+    /// Demonstrations as examples for a model that sees `context_len` tokens. What has to be cut is told; a plain text goes
+    /// on in a further example.
     ///
     /// # Errors
     /// A template that fails; records of which none fits.
@@ -84,6 +99,16 @@ impl Reader {
         let (mut examples, mut cut, mut lost) = (Vec::with_capacity(records.len()), (0, 0), 0);
         for record in records {
             let mut encoded = encode(&chat, record)?;
+            if matches!(record, Record::Text(_)) {
+                while encoded.ids.len() > context_len + 1 {
+                    let Encoded { ids, learn } = &encoded;
+                    let (ids, learn) = (ids[..=context_len].to_vec(), learn[..=context_len].to_vec());
+                    examples.push(Example { ids, learn });
+                    // The last token was only predicted: it is read next.
+                    encoded.ids.drain(..context_len);
+                    encoded.learn.drain(..context_len);
+                }
+            }
             // The last token is only predicted, never read.
             if let Some(shortened) = encoded.truncate(context_len + 1, Side::End) {
                 cut = (cut.0 + 1, cut.1 + shortened.tokens);

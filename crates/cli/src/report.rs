@@ -38,6 +38,9 @@ enum Line<'a> {
     Warning {
         message: String,
     },
+    Note {
+        message: String,
+    },
     Done {
         #[serde(flatten)]
         done: &'a Done,
@@ -136,6 +139,12 @@ impl Report {
         if !self.json {
             self.bar.suspend(|| eprintln!("warning: {message}"));
         }
+    }
+
+    /// Something that was asked for, with its numbers.
+    pub fn note(&self, message: impl Display) {
+        self.event(Line::Note { message: message.to_string() });
+        self.say(message);
     }
 
     /// Shows a spinner for work whose end is not known.

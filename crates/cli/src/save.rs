@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::curation::Dedup;
 use crate::folder::{read_json, write_file};
 use crate::report::Report;
 
@@ -54,6 +55,9 @@ pub struct Record {
     pub stories_bytes: u64,
     /// The kind of tokenizer, such as `bpe:512`.
     pub tokenizer: String,
+    /// Which documents are left out as there before.
+    #[serde(default)]
+    pub dedup: Option<Dedup>,
     /// All settings at the beginning.
     pub settings: Settings,
 }

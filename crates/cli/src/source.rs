@@ -11,6 +11,7 @@ use cloche_train::honesty::{Claim, is_dont_know};
 use cloche_train::lessons::{self, Lesson, Preference, Truth};
 use cloche_train::rollout::Verdict;
 use cloche_train::split::Split;
+use cloche_train::stories::{Stories, VALIDATION_START};
 use cloche_train::tasks::{Item, TASKS, Task, task};
 
 /// Of a file, every so manieth record is held out.
@@ -19,6 +20,8 @@ const HELD_OUT_EVERY: usize = 20;
 /// Where records come from.
 #[derive(Clone, Debug)]
 pub enum Source {
+    /// The built-in stories, which are texts.
+    Stories,
     /// The built-in demonstrations.
     Lessons,
     /// Built-in demonstrations by somebody who answers well or badly, politely or not.
@@ -159,7 +162,7 @@ impl Source {
             Some(name) => Source::task(name),
             None if Path::new(data).is_file() => Ok(Source::File(data.into())),
             None => bail!(
-                "data: found {data:?}, expected a .jsonl file, lessons, manners, preferences or task:NAME"
+                "data: found {data:?}, expected a .jsonl file, lessons, manners, preferences, stories or task:NAME"
             ),
         }
     }
@@ -170,6 +173,7 @@ impl Source {
             "lessons" => Some(Source::Lessons),
             "manners" => Some(Source::Manners),
             "preferences" => Some(Source::Preferences),
+            "stories" => Some(Source::Stories),
             _ => None,
         }
     }
@@ -225,6 +229,18 @@ impl Source {
         self.records(wanted, &[Shape::Question, Shape::Completion, Shape::Preference, Shape::Conversation])
     }
 
+    /// All demonstrations and texts to learn from, none of which is held out.
+    ///
+    /// # Errors
+    /// A file that cannot be read, a line that is no demonstration.
+    pub fn whole(&self, wanted: &Wanted) -> Result<Vec<Record>> {
+        let shapes = [Shape::Completion, Shape::Conversation, Shape::Text];
+        match self {
+            Source::File(path) => Ok(read(path, &shapes)?.into_iter().map(|(record, _)| record).collect()),
+            _ => Ok(self.records(&Wanted { exam: 0, held_out: None, ..wanted.clone() }, &shapes)?.train),
+        }
+    }
+
     fn records(&self, wanted: &Wanted, shapes: &[Shape]) -> Result<Material> {
         let (train, held_out) = match self {
             Source::File(path) => self.of_file(path, wanted, shapes)?,
@@ -253,6 +269,10 @@ impl Source {
             (Record::Conversation(messages), Some(Question::of_lesson(&lesson)))
         };
         Some(match self {
+            Source::Stories => {
+                let first = if split == Split::Train { 0 } else { VALIDATION_START };
+                (Record::Text(Stories::new(seed).document(first + index).text), None)
+            }
             Source::Lessons => conversation(Lesson::new(seed, split, index)),
             Source::Manners => conversation(Lesson::of_mixed_manners(seed, split, index)),
             Source::Preferences => {
@@ -295,6 +315,7 @@ impl Source {
     /// What a model card calls it.
     pub fn describe(&self) -> String {
         match self {
+            Source::Stories => "Cloche's built-in stories".into(),
             Source::Lessons => "Cloche's built-in lessons".into(),
             Source::Manners => "Cloche's built-in lessons of mixed manners".into(),
             Source::Preferences => "Cloche's built-in comparisons".into(),

@@ -15,6 +15,7 @@ use cloche_train::pretrain::{MAX_NONFINITE, Run};
 use cloche_train::settings::Settings;
 
 use crate::corpus::Texts;
+use crate::curation::Dedup;
 use crate::device::{self, Choice};
 use crate::folder;
 use crate::report::Report;
@@ -42,6 +43,10 @@ pub struct TrainArgs {
     /// a conversation are text.
     #[arg(long)]
     chat_tokens: bool,
+    /// Leave out documents that were there before: those that are equal, or also those that are nearly so [default where
+    /// nothing follows: near].
+    #[arg(long, value_enum, num_args = 0..=1, default_missing_value = "near")]
+    dedup: Option<Dedup>,
     /// Where to compute.
     #[arg(long, value_enum, default_value_t)]
     device: Choice,
@@ -94,7 +99,7 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     let out = args.out.as_path();
     // 1. Texts, tokenizer, settings: of a new run, or of the one in the folder.
     let Setup { record, texts, tokenizer, settings, saved } = match args.resume {
-        true => args.resumed(&report)?,
+        true => args.resumed(&mut report)?,
         false => args.new_run(&mut report)?,
     };
     settings.validate()?;
@@ -147,7 +152,10 @@ impl TrainArgs {
         let seed = self.seed.unwrap_or(1337);
         let data = self.data.as_deref().unwrap_or("stories");
         let stories_bytes = self.stories_bytes.unwrap_or(8_000_000);
-        let texts = Texts::open(data, stories_bytes, seed)?;
+        let mut texts = Texts::open(data, stories_bytes, seed)?;
+        if let Some(dedup) = self.dedup {
+            texts.without_duplicates(dedup, report)?;
+        }
         let kind: TokenizerKind = match &self.tokenizer {
             Some(kind) => kind.parse()?,
             None => texts.default_tokenizer(),
@@ -168,13 +176,19 @@ impl TrainArgs {
             path => std::path::absolute(path).map_or(path.to_string(), |path| path.display().to_string()),
         };
         let (preset, tokenizer_kind) = (preset.name.to_string(), kind.to_string());
-        let record =
-            Record { preset, data, stories_bytes, tokenizer: tokenizer_kind, settings: settings.clone() };
+        let record = Record {
+            preset,
+            data,
+            stories_bytes,
+            tokenizer: tokenizer_kind,
+            dedup: self.dedup,
+            settings: settings.clone(),
+        };
         Ok(Setup { record, texts, tokenizer, settings, saved: None })
     }
 
     /// The run in the folder, from its latest checkpoint.
-    fn resumed(&self, report: &Report) -> Result<Setup> {
+    fn resumed(&self, report: &mut Report) -> Result<Setup> {
         let record: Option<Record> = save::read_record(&self.out, "train")?;
         let record = record.ok_or_else(|| anyhow!("{} holds no run to resume", self.out.display()))?;
         for (name, run, asked) in
@@ -183,6 +197,9 @@ impl TrainArgs {
             if let Some(asked) = asked.as_ref().filter(|asked| *asked != run) {
                 bail!("the run to resume has other settings: {name} is {run}, not {asked}");
             }
+        }
+        if self.dedup.is_some() && self.dedup != record.dedup {
+            bail!("the run to resume has other settings: dedup is {:?}, not {:?}", record.dedup, self.dedup);
         }
         let saved = save::latest(&self.out, report)?;
         let before = saved.as_ref().map_or(&record.settings, |saved| &saved.state.settings);
@@ -200,7 +217,10 @@ impl TrainArgs {
 
         let data = self.data.as_ref().unwrap_or(&record.data);
         let stories_bytes = self.stories_bytes.unwrap_or(record.stories_bytes);
-        let texts = Texts::open(data, stories_bytes, settings.seed)?;
+        let mut texts = Texts::open(data, stories_bytes, settings.seed)?;
+        if let Some(dedup) = record.dedup {
+            texts.without_duplicates(dedup, report)?;
+        }
         let tokenizer = folder::tokenizer(&self.out)?;
         Ok(Setup { record, texts, tokenizer, settings, saved })
     }

@@ -201,21 +201,27 @@ impl Rows {
 
     /// Fills row after row, and empties those that are left. Returns how many targets there are.
     pub fn fill<'a>(&mut self, examples: impl Iterator<Item = &'a Example>) -> usize {
+        self.clear();
+        let rows = self.x.len() / self.width;
+        examples.take(rows).enumerate().map(|(row, example)| self.put(row, 0, example)).sum()
+    }
+
+    /// Empties all rows.
+    pub fn clear(&mut self) {
         self.x.fill(0);
         self.y.fill(IGNORE_INDEX);
-        let rows = self.x.chunks_exact_mut(self.width).zip(self.y.chunks_exact_mut(self.width));
-        let mut n_targets = 0;
-        for (example, (x, y)) in examples.zip(rows) {
-            let pairs = example.ids.windows(2).zip(&example.learn[1..]);
-            for (t, (ids, &learn)) in pairs.enumerate() {
-                x[t] = ids[0];
-                if learn {
-                    y[t] = ids[1];
-                    n_targets += 1;
-                }
-            }
+    }
+
+    /// Puts an example into a row, from a column on. Returns how many targets it has.
+    pub fn put(&mut self, row: usize, column: usize, example: &Example) -> usize {
+        let places = row * self.width + column..(row + 1) * self.width;
+        let (x, y) = (&mut self.x[places.clone()], &mut self.y[places]);
+        let pairs = example.ids.windows(2).zip(&example.learn[1..]);
+        for ((ids, &learn), (x, y)) in pairs.zip(x.iter_mut().zip(y)) {
+            *x = ids[0];
+            *y = if learn { ids[1] } else { IGNORE_INDEX };
         }
-        n_targets
+        example.n_targets()
     }
 }
 

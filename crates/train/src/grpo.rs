@@ -144,7 +144,8 @@ impl Run {
         check_prompts(&data.prompts, config.vocab_size, config.context_len)?;
         let reference = data.reference.as_ref().filter(|_| s.beta > 0.0);
         require("beta", s.beta, s.beta == 0.0 || reference.is_some(), "0 where there is no reference model")?;
-        let session = Session::open(settings.clone(), policy::fingerprint_of(&data.prompts), saved.as_ref())?;
+        let session =
+            Session::open(settings.clone(), policy::fingerprint_of(&data.prompts, &[]), saved.as_ref())?;
         let learner = Learner::new(device, network, saved.as_mut().map(|saved| (saved, MODEL)))?;
         let rows = s.n_answers().min(s.micro_batch);
         let shape = (rows, policy::width_of(&data.prompts, s.max_tokens, config.context_len));

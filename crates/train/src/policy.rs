@@ -24,11 +24,11 @@ pub(crate) fn width_of(prompts: &[Prompt], max_tokens: usize, context_len: usize
     (longest + max_tokens - 1).next_multiple_of(8).min(context_len)
 }
 
-/// What tells one set of prompts from another, for checkpoints.
-pub(crate) fn fingerprint_of(prompts: &[Prompt]) -> String {
+/// What tells one set of prompts, and texts beside them, from another, for checkpoints.
+pub(crate) fn fingerprint_of(prompts: &[Prompt], texts: &[Example]) -> String {
     let unmarked =
         |prompt: &Prompt| Example { learn: vec![false; prompt.ids.len()], ids: prompt.ids.clone() };
-    fingerprint(prompts.iter().map(unmarked).collect::<Vec<_>>().iter())
+    fingerprint(prompts.iter().map(unmarked).collect::<Vec<_>>().iter().chain(texts))
 }
 
 /// Requires that numbers which say how answers are drawn can be meant.

@@ -117,7 +117,11 @@ impl Run {
         if s.pretraining_weight > 0.0 {
             check_examples(&data.pretraining, config.vocab_size, config.context_len)?;
         }
-        let session = Session::open(settings.clone(), policy::fingerprint_of(&data.prompts), saved.as_ref())?;
+        let session = Session::open(
+            settings.clone(),
+            policy::fingerprint_of(&data.prompts, &data.pretraining),
+            saved.as_ref(),
+        )?;
         let policy = Learner::new(device, models.policy, saved.as_mut().map(|saved| (saved, MODEL)))?;
         let critic = Learner::new(device, models.critic, saved.as_mut().map(|saved| (saved, CRITIC)))?;
         let rows = s.optimization.batch_size / s.minibatches;

@@ -121,9 +121,10 @@ fn what_is_rewarded_becomes_frequent() {
 fn beginner(device: &Device, task: &str, steps: u64) -> Network {
     let optimization =
         Optimization { steps, batch_size: 32, lr: 3e-3, min_lr: 3e-3, eval_every: 0, ..Default::default() };
-    let settings = sft::Settings { optimization, stop_ids: vec![class::END] };
+    let settings = sft::Settings { optimization, stop_ids: vec![class::END], ..Default::default() };
     let held_out = demonstrations(task, Split::HeldOut, 8, 1);
-    let data = sft::Data { train: demonstrations(task, Split::Train, 2000, 1), held_out, exam: None };
+    let data =
+        sft::Data { train: demonstrations(task, Split::Train, 2000, 1), held_out, ..Default::default() };
     let run = sft::Run::new(device, network(device, 1), settings, data, None).unwrap();
     let network = run.network();
     finish(run.stage());

@@ -10,6 +10,7 @@ use cloche_train::learner::Optimization;
 use serde::{Deserialize, Serialize};
 
 use super::{StageSettings, require_ahead};
+use crate::curation::Curation;
 use crate::device::Choice;
 use crate::lora;
 use crate::report::Report;
@@ -34,7 +35,7 @@ pub struct TuneArgs {
     /// Tokens that a new model sees at once [default: as many as the data needs].
     #[arg(long, value_name = "N", requires = "init")]
     context_len: Option<usize>,
-    /// A .jsonl file, or what is built in: lessons, manners, preferences, task:NAME or task:NAME:DIFFICULTY.
+    /// A .jsonl file, or what is built in: lessons, manners, preferences, stories, task:NAME or task:NAME:DIFFICULTY.
     #[arg(long, value_name = "PATH|KIND")]
     data: Option<String>,
     /// A .jsonl file to examine with [default: every 20th record; of what is built in, draws set apart].
@@ -145,6 +146,9 @@ pub struct Record<S> {
     /// The folder of a reward model.
     #[serde(default)]
     pub judge: Option<PathBuf>,
+    /// What is done with the data.
+    #[serde(default)]
+    pub curation: Curation,
     /// The adapter to train.
     pub lora: Option<LoraConfig>,
     /// The stage's settings at the beginning.
@@ -230,7 +234,8 @@ impl TuneArgs {
         }
         let Some(data) = &self.data else {
             bail!(
-                "data: found nothing, expected --data with a .jsonl file, lessons, manners, preferences or task:NAME"
+                "data: found nothing, expected --data with a .jsonl file, lessons, manners, preferences, stories or \
+                 task:NAME"
             );
         };
         for taken in [&self.model, &self.adapter].into_iter().flatten() {
@@ -255,6 +260,7 @@ impl TuneArgs {
             max_tokens: None,
             turns: false,
             judge: None,
+            curation: Curation::default(),
             lora: None,
             settings,
         })

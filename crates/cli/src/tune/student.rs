@@ -12,6 +12,7 @@ use cloche_text::Tokenizer;
 
 use super::options::{Plan, Record};
 use super::{Outcome, StageSettings};
+use crate::curation::Learn;
 use crate::device::{self, Choice};
 use crate::folder;
 use crate::reader::{Reader, plain_tokenizer};
@@ -113,6 +114,10 @@ impl Student {
                 network.with_adapter(adapter)
             }
         };
+        let reader = match record.curation.learn {
+            Learn::Answers => reader,
+            Learn::All => reader.learning_everything(),
+        };
         reader.tell_missing(&material.train, report);
         Ok(Student { device, network, reader: Rc::new(reader), head: Head::Logits, base, generation })
     }
@@ -190,7 +195,7 @@ impl Student {
                 .map_or(self.base.name.clone(), |name| name.to_string_lossy().into_owned()),
             is_new: record.init.is_some(),
             is_adapter: network.adapter.is_some(),
-            data: record.source()?.describe(),
+            data: record.source()?.describe() + &record.curation.describe(),
             seed: record.settings.clone().optimization().seed,
             steps: outcome.done.step,
             trained: network.trained().specs().iter().map(|spec| spec.numel() as u64).sum(),

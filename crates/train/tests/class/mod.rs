@@ -144,10 +144,10 @@ pub fn taught(device: &Device, name: &str, steps: u64) -> Network {
     let data = sft::Data {
         train: demonstrations(name, Split::Train, 2000, 1),
         held_out: demonstrations(name, Split::HeldOut, 8, 1),
-        exam: None,
+        ..Default::default()
     };
     let network = network(device, 1);
-    let settings = sft::Settings { optimization, stop_ids: vec![END] };
+    let settings = sft::Settings { optimization, stop_ids: vec![END], ..Default::default() };
     finish(sft::Run::new(device, network.clone(), settings, data, None).unwrap().stage());
     network
 }
