@@ -5,7 +5,14 @@
 declare module "*/wasm/engine.js" {
   import type { DeviceInfo } from "../protocol.js";
 
-  export default function init(options?: { module_or_path: string | URL | Request | BufferSource }): Promise<unknown>;
+  export default function init(
+    options?: { module_or_path: string | URL | Request | BufferSource },
+  ): Promise<{ memory: WebAssembly.Memory }>;
+
+  /** The engine's functions. */
+  export function functionTable(): WebAssembly.Table;
+  /** Makes one of them the matrix product of the CPU device. */
+  export function useGemm(index: number): void;
 
   export class Engine {
     static open(kind: "auto" | "webgpu" | "cpu"): Promise<Engine>;
@@ -41,7 +48,12 @@ declare module "*/wasm/teach.js" {
   import type { DeviceInfo } from "../protocol.js";
   import type { Generator, Pretrain } from "*/wasm/engine.js";
 
-  export default function init(options?: { module_or_path: string | URL | Request | BufferSource }): Promise<unknown>;
+  export default function init(
+    options?: { module_or_path: string | URL | Request | BufferSource },
+  ): Promise<{ memory: WebAssembly.Memory }>;
+
+  export function functionTable(): WebAssembly.Table;
+  export function useGemm(index: number): void;
 
   /** The engine, and the stages after pre-training. */
   export class Engine {
@@ -91,6 +103,13 @@ declare module "*/wasm/teach.js" {
     model(): Model;
     free(): void;
   }
+}
+
+declare module "*/wasm/gemm.js" {
+  export interface Products { functionTable(): WebAssembly.Table; useGemm(index: number): void }
+
+  /** Lets an engine compute its products with fused multiply-add, where the browser has it; resolves to whether. */
+  export function fuse(engine: Products, memory: WebAssembly.Memory): Promise<boolean>;
 }
 
 declare module "*/wasm/text.js" {

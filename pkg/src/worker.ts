@@ -19,6 +19,7 @@ import type {
   SftOptions,
   TuneEvent,
 } from "./tuning.js";
+import { fuse } from "./wasm/gemm.js";
 import type { Engine as PlainEngine, Generator, Pretrain } from "./wasm/engine.js";
 import type { Engine, Model } from "./wasm/teach.js";
 import type { Chat, StreamDecoder, Tokenizer } from "./wasm/text.js";
@@ -57,7 +58,8 @@ class Session implements Api {
     this.#options = options;
     const { Engine } = await loading(async () => {
       const wasm = await import("./wasm/engine.js");
-      await wasm.default(options.wasmUrl ? { module_or_path: options.wasmUrl } : undefined);
+      const { memory } = await wasm.default(options.wasmUrl ? { module_or_path: options.wasmUrl } : undefined);
+      await fuse(wasm, memory);
       return wasm;
     });
     this.#engine = await Engine.open(options.device);
@@ -259,7 +261,8 @@ class Session implements Api {
     const { Engine, Material } = await loading(async () => {
       const wasm = await import("./wasm/teach.js");
       const url = this.#options.teachWasmUrl;
-      await wasm.default(url ? { module_or_path: url } : undefined);
+      const { memory } = await wasm.default(url ? { module_or_path: url } : undefined);
+      await fuse(wasm, memory);
       return wasm;
     });
     const engine = await Engine.open(this.#options.device);

@@ -24,12 +24,14 @@ MILLISECONDS = {"µs": 1e-3, "ms": 1.0, "s": 1e3}
 # On the CPU each step is an event, and nothing happens between two calls of `next`.
 WASM = """
 import { readFile } from "node:fs/promises";
-const { default: load, Engine } = await import("FOLDER/engine.js");
-await load({ module_or_path: await readFile(new URL("FOLDER/engine_bg.wasm")) });
+const engine = await import("FOLDER/engine.js");
+const { fuse } = await import("FOLDER/gemm.js");
+const { memory } = await engine.default({ module_or_path: await readFile(new URL("FOLDER/engine_bg.wasm")) });
+await fuse(engine, memory);
 const ids = Uint32Array.from({ length: 100_000 }, (_, i) => (i * i) % 65);
 const named = { preset: "nano", vocab_size: 65, data_name: "squares", tokenizer: "char" };
 const settings = { ...named, steps: 50, eval_every: 0, eval_batches: 1 };
-const run = (await Engine.open("cpu")).startPretrain(settings, ids, ids);
+const run = (await engine.Engine.open("cpu")).startPretrain(settings, ids, ids);
 for (;;) {
   const began = performance.now();
   const event = await run.next();

@@ -1,4 +1,9 @@
-/** Speed in headless Chromium: `cargo xtask bench web` builds the modules and runs this. */
+/**
+ * Speed in headless Chromium: `cargo xtask bench web` builds the modules and runs this, on the devices named on the
+ * command line, on all of them where none is named:
+ *
+ *     node tests/browser/bench.js [cpu] [fused] [webgpu]
+ */
 import { fileURLToPath } from "node:url";
 import { serveFolders } from "./server.js";
 import { launchChromium } from "./stacks.js";
@@ -12,12 +17,12 @@ const finished = new Promise((resolve) => {
   page.exposeFunction("report", (/** @type {string} */ line) => (line === "finished" ? resolve(undefined) : console.log(line)));
 });
 await page.goto(`${server.origin}/checks/?only=nothing`);
-await page.evaluate(() => {
-  const worker = new Worker("bench.js", { type: "module" });
+await page.evaluate((devices) => {
+  const worker = new Worker(`bench.js?${devices}`, { type: "module" });
   const report = /** @type {any} */ (globalThis).report;
   worker.onmessage = ({ data }) => report(data);
   worker.onerror = (event) => report(`FAILED: ${event.message}`).then(() => report("finished"));
-});
+}, process.argv.slice(2).join());
 await finished;
 await browser.close();
 server.close();

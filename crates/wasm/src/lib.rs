@@ -17,6 +17,8 @@ mod material;
 mod stages;
 #[cfg(feature = "stages")]
 mod tune;
+#[cfg(target_arch = "wasm32")]
+mod gemm;
 #[cfg(feature = "checks")]
 mod self_test;
 #[cfg(feature = "checks")]

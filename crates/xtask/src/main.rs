@@ -4,6 +4,7 @@
 
 mod bench;
 mod check;
+mod gemm;
 mod package;
 mod setup;
 mod shell;

@@ -1,6 +1,6 @@
 //! The wasm modules: cargo, then wasm-bindgen, then wasm-opt.
 
-use crate::setup;
+use crate::{gemm, setup};
 use crate::shell::{command, output, root, run};
 use anyhow::{Context, Result};
 use std::path::PathBuf;
@@ -62,6 +62,7 @@ const FEATURES: [&str; 6] = [
 /// Builds the modules of the package and prints what they weigh.
 pub(crate) fn build() -> Result<()> {
     SHIPPED.iter().try_for_each(|(module, _)| module.build())?;
+    gemm::build(ENGINE.folder)?;
     for ((module, budget), size) in SHIPPED.iter().zip(sizes()?) {
         println!("{}: {} KB of {} KB (brotli)", module.name, size / 1024, budget / 1024);
     }
@@ -70,7 +71,8 @@ pub(crate) fn build() -> Result<()> {
 
 /// Builds the engine for the browser tests.
 pub(crate) fn build_checks() -> Result<()> {
-    CHECKS.build()
+    CHECKS.build()?;
+    gemm::build(CHECKS.folder)
 }
 
 /// The modules over their budget, each as a sentence, and the number of those within.

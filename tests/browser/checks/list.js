@@ -15,19 +15,36 @@ import { STAGE_CHECKS } from "./stages.js";
  */
 
 /**
- * @param {() => Promise<any>} load imports the engine's module
- * @param {unknown} wasm its bytes, or nothing where it can fetch them itself
+ * @param {(file: string) => Promise<any>} load imports one of the built files, such as `engine.js`
+ * @param {unknown} wasm the engine's bytes, or nothing where it can fetch them itself
+ * @param {boolean} relaxed whether this stack must have relaxed SIMD
  * @param {string} only run only checks whose name contains this
  * @returns {AsyncGenerator<Outcome>}
  */
-export async function* runChecks(load, wasm, only) {
+export async function* runChecks(load, wasm, relaxed, only) {
   /** @type {[string, () => Promise<string | undefined>][]} */
   const checks = [["webgpu", probe]];
   try {
-    const engine = await load();
-    await engine.default(wasm && { module_or_path: wasm });
-    for (const name of engine.selfTests()) checks.push([name, () => engine.selfTest(name)]);
+    const engine = await load("engine.js");
+    const { memory } = await engine.default(wasm && { module_or_path: wasm });
+    /** @type {string[]} */
+    const names = engine.selfTests();
+    for (const name of names) checks.push([name, () => engine.selfTest(name)]);
     for (const [name, check] of STAGE_CHECKS) checks.push([name, async () => (await check(engine)) ?? undefined]);
+    // What multiplies matrices on the CPU, once more by the module `gemm`: the last checks, because it stays.
+    const { fuse } = await load("gemm.js");
+    /** @type {Promise<boolean> | undefined} */
+    let fused;
+    for (const name of names.filter((name) => PRODUCTS.includes(name))) {
+      checks.push([
+        `${name}, fused`,
+        async () => {
+          if ((await (fused ??= fuse(engine, memory))) !== relaxed) throw new Error(`fused: ${!relaxed}`);
+          const note = await engine.selfTest(name);
+          return relaxed ? note : `no relaxed SIMD here, so by the engine's own products: ${note}`;
+        },
+      ]);
+    }
   } catch (error) {
     checks.push(["engine loads", () => Promise.reject(error)]);
   }
@@ -41,3 +58,6 @@ export async function* runChecks(load, wasm, only) {
     yield { name, ms: performance.now() - started, ...outcome };
   }
 }
+
+/** Checks in which the CPU multiplies matrices. */
+const PRODUCTS = ["cpu: matmul", "cpu: attention", "cpu: the reference run"];

@@ -10,7 +10,6 @@ self.addEventListener("error", (event) => crash(event.error ?? event.message));
 self.addEventListener("unhandledrejection", (event) => crash(event.reason));
 
 self.onmessage = async ({ data: only }) => {
-  const engine = "/wasm/engine.js";
-  for await (const outcome of runChecks(() => import(engine), undefined, only)) self.postMessage(outcome);
+  for await (const outcome of runChecks((file) => import(`/wasm/${file}`), undefined, true, only)) self.postMessage(outcome);
   self.postMessage("finished");
 };

@@ -4,8 +4,8 @@
 //! gradient checks). Work is cut into pieces that do not depend on the number of threads, so the results do not either.
 
 mod expr;
-#[cfg(any(test, all(target_arch = "wasm32", target_feature = "simd128")))]
-mod gemm_simd128;
+#[cfg(target_arch = "wasm32")]
+mod gemm;
 mod gemv;
 mod heads;
 mod io;
@@ -18,6 +18,8 @@ mod row;
 pub const HAS_F64: bool = cfg!(any(not(target_arch = "wasm32"), feature = "f64"));
 
 pub(crate) use expr::run_expr;
+#[cfg(target_arch = "wasm32")]
+pub use gemm::{Gemm, set_gemm};
 pub(crate) use gemv::gemv;
 pub(crate) use heads::{HeadRows, dot};
 pub use io::{CpuIn, CpuIo, CpuOut};

@@ -162,11 +162,11 @@ impl Real for f32 {
         c: (*mut f32, [isize; 2]),
     ) {
         // SAFETY: the caller's promise.
-        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        #[cfg(target_arch = "wasm32")]
         unsafe {
-            super::gemm_simd128::gemm([m, k, n], a, b, beta, c)
+            super::gemm::gemm([m, k, n], a, b, beta, c)
         }
-        #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+        #[cfg(not(target_arch = "wasm32"))]
         unsafe {
             let ([ra, ca], [rb, cb], [rc, cc]) = (a.1, b.1, c.1);
             matrixmultiply::sgemm(m, k, n, 1.0, a.0, ra, ca, b.0, rb, cb, beta, c.0, rc, cc)

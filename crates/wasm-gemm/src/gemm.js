@@ -1,0 +1,25 @@
+/**
+ * Matrix products with fused multiply-add, for the engine's CPU device: half as fast again as those it brings along. The
+ * module is a few kilobytes and lies in a string, so that there is nothing to fetch that a bundler could move or a
+ * content-security policy forbid.
+ */
+import wasm from "./gemm_wasm.js";
+
+/**
+ * Lets an engine compute its products by that module, in its own memory. Where WebAssembly has no relaxed SIMD, all
+ * stays as it is.
+ * @param {{ functionTable: () => WebAssembly.Table, useGemm: (index: number) => void }} engine its module
+ * @param {WebAssembly.Memory} memory the engine's
+ * @returns {Promise<boolean>} whether it does now
+ */
+export async function fuse(engine, memory) {
+  const bytes = Uint8Array.from(atob(wasm), (c) => c.charCodeAt(0));
+  if (!WebAssembly.validate(bytes)) return false;
+  const { instance } = await WebAssembly.instantiate(bytes, { env: { memory } });
+  // As an entry of the engine's table it is called like any function of the engine, past JavaScript.
+  const table = engine.functionTable();
+  const index = table.grow(1);
+  table.set(index, instance.exports.gemm);
+  engine.useGemm(index);
+  return true;
+}
