@@ -192,9 +192,9 @@ pub fn run(args: &DistillArgs) -> Result<()> {
         }
         _ => {
             let distill::Settings { optimization, stop_ids, .. } = learning;
-            let settings = sft::Settings { optimization, stop_ids };
+            let settings = sft::Settings { optimization, stop_ids, ..Default::default() };
             let saved = saved.map(|saved| saved.with_settings(settings.clone()));
-            let data = sft::Data { train, held_out, exam };
+            let data = sft::Data { train, held_out, exam, ..Default::default() };
             let run = sft::Run::new(&student.device, network, settings, data, saved)?;
             (run.network(), run.stage())
         }

@@ -7,6 +7,7 @@ use cloche_train::packing::Filling;
 use cloche_train::sft::{Data, Run, Settings};
 
 use crate::curation::CurationArgs;
+use crate::report::Report;
 use crate::tune::{Record, Student, TuneArgs, conclude, follow};
 
 /// The options of `cloche sft`.

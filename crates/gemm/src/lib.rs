@@ -202,12 +202,7 @@ impl Block {
 
     /// One number at a time, by way of memory, because registers have no index.
     #[inline(always)]
-    unsafe fn store_part<const R: usize>(
-        &self,
-        sums: &Sums<R>,
-        [rows, columns]: [usize; 2],
-        c: *mut f32,
-    ) {
+    unsafe fn store_part<const R: usize>(&self, sums: &Sums<R>, [rows, columns]: [usize; 2], c: *mut f32) {
         for (i, row) in sums.iter().enumerate() {
             for (j, sum) in row.iter().enumerate() {
                 unsafe { sum.store(self.tile.add(i * COLUMNS + 4 * j)) };

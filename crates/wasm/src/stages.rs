@@ -62,13 +62,15 @@ impl Beginning {
     }
 
     fn sft(mut self) -> Result<Ready> {
-        let own = sft::Settings { optimization: at_rate(1e-3, 1e-4), stop_ids: take(&mut self.stop_ids) };
+        let stop_ids = take(&mut self.stop_ids);
+        let own = sft::Settings { optimization: at_rate(1e-3, 1e-4), stop_ids, ..Default::default() };
         let settings = self.settings(own)?;
         let network = self.learner(settings.optimization.seed)?;
         let data = sft::Data {
             exam: self.material.exam(self.max_tokens)?,
             train: self.material.train.examples,
             held_out: self.material.held_out.examples,
+            ..Default::default()
         };
         let run = begun(sft::Run::new(&self.device, network, settings, data, None))?;
         Ok(Ready { network: run.network(), head: Head::Logits, stage: run.stage() })
@@ -241,7 +243,7 @@ mod tests {
 
     fn with(given: Value) -> std::result::Result<sft::Settings, String> {
         let Value::Object(given) = given else { panic!("an object") };
-        let own = sft::Settings { optimization: at_rate(1e-3, 1e-4), stop_ids: vec![] };
+        let own = sft::Settings { optimization: at_rate(1e-3, 1e-4), ..Default::default() };
         let merged = merged(serde_json::to_value(own).unwrap(), &given)?;
         Ok(serde_json::from_value(merged).unwrap())
     }

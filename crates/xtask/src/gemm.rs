@@ -30,8 +30,15 @@ pub(crate) fn build(folder: &str) -> Result<()> {
     let (input, small) = (built.to_string_lossy().into_owned(), built.with_extension("opt.wasm"));
     let small = small.to_string_lossy().into_owned();
     let features = ["--enable-simd", "--enable-relaxed-simd", "--enable-bulk-memory"];
-    let optimize =
-        ["node_modules/binaryen/bin/wasm-opt", &input, "-o", &small, "-O3", "--strip-debug", "--strip-producers"];
+    let optimize = [
+        "node_modules/binaryen/bin/wasm-opt",
+        &input,
+        "-o",
+        &small,
+        "-O3",
+        "--strip-debug",
+        "--strip-producers",
+    ];
     run(command("node", &optimize).args(features))?;
 
     let show = ["node_modules/binaryen/bin/wasm-dis", &small, features[0], features[1]];

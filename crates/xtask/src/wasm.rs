@@ -1,7 +1,7 @@
 //! The wasm modules: cargo, then wasm-bindgen, then wasm-opt.
 
-use crate::{gemm, setup};
 use crate::shell::{command, output, root, run};
+use crate::{gemm, setup};
 use anyhow::{Context, Result};
 use std::path::PathBuf;
 use wasm_bindgen_cli_support::Bindgen;
