@@ -73,7 +73,7 @@ class Session implements Api {
       const { Tokenizer } = await this.#text();
       const tokenizer = tokenizerOf(files, Tokenizer);
       const model = await this.#turns.take(() => engine.openModel([...files]));
-      this.#become({ run: model, tokenizer, chat: undefined, name: "a model that was loaded" });
+      await this.#become({ run: model, tokenizer, chat: undefined, name: "a model that was loaded" });
     } finally {
       this.#busy = false;
     }
@@ -87,7 +87,7 @@ class Session implements Api {
       const settings = settingsOf(options, corpus);
       const { train, val, floor, tokenizer } = corpus;
       const run = await this.#turns.take(() => this.#engine!.startPretrain(settings, train, val, floor));
-      this.#become({ run, tokenizer, chat: undefined, name: `cloche-${options.preset ?? "tiny"}` });
+      await this.#become({ run, tokenizer, chat: undefined, name: `cloche-${options.preset ?? "tiny"}` });
       for await (const event of this.#events(run, signal)) {
         // The engine keeps its own checkpoints for a command line; a page asks for the files when it wants them.
         if (event.event !== "checkpoint") yield completed(event, corpus);
@@ -130,12 +130,7 @@ class Session implements Api {
       try {
         const learnt = { run: tune.model(), tokenizer: pupil.tokenizer, chat: pupil.chat, name: pupil.name };
         // A reward model cannot speak: the model that does stays, and the other one stands beside it.
-        if (stage === "reward") {
-          this.#judge?.run.free();
-          this.#judge = learnt;
-        } else {
-          this.#become(learnt);
-        }
+        await this.#become(learnt, stage === "reward");
         for await (const event of this.#events(tune, signal)) yield told(event, lesson);
       } finally {
         await this.#turns.take(() => tune.free());
@@ -213,13 +208,16 @@ class Session implements Api {
     this.#gate.open();
   }
 
-  /** Puts a model in the place of the one that was there. */
-  #become(grown: Grown): void {
-    const { run, tokenizer, chat } = this.#grown ?? {};
-    this.#grown = grown;
-    run?.free();
-    if (tokenizer !== grown.tokenizer && tokenizer !== this.#judge?.tokenizer) tokenizer?.free();
-    if (chat !== grown.chat && chat !== this.#judge?.chat) chat?.free();
+  /** Puts a model in the place of the one that was there, and a reward model in the place of the last one. */
+  async #become(grown: Grown, isJudge = false): Promise<void> {
+    const before = isJudge ? this.#judge : this.#grown;
+    if (isJudge) this.#judge = grown;
+    else this.#grown = grown;
+    // After the turn that may be under way: an object that computes cannot be freed.
+    await this.#turns.take(() => before?.run.free());
+    const kept = [this.#grown, this.#judge];
+    if (!kept.some((other) => other?.tokenizer === before?.tokenizer)) before?.tokenizer.free();
+    if (!kept.some((other) => other?.chat === before?.chat)) before?.chat?.free();
   }
 
   /** What stages have at their disposal. */
