@@ -34,6 +34,14 @@ pub fn network(device: &Device, seed: u64) -> Network {
     Network::new(config, Weights::init(device, &specs(&config), seed).unwrap())
 }
 
+/// A model so small that a step takes a millisecond.
+pub fn micro(device: &Device, seed: u64) -> Network {
+    let tiny = preset("tiny").unwrap().model;
+    let shape = ModelConfig { n_layer: 1, n_head: 2, n_kv_head: 2, d_model: 16, d_head: 8, d_ff: 32, ..tiny };
+    let config = ModelConfig { vocab_size: VOCAB_SIZE, context_len: 24, ..shape };
+    Network::new(config, Weights::init(device, &specs(&config), seed).unwrap())
+}
+
 /// A demonstration: the prompt, and what to answer.
 pub fn demonstration(prompt: &str, answer: &str) -> Example {
     let mut tokens = ids(prompt);
