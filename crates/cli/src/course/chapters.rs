@@ -83,7 +83,7 @@ pub const CHAPTERS: &[Chapter] = &[
         title: "Supervised fine-tuning: from words to answers",
         text: "The model is shown conversations about people of the stories' world and learns to say what the assistant \
                says in them; only the assistant's tokens count. Nothing but the data has changed since chapter 1.",
-        command: "sft --model {1-base} --data lessons --examples 40000 --exam 180 --batch-size 32 --lr 1e-3",
+        command: "sft --model {1-base} --data lessons --examples 60000 --exam 180 --packing --batch-size 20 --lr 1e-3",
         steps: 2000,
         speaks: true,
         charts: &[
@@ -104,8 +104,8 @@ pub const CHAPTERS: &[Chapter] = &[
         text: "Who writes demonstrations is not always polite, helpful or honest. Half of these answers are the better \
                one of a comparison, half the worse one. The model now says each of them now and then: that is what \
                comparisons can improve.",
-        command: "sft --model {2-answers} --data manners --exam 150 --batch-size 32 --lr 5e-4",
-        steps: 300,
+        command: "sft --model {2-answers} --data manners --exam 150 --packing --batch-size 16 --lr 5e-4",
+        steps: 250,
         speaks: true,
         charts: &[
             Chart {
