@@ -82,7 +82,7 @@ pub fn run(args: &SftArgs) -> Result<()> {
 fn tell_packing(filling: &Filling, report: &Report) {
     let percent = |share: f32| 100.0 * share;
     report.note(format_args!(
-        "{} examples share {} rows of {} tokens, {:.1} % of which are padding; in rows of their own, of {} tokens, it were \
+        "{} examples share {} rows of {} tokens, {:.1} % of which are padding; in rows of their own, of {} tokens, it would be \
          {:.1} %",
         filling.examples,
         filling.rows,
