@@ -21,7 +21,10 @@ fn what_cannot_be_learnt_from_is_named() {
             format!("{good}{{\"messages\": [{{\"role\": \"robot\", \"content\": \"hi\"}}]}}\n"),
             "data.jsonl line 2: field \"messages[0].role\"",
         ),
-        (format!("{good}{{\"prompt\": \"1+1=\"}}\n"), "data.jsonl line 2: field \"completion\" is missing"),
+        (
+            format!("{good}{{\"prompt\": \"1+1=\"}}\n"),
+            "data.jsonl line 2: fields \"prompt\", expected \"prompt\" and \"completion\"",
+        ),
         (
             format!("{good}{{\"messages\": [{{\"role\": \"assistant\", \"content\": \"hi\"}}]}}\n"),
             "data.jsonl line 2: field \"messages[0].role\" is \"assistant\", expected \"user\"",
@@ -75,11 +78,14 @@ fn comparisons_that_compare_nothing_are_named() {
     };
     let good = line("2", "3");
     for (content, expected) in [
-        (good.clone() + &line("2", "2"), "data.jsonl line 2: field \"chosen\" is equal to \"rejected\""),
+        (
+            good.clone() + &line("2", "2"),
+            "data.jsonl line 2: field \"rejected\" equals \"chosen\", expected two answers that differ",
+        ),
         (good.clone() + &line("", "2"), "data.jsonl line 2: field \"chosen\" is empty"),
         (
             good + "{\"prompt\": \"1+1=\", \"responses\": [\"2\"]}\n",
-            "data.jsonl line 2: field \"responses\" holds 1 answer",
+            "data.jsonl line 2: field \"responses\" holds 1, expected 2 to 64 answers",
         ),
     ] {
         fs::write(&data, content).unwrap();
@@ -107,7 +113,7 @@ fn a_template_that_fails_is_named_before_anything_is_written() {
             ),
             "chat template: it does not end within 10000000 instructions",
         ),
-        ("{{ messages[-1].content }}".to_string(), "chat template: it leaves out or alters message 0 (user)"),
+        ("{{ messages[-1].content }}".to_string(), "chat template: it leaves out or alters message 0"),
     ] {
         fs::write(model.join("chat_template.jinja"), template).unwrap();
         refuse(&stage("sft", ["--model", text(&model)], "lessons", &out, &[]), expected);

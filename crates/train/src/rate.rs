@@ -60,7 +60,9 @@ impl Rate {
         let (p, n) = (self.share(), self.n as f64);
         let (middle, z2) = (p + Z * Z / (2.0 * n), Z * Z / n);
         let half = Z * (p * (1.0 - p) / n + z2 / (4.0 * n)).max(0.0).sqrt();
-        [-half, half].map(|half| ((middle + half) / (1.0 + z2)).clamp(0.0, 1.0))
+        let [low, high] = [-half, half].map(|half| (middle + half) / (1.0 + z2));
+        // At the ends rounding could leave the share itself out.
+        [low.clamp(0.0, p), high.clamp(p, 1.0)]
     }
 }
 
@@ -96,6 +98,10 @@ mod tests {
         let none = Rate::default();
         assert!(none.share().is_nan() && none.interval() == [0.0, 1.0]);
         // 0 of n: from 0 to z² / (n + z²).
+        for n in 1..300 {
+            assert_eq!(Rate { hits: 0.0, n }.interval()[0], 0.0);
+            assert_eq!(Rate { hits: n as f64, n }.interval()[1], 1.0);
+        }
         let never = Rate::of([false; 10]).interval();
         assert!(never[0] == 0.0 && (never[1] - Z * Z / (10.0 + Z * Z)).abs() < 1e-12, "{never:?}");
         let always = Rate::of([true; 10]).interval();
