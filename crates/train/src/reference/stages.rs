@@ -3,6 +3,8 @@
 //! Stages that learn from rewards draw their answers. Every device draws with the same random bits, so all devices draw the
 //! same answers, unless rounding tips a token that was on the edge: the rewards of the record would show it.
 
+use std::f32::consts::LN_2;
+
 use cloche_models::config::{ModelConfig, preset};
 use cloche_models::{Network, specs};
 use cloche_nn::Weights;
@@ -49,7 +51,8 @@ pub const RECORDS: [Record; 6] = [
     },
     Record {
         stage: "dpo",
-        losses: [std::f32::consts::LN_2, 0.69450355, 0.682003],
+        // Where it begins, the policy is its reference.
+        losses: [LN_2, 0.69450355, 0.682003],
         grad_norms: [0.46086684, 0.47879735, 0.4885975],
         rewards: None,
     },
@@ -127,9 +130,9 @@ pub async fn reference_stage(device: &Device, name: &str) -> Result<Stage<TuneEv
     let stop_ids = vec![END];
     Ok(match name {
         "sft" => {
-            let settings = sft::Settings { optimization, stop_ids, ..Default::default() };
+            let settings = sft::Settings { optimization, stop_ids };
             let (train, held_out) = (demonstrations(Split::Train, 8), demonstrations(Split::HeldOut, 4));
-            let data = sft::Data { train, held_out, ..Default::default() };
+            let data = sft::Data { train, held_out, exam: None };
             sft::Run::new(device, network, settings, data, None)?.stage()
         }
         "reward" => {
