@@ -4,12 +4,13 @@ use cloche_tensor::Device;
 use cloche_train::events::TuneEvent;
 use cloche_train::examples::Ranking;
 use cloche_train::learner::Optimization;
+use cloche_train::rollout::{Answer, Verdict, Verifier};
 use cloche_train::split::Split;
 use cloche_train::stage::Stage;
 use cloche_train::{Error, distill, dpo, grpo, ppo, reward, sft};
 use pollster::block_on;
 
-use crate::class::{END, demonstrations, micro, pairs, prompts, verifier};
+use crate::class::{END, demonstrations, micro, pairs, prompts};
 
 /// Begins a stage.
 pub type Begin = fn(&Device, Optimization) -> Stage<TuneEvent, Error>;
@@ -47,7 +48,7 @@ pub const STAGES: [(&str, Begin); 6] = [
         };
         let critic = block_on(micro(device, 1).scoring(device, 1)).unwrap();
         let models = ppo::Models { policy: micro(device, 1), reference: micro(device, 1), critic };
-        let scorer = ppo::Scorer::Verifier(verifier("copy", Split::Train, 1));
+        let scorer = ppo::Scorer::Verifier(rewarded());
         let prompts = prompts("copy", Split::Train, 20, 1);
         let data = ppo::Data { prompts, scorer, pretraining: Vec::new(), exam: None };
         ppo::Run::new(device, models, settings, data, None).unwrap().stage()
@@ -63,8 +64,8 @@ pub const STAGES: [(&str, Begin); 6] = [
             ..Default::default()
         };
         let prompts = prompts("copy", Split::Train, 20, 1);
-        let verifier = verifier("copy", Split::Train, 1);
-        let data = grpo::Data { prompts, verifier, reference: Some(micro(device, 1)), exam: None };
+        let data =
+            grpo::Data { prompts, verifier: rewarded(), reference: Some(micro(device, 1)), exam: None };
         grpo::Run::new(device, micro(device, 1), settings, data, None).unwrap().stage()
     }),
     ("distill", |device, optimization| {
@@ -76,4 +77,12 @@ pub const STAGES: [(&str, Begin); 6] = [
 
 fn shown(split: Split) -> Vec<cloche_train::examples::Example> {
     demonstrations("copy", split, 10, 1)
+}
+
+/// Rewards in which answers differ from the beginning: the token that comes first.
+fn rewarded() -> Verifier {
+    Box::new(|answers: &[Answer]| {
+        let reward = |answer: &Answer| answer.ids[0] as f32 / 96.0;
+        Ok(answers.iter().map(|answer| Verdict { reward: reward(answer), correct: false }).collect())
+    })
 }
