@@ -3,9 +3,6 @@
 //! Attention respects the borders and every example begins at position 0, so that packing changes no loss: it only leaves
 //! less room empty. Who stands together is decided once, before the first step, from the lengths alone.
 
-use std::cmp::Reverse;
-use std::collections::BTreeMap;
-
 use cloche_models::Pass;
 use cloche_tensor::{DType, Graph, Program, Tensor};
 
@@ -90,22 +87,21 @@ fn read_tokens(example: &Example) -> usize {
 /// a new one. Such a best fit decreasing needs at most 11/9 of the fewest rows, and four (Johnson 1973, "Near-optimal bin
 /// packing algorithms").
 fn pack(lengths: &[usize], width: usize) -> Vec<Vec<usize>> {
-    let mut order: Vec<usize> = (0..lengths.len()).collect();
-    order.sort_by_key(|&at| Reverse(lengths[at])); // stable
+    // By length and by the room that is left: small numbers both, so that lists do for a sort and a search.
+    let mut by_length: Vec<Vec<usize>> = vec![Vec::new(); width + 1];
+    lengths.iter().enumerate().for_each(|(at, &length)| by_length[length].push(at));
+    let mut by_room: Vec<Vec<usize>> = vec![Vec::new(); width + 1];
     let mut rows: Vec<Vec<usize>> = Vec::new();
-    let mut by_room: BTreeMap<usize, Vec<usize>> = BTreeMap::new(); // rows by the room that is left in them
-    for at in order {
-        let fullest = by_room.range(lengths[at]..).next().map(|(&room, _)| room);
-        let found = fullest.and_then(|room| Some((room, by_room.get_mut(&room)?.pop()?)));
-        let (room, row) = found.unwrap_or_else(|| {
-            rows.push(Vec::new());
-            (width, rows.len() - 1)
-        });
-        if by_room.get(&room).is_some_and(Vec::is_empty) {
-            by_room.remove(&room);
+    for (length, those) in by_length.iter().enumerate().rev() {
+        for &at in those {
+            let fullest = (length..=width).find_map(|room| Some((room, by_room[room].pop()?)));
+            let (room, row) = fullest.unwrap_or_else(|| {
+                rows.push(Vec::new());
+                (width, rows.len() - 1)
+            });
+            rows[row].push(at);
+            by_room[room - length].push(row);
         }
-        rows[row].push(at);
-        by_room.entry(room - lengths[at]).or_default().push(row);
     }
     rows
 }
