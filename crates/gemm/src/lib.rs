@@ -128,20 +128,20 @@ unsafe fn pack<const W: usize>(
 ) {
     let mut start = 0;
     while start < extent {
-        let from = unsafe { from.offset(start as isize * step) };
-        let to = unsafe { to.add(start * depth) };
-        if step == 1 && start + W <= extent {
-            for k in 0..depth {
-                let from = unsafe { from.offset(k as isize * step_k).cast::<[f32; W]>() };
-                unsafe { to.add(k * W).cast::<[f32; W]>().write_unaligned(from.read_unaligned()) };
+        let width = W.min(extent - start);
+        let mut from = unsafe { from.offset(start as isize * step) };
+        let mut to = unsafe { to.add(start * depth) };
+        let end = unsafe { to.add(W * depth) };
+        while to != end {
+            if width == W && step == 1 {
+                unsafe { to.cast::<[f32; W]>().write_unaligned(from.cast::<[f32; W]>().read_unaligned()) };
+            } else {
+                (0..W).for_each(|i| unsafe {
+                    *to.add(i) = if i < width { *from.offset(i as isize * step) } else { 0.0 };
+                });
             }
-        } else {
-            for i in 0..W {
-                for k in 0..depth {
-                    let from = from.wrapping_offset(i as isize * step + k as isize * step_k);
-                    unsafe { *to.add(k * W + i) = if start + i < extent { *from } else { 0.0 } };
-                }
-            }
+            from = unsafe { from.offset(step_k) };
+            to = unsafe { to.add(W) };
         }
         start += W;
     }
