@@ -140,7 +140,7 @@ unsafe fn pack<const W: usize>(
                     *to.add(i) = if i < width { *from.offset(i as isize * step) } else { 0.0 };
                 });
             }
-            from = unsafe { from.offset(step_k) };
+            from = from.wrapping_offset(step_k);
             to = unsafe { to.add(W) };
         }
         start += W;
