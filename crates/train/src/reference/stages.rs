@@ -130,9 +130,9 @@ pub async fn reference_stage(device: &Device, name: &str) -> Result<Stage<TuneEv
     let stop_ids = vec![END];
     Ok(match name {
         "sft" => {
-            let settings = sft::Settings { optimization, stop_ids };
+            let settings = sft::Settings { optimization, stop_ids, ..Default::default() };
             let (train, held_out) = (demonstrations(Split::Train, 8), demonstrations(Split::HeldOut, 4));
-            let data = sft::Data { train, held_out, exam: None };
+            let data = sft::Data { train, held_out, ..Default::default() };
             sft::Run::new(device, network, settings, data, None)?.stage()
         }
         "reward" => {

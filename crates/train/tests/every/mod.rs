@@ -18,8 +18,9 @@ pub type Begin = fn(&Device, Optimization) -> Stage<TuneEvent, Error>;
 /// All stages, by name.
 pub const STAGES: [(&str, Begin); 6] = [
     ("sft", |device, optimization| {
-        let settings = sft::Settings { optimization, stop_ids: vec![END] };
-        let data = sft::Data { train: shown(Split::Train), held_out: shown(Split::HeldOut), exam: None };
+        let settings = sft::Settings { optimization, stop_ids: vec![END], ..Default::default() };
+        let data =
+            sft::Data { train: shown(Split::Train), held_out: shown(Split::HeldOut), ..Default::default() };
         sft::Run::new(device, micro(device, 1), settings, data, None).unwrap().stage()
     }),
     ("reward", |device, optimization| {
