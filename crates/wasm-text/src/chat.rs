@@ -16,7 +16,14 @@ export type Question = [ids: Uint32Array, asked: string, answer: string];
 
 const DEMONSTRATIONS: &[Shape] = &[Shape::Completion, Shape::Conversation, Shape::Text];
 const COMPARISONS: &[Shape] = &[Shape::Preference, Shape::Ranking];
-const QUESTIONS: &[Shape] = &[Shape::Question, Shape::Completion, Shape::Preference, Shape::Conversation];
+const QUESTIONS: &[Shape] = &[
+    Shape::Question,
+    Shape::Completion,
+    Shape::Preference,
+    Shape::Ranking,
+    Shape::Conversation,
+    Shape::Text,
+];
 
 /// Writes conversations for a model, by the template of its tokenizer or by ours, and reads its answers.
 ///
@@ -57,8 +64,7 @@ impl Chat {
     /// The question that a record answers; nothing where it is plain text, which asks nothing.
     #[wasm_bindgen(unchecked_return_type = "Question | undefined")]
     pub fn question(&self, json: &str, name: &str, line: usize) -> Result<Option<Array>> {
-        let shapes = [QUESTIONS, &[Shape::Ranking, Shape::Text]].concat();
-        let record = Record::parse(json, name, line, &shapes).map_err(thrown)?;
+        let record = Record::parse(json, name, line, QUESTIONS).map_err(thrown)?;
         let Some((prompt, answer)) = record.question() else { return Ok(None) };
         let ids = self.prompt_ids(&prompt)?;
         Ok(Some(Array::of3(&Uint32Array::from(&ids[..]), &prompt.asked().into(), &answer.into())))

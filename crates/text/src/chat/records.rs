@@ -68,7 +68,7 @@ impl Turns {
         match self {
             Self::Text(text) => text.clone(),
             Self::Messages(messages) => {
-                let line = |message: &crate::Message| format!("{}: {}", message.role, message.content);
+                let line = |message: &crate::Message| [message.role.name(), ": ", &message.content].concat();
                 messages.iter().map(line).collect::<Vec<_>>().join("\n")
             }
         }
