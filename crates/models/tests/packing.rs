@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use cloche_models::config::{Arch, ModelConfig};
+use cloche_models::config::ModelConfig;
 use cloche_models::{Pass, logits, specs};
 use cloche_nn::loss::{IGNORE_INDEX, token_losses};
 use cloche_nn::{Params, Weights};
@@ -103,10 +103,12 @@ fn packed_equals_padded(device: &Device) {
             assert!(nothing || same.is_ok(), "{:?}, {name}: {same:?}", config.arch);
         }
         assert_eq!(padded[0].len(), documents.iter().map(|ids| ids.len() - 1).sum::<usize>());
-        // Without the borders the losses are others: the comparison can fail.
+        // Without the borders the losses are others: the comparison can fail. One device that shows it is enough.
+        if device.gpu().is_some() {
+            continue;
+        }
         let blurred = Table::new(100, &[&d[..4], &d[4..]]).run(device, &config, &weights, false);
         assert!(compare(&padded[0], &blurred[0], 1e-3).is_err(), "{:?}", config.arch);
-        assert!(matches!(config.arch, Arch::Gpt2 | Arch::Llama));
     }
 }
 
