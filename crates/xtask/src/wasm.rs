@@ -111,9 +111,8 @@ impl Module {
         // On the output of bindgen, because it still needs the sections that this removes.
         let wasm = out.join(format!("{}_bg.wasm", self.name));
         let path = wasm.to_str().context("the repository's path is not UTF-8")?;
-        let optimize =
-            ["node_modules/binaryen/bin/wasm-opt", path, "-o", path, self.optimize, "--strip-debug"];
-        run(command("node", &optimize).arg("--strip-producers").args(FEATURES))
+        let optimize = ["node_modules/binaryen/bin/wasm-opt", path, "-o", path, self.optimize, "--converge"];
+        run(command("node", &optimize).args(["--strip-debug", "--strip-producers"]).args(FEATURES))
     }
 }
 
