@@ -136,7 +136,7 @@ impl<F: Real> CpuProgram<F> {
     pub fn read(&self, operand: &Operand) -> Data {
         match operand.buffer {
             BufferId::Scalar(k) => Data::F32(vec![f32::from_bits(self.scalars[k])]),
-            id => self.buffers.get(id).read(operand.layout.offset, operand.layout.end()),
+            id => self.buffers.get(id).read(operand.layout.offset, operand.layout.numel()),
         }
     }
 

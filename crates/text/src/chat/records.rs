@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn every_shape_shows_an_answer_and_asks_a_question() {
-        let tokenizer = Tokenizer::train(TokenizerKind::Char, ["UserAssitnym: \n?012!"]).unwrap();
+        let tokenizer = Tokenizer::train(TokenizerKind::Char, ["SystemUserAssistant: \n?012!"]).unwrap();
         let chat = Chat::new(&tokenizer).unwrap();
         for (json, asked, answer) in [
             (r#"{"prompt": "0?", "completion": "1"}"#, "0?", "1"),
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn answers_stand_best_first_and_equal_ones_once() {
-        let tokenizer = Tokenizer::train(TokenizerKind::Char, ["UserAssitnym: \n?012!"]).unwrap();
+        let tokenizer = Tokenizer::train(TokenizerKind::Char, ["SystemUserAssistant: \n?012!"]).unwrap();
         let chat = Chat::new(&tokenizer).unwrap();
         let texts = |json| -> Vec<String> {
             let answers = chat.comparison(&record(json)).unwrap();
