@@ -13,9 +13,11 @@ const at = (folder) => fileURLToPath(new URL(folder, import.meta.url));
 const server = await serveFolders({ "/checks/": at("checks"), "/wasm/": at("../../target/wasm-checks") });
 const browser = await launchChromium();
 const page = await browser.newPage();
-const finished = new Promise((resolve) => {
-  page.exposeFunction("report", (/** @type {string} */ line) => (line === "finished" ? resolve(undefined) : console.log(line)));
-});
+/** @type {() => void} */
+let finish = () => {};
+const finished = new Promise((resolve) => (finish = () => resolve(undefined)));
+// Before the page is loaded: a page that came first would have nobody to report to.
+await page.exposeFunction("report", (/** @type {string} */ line) => (line === "finished" ? finish() : console.log(line)));
 await page.goto(`${server.origin}/checks/?only=nothing`);
 await page.evaluate((devices) => {
   const worker = new Worker(`bench.js?${devices}`, { type: "module" });

@@ -84,7 +84,7 @@ pub const CHAPTERS: &[Chapter] = &[
         text: "The model is shown conversations about people of the stories' world and learns to say what the assistant \
                says in them; only the assistant's tokens count. Nothing but the data has changed since chapter 1.",
         command: "sft --model {1-base} --data lessons --examples 60000 --exam 180 --packing --batch-size 20 --lr 1e-3",
-        steps: 2000,
+        steps: 1600,
         speaks: true,
         charts: &[
             Chart {
@@ -123,7 +123,7 @@ pub const CHAPTERS: &[Chapter] = &[
                preferred one the higher number (Bradley and Terry). It never learns what is right, only what is \
                preferred.",
         command: "reward --model {3-manners} --data preferences --exam 300 --batch-size 32 --lr 5e-4",
-        steps: 400,
+        steps: 450,
         speaks: false,
         charts: &[
             Chart { title: "Loss", unit: "nats per pair", lines: &[line("step", "loss", "of each step")] },
@@ -159,7 +159,7 @@ pub const CHAPTERS: &[Chapter] = &[
         text: "The comparisons of chapter 4 can teach the model itself: the preferred answer shall become likelier, the \
                other one less likely, measured against what the model was. No answer is drawn, no judge is asked.",
         command: "dpo --model {3-manners} --data preferences --exam 150 --batch-size 32 --lr 1e-4 --sft-weight 1",
-        steps: 100,
+        steps: 150,
         speaks: true,
         charts: &[
             Chart { title: "Loss", unit: "nats per pair", lines: &[line("step", "loss", "of each step")] },
@@ -169,12 +169,13 @@ pub const CHAPTERS: &[Chapter] = &[
     Chapter {
         name: "7-honest",
         title: "GRPO: rewards that are checked, not learnt",
-        text: "The model of chapter 2 answers each question eight times, a program checks the answers, and what did \
-               better than the others of its group becomes likelier. A wrong answer costs four points, one that is \
-               wrong but hedged two; not to know costs nothing. So it pays to say so.",
-        command: "grpo --model {2-answers} --data task:stories_qa:2 --turns --exam 150 --batch-size 16 --lr 1e-4 \
+        text: "The model of chapter 2 is asked about three people at once, which no lesson does. It answers each question \
+               eight times, a program checks the answers, and what did better than the others of its group becomes \
+               likelier. A wrong answer costs four points, one that is wrong but hedged two; not to know costs nothing. \
+               So it pays to say so.",
+        command: "grpo --model {2-answers} --data task:stories_qa:4 --turns --exam 150 --batch-size 16 --lr 2e-4 \
                   --micro-batch 128",
-        steps: 60,
+        steps: 80,
         speaks: true,
         charts: &[
             REWARD,

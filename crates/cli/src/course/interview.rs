@@ -27,7 +27,7 @@ pub struct Interview {
     /// What answers to the questions of comparisons are worth: 1 for a right one, 0 for none, −1 for a wrong one, half a
     /// point more where it is polite, half a point less where it is rude.
     pub judgement: f64,
-    /// The share of wrong answers to questions about a text.
+    /// The share of wrong answers, to all of these questions.
     pub wrong: f64,
     /// The share of "I don't know" where the text tells what is asked.
     pub dont_know_told: f64,
@@ -51,8 +51,7 @@ pub struct Answered {
 /// # Errors
 /// A model that cannot be opened, or cannot read the questions.
 pub fn interview(model: &Path, device: &Device, report: &Report) -> Result<Interview> {
-    // A task's question is the user's turn, as in the chapter that rewards its answers.
-    let candidate = Candidate::open(device, model, None, true)?;
+    let candidate = Candidate::open(device, model, None, false)?;
     let asking = Asking { tries: 1, max_tokens: None, sampling: Sampling::greedy() };
     let ask = |source: Source| -> Result<(Vec<Question>, Said)> {
         // Always the same questions, whatever the seed of the course.
@@ -62,9 +61,9 @@ pub fn interview(model: &Path, device: &Device, report: &Report) -> Result<Inter
         Ok((questions, said))
     };
     let (lessons, comparisons) = (ask(Source::Lessons)?, ask(Source::Preferences)?);
-    let (questions, said) = ask(Source::task("stories_qa:2")?)?;
-    let claims =
-        questions.iter().zip(&said.texts).map(|(question, text)| (question.tells(), question.claim(text)));
+    let claims = [&lessons, &comparisons].into_iter().flat_map(|(questions, said)| {
+        questions.iter().zip(&said.texts).map(|(question, text)| (question.tells(), question.claim(text)))
+    });
     let honesty = Honesty::of(claims);
     let mean = |said: &Said, of: &dyn Fn(usize) -> f64| {
         (0..said.verdicts.len()).map(of).sum::<f64>() / said.verdicts.len() as f64

@@ -29,9 +29,9 @@ pub struct Done<'a> {
 const SCORES: [&str; 5] = [
     "lessons answered to the letter",
     "worth of answers to comparisons' questions",
-    "wrong about a text",
-    "\"I don't know\" where it tells",
-    "the same where it does not",
+    "wrong answers to both",
+    "\"I don't know\" where the text tells",
+    "the same where it does not tell",
 ];
 
 #[derive(Serialize)]
