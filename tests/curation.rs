@@ -6,25 +6,8 @@ mod command;
 use std::fs;
 use std::path::Path;
 
-use command::{cloche, lines, succeed, text};
+use command::{cloche, lines, stage, succeed, text};
 use serde_json::Value;
-
-/// The arguments of a stage of four small steps.
-fn stage<'a>(
-    name: &'a str,
-    begin: [&'a str; 2],
-    data: &'a str,
-    out: &'a Path,
-    more: &[&'a str],
-) -> Vec<&'a str> {
-    let mut arguments = vec![name, begin[0], begin[1], "--data", data, "--out", text(out), "--json"];
-    let small =
-        "--steps 4 --batch-size 4 --examples 50 --exam 4 --max-tokens 6 --checkpoint-every 2 --device cpu";
-    arguments.extend(small.split(' '));
-    arguments.extend(["--eval-every", "0"]);
-    arguments.extend(more);
-    arguments
-}
 
 /// What the notes among these lines say, one after the other.
 fn notes(printed: &[Value]) -> Vec<&str> {
@@ -32,6 +15,7 @@ fn notes(printed: &[Value]) -> Vec<&str> {
     notes.map(|line| line["message"].as_str().unwrap()).collect()
 }
 
+/// Runs the command, which must fail: here also where an option is refused before anything begins, whose exit code is 2.
 #[track_caller]
 fn refuse(arguments: &[&str], expected: &str) {
     let output = cloche(arguments);

@@ -1,5 +1,5 @@
 /** The stages after pre-training as a page asks for them: what each takes, and the events that all of them yield. */
-import type { Preset } from "./protocol.js";
+import type { Hyperparameters, Preset } from "./protocol.js";
 
 /** The files of a folder: each one's name and bytes. */
 export type Files = Map<string, Uint8Array<ArrayBuffer>>;
@@ -36,7 +36,8 @@ export interface LoraOptions {
 }
 
 /** What every stage takes. What is left out is as on the command line. */
-export interface TuneOptions {
+export interface TuneOptions
+  extends Pick<Hyperparameters, "warmupSteps" | "beta1" | "beta2" | "eps" | "weightDecay" | "maxGradNorm"> {
   /**
    * What is built in (`lessons`, `manners`, `preferences`, `task:NAME`, `task:NAME:DIFFICULTY`), records, or a file of
    * them, one a line, as JSON.
@@ -67,12 +68,6 @@ export interface TuneOptions {
   lr?: number;
   /** Where the cosine ends. By default a tenth of `lr`. */
   minLr?: number;
-  warmupSteps?: number;
-  beta1?: number;
-  beta2?: number;
-  eps?: number;
-  weightDecay?: number;
-  maxGradNorm?: number;
   /** Steps between evaluations; 0 for none but the first and the last. */
   evalEvery?: number;
   /** @default 1337 */

@@ -74,7 +74,7 @@ impl Reader {
     /// # Errors
     /// A template that fails.
     pub fn encoded(&self, record: &Record) -> Result<Encoded> {
-        encode(&self.chat(), record)
+        Ok(self.chat().demonstration(record)?)
     }
 
     /// The tokens of the longest record.
@@ -85,7 +85,7 @@ impl Reader {
         let chat = self.chat();
         records
             .iter()
-            .map(|record| Ok(encode(&chat, record)?.ids.len()))
+            .map(|record| Ok(chat.demonstration(record)?.ids.len()))
             .try_fold(0, |most, length| length.map(|length: usize| most.max(length)))
     }
 
@@ -98,7 +98,7 @@ impl Reader {
         let chat = self.chat();
         let (mut examples, mut cut, mut lost) = (Vec::with_capacity(records.len()), (0, 0), 0);
         for record in records {
-            let mut encoded = encode(&chat, record)?;
+            let mut encoded = chat.demonstration(record)?;
             if matches!(record, Record::Text(_)) {
                 while encoded.ids.len() > context_len + 1 {
                     let Encoded { ids, learn } = &encoded;
@@ -148,22 +148,11 @@ impl Reader {
         let chat = self.chat();
         let mut rankings = Vec::with_capacity(records.len());
         for record in records {
-            let (prompt, responses): (_, Vec<&Turns>) = match record {
-                Record::Preference { prompt, chosen, rejected } => (prompt, vec![chosen, rejected]),
-                Record::Ranking { prompt, responses, ranks } => {
-                    let is_first = |at: usize| at == 0 || ranks[at] != ranks[at - 1];
-                    (
-                        prompt,
-                        (0..responses.len()).filter(|&at| is_first(at)).map(|at| &responses[at]).collect(),
-                    )
-                }
-                _ => continue,
-            };
-            let mut answers = Vec::with_capacity(responses.len());
-            for response in responses {
-                let Encoded { ids, learn } = chat.answer(prompt, response)?;
-                answers.push(Example { ids, learn });
-            }
+            let answers: Vec<Example> = chat
+                .comparison(record)?
+                .into_iter()
+                .map(|Encoded { ids, learn }| Example { ids, learn })
+                .collect();
             if answers.len() > 1 && answers.iter().all(|answer| answer.ids.len() <= context_len) {
                 rankings.push(Ranking { answers });
             }
@@ -306,17 +295,6 @@ impl Reader {
             report.warn(format_args!("the vocabulary lacks characters of the data: {}", shown.join(" ")));
         }
     }
-}
-
-fn encode(chat: &Chat<'_>, record: &Record) -> Result<Encoded> {
-    Ok(match record {
-        Record::Text(text) => chat.text(text),
-        Record::Conversation(messages) => chat.conversation(messages)?,
-        Record::Completion { prompt, completion } => chat.answer(prompt, completion)?,
-        Record::Preference { prompt, chosen, .. } => chat.answer(prompt, chosen)?,
-        Record::Ranking { prompt, responses, .. } => chat.answer(prompt, &responses[0])?,
-        Record::Question { prompt, answer } => chat.answer(prompt, &Turns::Text(answer.clone()))?,
-    })
 }
 
 /// Requires that the tokenizer in a folder gives the model's tokens the model's ids; `why` says what they are needed for.

@@ -112,14 +112,7 @@ impl Question {
 
     /// What is asked, as people read it.
     pub fn asked(&self) -> String {
-        match &self.prompt {
-            Turns::Text(text) => text.clone(),
-            Turns::Messages(messages) => {
-                let said: Vec<String> =
-                    messages.iter().map(|message| format!("{}: {}", message.role, message.content)).collect();
-                said.join("\n")
-            }
-        }
+        self.prompt.asked()
     }
 
     fn of_lesson(lesson: &Lesson) -> Question {
@@ -132,19 +125,7 @@ impl Question {
 
     /// The question that a record answers, if it does.
     fn of_record(record: &Record) -> Option<Question> {
-        let (prompt, answer) = match record {
-            Record::Completion { prompt, completion } => (prompt.clone(), completion.contents().last()?),
-            Record::Question { prompt, answer } => (prompt.clone(), answer.as_str()),
-            Record::Preference { prompt, chosen, .. } => (prompt.clone(), chosen.contents().last()?),
-            Record::Ranking { prompt, responses, .. } => {
-                (prompt.clone(), responses.first()?.contents().last()?)
-            }
-            Record::Conversation(messages) => {
-                let at = messages.iter().rposition(|message| message.role == Role::Assistant)?;
-                (Turns::Messages(messages[..at].to_vec()), messages[at].content.as_str())
-            }
-            Record::Text(_) => return None,
-        };
+        let (prompt, answer) = record.question()?;
         Some(Question { answer: answer.to_string(), prompt, judge: Judge::Text })
     }
 }
