@@ -1,6 +1,6 @@
 // y[z, m, n] = sum over k of a[z, m, k] * b[z, k, n], then the epilogue.
 // Host side: crates/tensor/src/ops/matmul.rs. Dispatch: `gpu`, one workgroup for each tile, in workgroup memory; for
-// adapters that are CPUs, without barriers, `software` and `software_any`, one thread for each tile.
+// adapters that are CPUs, without barriers, `software`, one thread for each tile; see also `matmul_scalar.wgsl`.
 
 override Z: u32 = 1u; override M: u32 = 1u; override N: u32 = 1u; override K: u32 = 1u;
 
@@ -8,8 +8,8 @@ override Z: u32 = 1u; override M: u32 = 1u; override N: u32 = 1u; override K: u3
 override A0: u32 = 0u; override AZ: u32 = 0u; override AM: u32 = 0u; override AK: u32 = 0u;
 override B0: u32 = 0u; override BZ: u32 = 0u; override BK: u32 = 0u; override BN: u32 = 0u;
 override Y0: u32 = 0u; override YZ: u32 = 0u; override YM: u32 = 0u; override YN: u32 = 0u;
-override A_ALONG_K: bool = true; // whether neighbours along k are closer than those along m
-override B_ALONG_K: bool = false;
+override A_ALONG_K: bool = AK < AM; // whether neighbours along k are closer than those along m
+override B_ALONG_K: bool = BK < BN;
 
 @group(0) @binding(1) var<storage, read> a: array<f32>;
 @group(0) @binding(2) var<storage, read> b: array<f32>;
@@ -84,23 +84,6 @@ fn block_of_b4(z: u32, n: u32, k: u32) -> mat4x4<f32> {
     return mat4x4<f32>(b4[at.x], b4[at.y], b4[at.z], b4[at.w]);
 }
 
-/// The same block of a, wherever it lies.
-fn block_of_a(z: u32, m: u32, k: u32) -> mat4x4<f32> {
-    let at = rows_of_a(z, m);
-    let ks = k + IOTA;
-    let step = min(ks, vec4(K - 1u)) * AK;
-    let u = mat2x4<f32>(below_k(four_of_a(at.x + step), ks), below_k(four_of_a(at.y + step), ks));
-    let v = mat2x4<f32>(below_k(four_of_a(at.z + step), ks), below_k(four_of_a(at.w + step), ks));
-    return mat4x4<f32>(u[0], u[1], v[0], v[1]);
-}
-
-/// The same block of b, wherever it lies.
-fn block_of_b(z: u32, n: u32, k: u32) -> mat4x4<f32> {
-    let at = columns_of_b(z, n);
-    let ks = min(k + IOTA, vec4(K - 1u)) * BK;
-    return mat4x4<f32>(four_of_b(at + ks.x), four_of_b(at + ks.y), four_of_b(at + ks.z), four_of_b(at + ks.w));
-}
-
 /// Four rows of up to sixteen columns. Indices are constants, so that the array becomes registers.
 alias Sums = array<mat4x4<f32>, 4>;
 
@@ -172,28 +155,6 @@ fn software(t: Thread) {
     if (BLOCKS_M == 4u) {
         store_sums(p.z, p.m + 8u, p.n, &c2);
         store_sums(p.z, p.m + 12u, p.n, &c3);
-    }
-}
-
-/// For all others; BLOCKS_M and BLOCKS_N are at most 2.
-@compute @workgroup_size(8)
-fn software_any(t: Thread) {
-    let p = place_of(t);
-    if (p.z >= Z) {
-        return;
-    }
-    var c0: Sums; var c1: Sums;
-    for (var k = 0u; k < K; k += 4u) {
-        let b0 = block_of_b(p.z, p.n, k);
-        let b1 = block_of_b(p.z, p.n + 4u, k);
-        add(&c0, block_of_a(p.z, p.m, k), b0, b1, b1, b1);
-        if (BLOCKS_M == 2u) {
-            add(&c1, block_of_a(p.z, p.m + 4u, k), b0, b1, b1, b1);
-        }
-    }
-    store_sums(p.z, p.m, p.n, &c0);
-    if (BLOCKS_M == 2u) {
-        store_sums(p.z, p.m + 4u, p.n, &c1);
     }
 }
 

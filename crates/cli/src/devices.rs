@@ -63,7 +63,7 @@ fn json_of(adapter: &AdapterInfo) -> serde_json::Value {
 fn class(adapter: &AdapterInfo) -> &'static str {
     match adapter.class {
         AdapterClass::Hardware => "hardware",
-        AdapterClass::Software => "software",
+        AdapterClass::Software | AdapterClass::Scalar => "software",
     }
 }
 

@@ -39,7 +39,7 @@ pub struct OpenOptions {
     pub allow_software: bool,
     /// Stay within WebGPU's default limits and take no optional feature: what every device can do. For tests.
     pub default_limits: bool,
-    /// Treat the adapter as one of this class, whatever it is. For tests of both families of kernels on one adapter.
+    /// Treat the adapter as one of this class, whatever it is. For tests of all families of kernels on one adapter.
     pub class: Option<AdapterClass>,
 }
 
@@ -50,6 +50,8 @@ pub enum AdapterClass {
     Hardware,
     /// A CPU behind WebGPU: barriers are ruinous, and plain SIMD code without WebGPU is usually faster.
     Software,
+    /// The same, and it loads each number by itself, guarded: SwiftShader.
+    Scalar,
 }
 
 /// Who an adapter says it is. Browsers say little, to protect their users: expect empty strings.
@@ -268,12 +270,13 @@ impl Limits {
 }
 
 impl AdapterClass {
-    /// Software if a flag says so, or if one of the known programs is named in `words`.
+    /// A CPU if a flag says so, or if one of the known programs is named in `words`.
     pub(crate) fn from_words(flag: bool, words: &str) -> AdapterClass {
-        const PROGRAMS: [&str; 5] =
-            ["swiftshader", "llvmpipe", "lavapipe", "softpipe", "microsoft basic render"];
+        const PROGRAMS: [&str; 4] = ["llvmpipe", "lavapipe", "softpipe", "microsoft basic render"];
         let words = words.to_ascii_lowercase();
-        if flag || PROGRAMS.iter().any(|program| words.contains(program)) {
+        if words.contains("swiftshader") {
+            AdapterClass::Scalar
+        } else if flag || PROGRAMS.iter().any(|program| words.contains(program)) {
             AdapterClass::Software
         } else {
             AdapterClass::Hardware

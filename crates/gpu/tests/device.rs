@@ -369,7 +369,7 @@ fn a_lost_device_answers_every_call_and_never_panics() {
 fn adapters_are_listed() {
     let Some(gpu) = open(OpenOptions::default()) else { return };
     assert!(block_on(Gpu::adapters()).contains(gpu.info()));
-    if gpu.info().class == AdapterClass::Software {
+    if gpu.info().class != AdapterClass::Hardware {
         let refused = block_on(Gpu::open(OpenOptions::default())).err();
         assert!(matches!(refused, Some(GpuError::NoAdapter { .. })), "{refused:?}");
     }

@@ -130,7 +130,7 @@ fn devices(only: Option<&str>) -> Vec<(String, Device)> {
     match pollster::block_on(Gpu::open(OpenOptions { allow_software: true, ..Default::default() })) {
         Ok(gpu) => {
             let info = gpu.info();
-            let class = if info.class == AdapterClass::Software { "software" } else { "hardware" };
+            let class = if info.class == AdapterClass::Hardware { "hardware" } else { "software" };
             let name = format!("{} ({}, {}, {class})", info.name, info.backend, info.driver);
             devices.push((name, Device::from_gpu(gpu)));
         }

@@ -60,3 +60,8 @@ fn kernels_for_gpus_equal_f64() {
 fn kernels_for_cpu_adapters_equal_f64() {
     run_gpu(AdapterClass::Software);
 }
+
+#[test]
+fn kernels_for_scalar_adapters_equal_f64() {
+    run_gpu(AdapterClass::Scalar);
+}

@@ -13,7 +13,8 @@ const EPILOGUES: [&str; 2] = [
 
 /// The text of a kernel, or what naga says against it.
 fn validate(shader: Shader, generated: &str) -> Result<naga::Module, String> {
-    let source = format!("{PRELUDE}\n{generated}\n{}", shader.source);
+    let known = "alias Known1 = array<f32, 64>; alias Known2 = array<f32, 96>;";
+    let source = format!("{PRELUDE}\n{known}\n{generated}\n{}", shader.source);
     let explain = |text: String| format!("{}.wgsl: {text}", shader.stem);
     let module = naga::front::wgsl::parse_str(&source).map_err(|e| explain(e.emit_to_string(&source)))?;
     // What WebGPU has everywhere, and nothing more.

@@ -14,6 +14,7 @@ use crate::tensor::Tensor;
 pub mod elementwise;
 pub mod layout;
 pub mod matmul;
+pub mod matmul_scalar;
 pub mod assign;
 pub mod reduce;
 pub mod softmax;
@@ -49,6 +50,7 @@ pub const OPS: &[OpEntry] = &[
     layout::ENTRY,
     reduce::ENTRY,
     matmul::ENTRY,
+    matmul_scalar::ENTRY,
     softmax::ENTRY,
     assign::ENTRY,
     embedding::ENTRY,
@@ -186,7 +188,7 @@ impl GpuIo<'_> {
 
     /// Whether the adapter is a CPU in disguise, which wants kernels without barriers.
     pub fn software(&self) -> bool {
-        self.class == AdapterClass::Software
+        self.class != AdapterClass::Hardware
     }
 
     /// Whether to take a kernel without barriers in which one thread runs `trips` loop iterations, all its loops together.
@@ -255,7 +257,7 @@ pub(crate) fn expect_dtype(op: &str, x: &Tensor, dtype: DType) {
     assert!(x.dtype() == dtype, "{op}: expected {dtype}, found {} of shape {}", x.dtype(), x.shape());
 }
 
-/// For tests of single operations: the CPU and, where there is an adapter, both families of kernels on it.
+/// For tests of single operations: the CPU and, where there is an adapter, all families of kernels on it.
 #[cfg(test)]
 pub(crate) fn test_devices() -> Vec<crate::Device> {
     let gpu = |class| {
@@ -264,7 +266,7 @@ pub(crate) fn test_devices() -> Vec<crate::Device> {
         pollster::block_on(cloche_gpu::Gpu::open(options)).map(crate::Device::from_gpu)
     };
     let mut devices = vec![crate::Device::cpu()];
-    for class in [AdapterClass::Hardware, AdapterClass::Software] {
+    for class in [AdapterClass::Hardware, AdapterClass::Software, AdapterClass::Scalar] {
         match gpu(class) {
             Ok(device) => devices.push(device),
             Err(error) => {

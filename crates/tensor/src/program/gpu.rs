@@ -7,7 +7,7 @@ use cloche_gpu::{
     grid,
 };
 
-use super::wgsl::{Chain, NO_EPILOGUE, store};
+use super::wgsl::{Chain, NO_EPILOGUE, known, store};
 use super::{Elements, LOG_NUMEL, LOG_RUNS, logged};
 use crate::dtype::DType;
 use crate::error::Error;
@@ -190,12 +190,17 @@ pub(crate) fn data_of(bytes: &[u8], dtype: DType) -> Data {
     }
 }
 
+/// The element from which on an operand is bound: its first, or one that lies where a binding may begin.
+fn bound_from(operand: &Operand) -> usize {
+    operand.layout.offset / 64 * 64
+}
+
 /// The operand as seen through a binding that starts at an aligned offset: `(binding start, relative operand)`.
 fn rebase(operand: &Operand) -> (usize, Operand) {
     if operand.buffer.scalar().is_some() {
         return (0, operand.clone());
     }
-    let start = operand.layout.offset / 64 * 64;
+    let start = bound_from(operand);
     let layout = Layout { offset: operand.layout.offset - start, ..operand.layout.clone() };
     (start, Operand { layout, ..operand.clone() })
 }
@@ -275,9 +280,13 @@ fn launch(
     }
     // 2. The text: prelude, generated part, file.
     let generated = chain.map_or(NO_EPILOGUE, |(_, text)| text);
+    let lengths = match dispatch.shader.source.contains("Known1") {
+        true => known(bound.iter().map(|(operand, _)| operand.layout.end() - bound_from(operand))),
+        false => String::new(),
+    };
     let spec = KernelSpec {
         label: format!("{}.{}", step.label(), dispatch.entry),
-        source: format!("{PRELUDE}\n{generated}\n{}", dispatch.shader.source).into(),
+        source: format!("{PRELUDE}\n{lengths}{generated}\n{}", dispatch.shader.source).into(),
         entry: dispatch.entry,
         constants: dispatch.constants,
         bindings: std::iter::once(Access::Uniform).chain(bound.iter().map(|(_, access)| *access)).collect(),
@@ -286,7 +295,7 @@ fn launch(
     // 3. The ranges, each from an aligned start to the operand's end.
     let part = |operand: &Operand| {
         let buffer = buffers.get(operand.buffer);
-        let start = 4 * (operand.layout.offset / 64 * 64) as u64;
+        let start = 4 * bound_from(operand) as u64;
         let end = (4 * operand.layout.end() as u64).max(start + 4);
         (buffer, start, end - start)
     };

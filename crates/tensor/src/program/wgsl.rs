@@ -102,6 +102,12 @@ pub(super) fn store(y: &Operand) -> String {
     )
 }
 
+/// `alias Known1 = array<f32, …>` and so on: as many numbers as are bound there, for kernels whose indices a compiler is to
+/// see inside.
+pub(super) fn known(lengths: impl Iterator<Item = usize>) -> String {
+    lengths.enumerate().map(|(i, n)| format!("alias Known{} = array<f32, {n}>;\n", i + 1)).collect()
+}
+
 fn wgsl_type(dtype: DType) -> &'static str {
     match dtype {
         DType::F32 => "f32",
