@@ -28,7 +28,7 @@ use crate::config::{Activation, Arch, ModelConfig};
 use crate::{Model, Pass};
 
 /// Registry row.
-pub const MODEL: Model = Model { arch: Arch::Gpt2, name: "gpt2", body, head };
+pub const MODEL: Model = Model { arch: Arch::Gpt2, name: "gpt2", body, norm, head };
 
 /// Everything up to the last norm.
 ///
@@ -41,7 +41,13 @@ fn body(c: &ModelConfig, p: &Params, ids: &Tensor, pass: &Pass) -> Tensor {
     for layer in 0..c.n_layer {
         x = block(c, &p.at("h").at(layer), &x, layer, pass).named(&format!("h.{layer}"));
     }
-    layer_norm(&p.at("ln_f"), &x, c.bias, c.norm_eps).named("ln_f")
+    x
+}
+
+/// # Shapes
+/// x `(…, C)` → `(…, C)`
+fn norm(c: &ModelConfig, p: &Params, x: &Tensor) -> Tensor {
+    layer_norm(&p.at("transformer").at("ln_f"), x, c.bias, c.norm_eps)
 }
 
 /// A learned vector for each position.

@@ -12,6 +12,7 @@ pub mod peft;
 mod kv_cache;
 mod sample;
 mod generate;
+mod probe;
 
 pub use cloche_nn::lora::{LoraConfig, LoraError};
 pub use generate::{Finish, GenerateError, GenerateSettings, Generator, Token, forward_logits};
@@ -19,6 +20,7 @@ pub use kv_cache::{KvCache, KvStates};
 pub use lora::{Adapter, AdapterError, Base};
 pub use network::Network;
 pub use pass::Pass;
+pub use probe::{Look, Seen};
 pub use sample::Sampling;
 
 use cloche_nn::linear::linear;
@@ -33,8 +35,10 @@ pub struct Model {
     pub arch: Arch,
     /// Its name, which is also that of its file.
     pub name: &'static str,
-    /// Ids `(B, T)` to the last hidden states `(B, T, C)`.
+    /// Ids `(B, T)` to what the last layer makes of them, `(B, T, C)`.
     pub body: fn(&ModelConfig, &Params, &Tensor, &Pass) -> Tensor,
+    /// The last norm, `(…, C)` to `(…, C)`.
+    pub norm: fn(&ModelConfig, &Params, &Tensor) -> Tensor,
     /// Hidden states `(…, C)` to logits `(…, V)`.
     pub head: fn(&ModelConfig, &Params, &Tensor) -> Tensor,
 }
@@ -60,7 +64,9 @@ impl Model {
 pub fn hidden(config: &ModelConfig, p: &Params, ids: &Tensor, pass: &Pass) -> Tensor {
     let t = ids.dim(1);
     assert!(t <= config.context_len, "ids: {t} positions, the model has {}", config.context_len);
-    (Model::of(config).body)(config, &pass.params(p), ids, pass)
+    let (model, p) = (Model::of(config), pass.params(p));
+    let x = (model.body)(config, &p, ids, pass);
+    (model.norm)(config, &p, &x).named("hidden")
 }
 
 /// Records a model on all positions.

@@ -30,7 +30,7 @@ use crate::config::{Arch, ModelConfig};
 use crate::{Model, Pass};
 
 /// Registry row.
-pub const MODEL: Model = Model { arch: Arch::Llama, name: "llama", body, head };
+pub const MODEL: Model = Model { arch: Arch::Llama, name: "llama", body, norm, head };
 
 /// Everything up to the last norm.
 ///
@@ -43,7 +43,13 @@ fn body(c: &ModelConfig, p: &Params, ids: &Tensor, pass: &Pass) -> Tensor {
     for layer in 0..c.n_layer {
         x = block(c, &p.at("layers").at(layer), &x, layer, pass).named(&format!("h.{layer}"));
     }
-    rms_norm(&p.at("norm"), &x, c.norm_eps).named("ln_f")
+    x
+}
+
+/// # Shapes
+/// x `(…, C)` → `(…, C)`
+fn norm(c: &ModelConfig, p: &Params, x: &Tensor) -> Tensor {
+    rms_norm(&p.at("model").at("norm"), x, c.norm_eps)
 }
 
 /// # Shapes

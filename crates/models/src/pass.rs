@@ -81,6 +81,7 @@ impl Pass {
         let y = match &self.cache {
             None => {
                 let begin = self.documents.as_ref().map(|documents| &documents.begin);
+                let qkv = qkv.clone().named(&format!("h.{layer}.qkv"));
                 qkv.attention_packed(n_head, n_kv_head, begin) // (B, T, H, D)
             }
             Some(cache) => {
