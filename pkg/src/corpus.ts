@@ -1,5 +1,6 @@
 /** From a text to token ids: reads it in pieces, trains the tokenizer, encodes, and keeps a part for evaluation. */
 import type { GrowEvent } from "./protocol.js";
+import type { TokenizerProgress } from "./tokenizers.js";
 import type { Tokenizer } from "./wasm/text.js";
 
 type Prepare = Extract<GrowEvent, { event: "prepare" }>;
@@ -90,13 +91,13 @@ export function textSource({ Utf8Reader }: TextModule, blob: Blob, name: string)
   };
 }
 
-/** Reads a source twice: to learn the vocabulary, then to encode. Yields its progress and returns the corpus. */
-export async function* prepare(
+/** Learns a tokenizer from a source. Yields its progress; `report` hears of the merges while they are made. */
+export async function* learn(
   source: Source,
   text: TextModule,
-  { kind, chatTokens }: { kind: string; chatTokens: boolean },
+  { kind, chatTokens, report }: { kind: string; chatTokens: boolean; report?: (progress: TokenizerProgress) => void },
   signal: AbortSignal,
-): AsyncGenerator<Prepare, Corpus> {
+): AsyncGenerator<Prepare, Tokenizer> {
   const trainer = new text.TokenizerTrainer(kind);
   trainer.chatTokens(chatTokens);
   let read = 0;
@@ -111,8 +112,17 @@ export async function* prepare(
     trainer.endDocument();
   }
   yield { event: "prepare", phase: "tokenizer", done: 0 };
-  const tokenizer = trainer.finish();
+  return trainer.finish(report);
+}
 
+/** Reads a source twice: to learn the vocabulary, then to encode. Yields its progress and returns the corpus. */
+export async function* prepare(
+  source: Source,
+  text: TextModule,
+  options: { kind: string; chatTokens: boolean },
+  signal: AbortSignal,
+): AsyncGenerator<Prepare, Corpus> {
+  const tokenizer = yield* learn(source, text, options, signal);
   const ids = new Ids();
   for await (const { text, ends } of source.pieces()) {
     signal.throwIfAborted();

@@ -14,6 +14,7 @@
  */
 import { ClocheError } from "./errors.js";
 import { Remote } from "./remote.js";
+import { Tokenizers } from "./tokenizers.js";
 import type { Api, DeviceInfo, GrowEvent, GrowOptions, OpenOptions, SamplingOptions, Steer } from "./protocol.js";
 import type {
   DistillOptions,
@@ -39,6 +40,18 @@ export type {
   Start,
 } from "./protocol.js";
 export type * from "./tuning.js";
+export {
+  Tokenizers,
+  TokenizerHandle,
+  type MergeStep,
+  type TokenizerProgress,
+  type TokenizerTraining,
+  type TokenTrace,
+  type TracePiece,
+  type TraceToken,
+  type TrainStep,
+  type TrainTrace,
+} from "./tokenizers.js";
 
 /** Where to compute, and where the pieces lie if not beside this file. */
 export interface CreateOptions {
@@ -69,10 +82,13 @@ export class Cloche {
   readonly #remote: Remote<Api>;
   /** The device in use and why. */
   readonly device: DeviceInfo;
+  /** Tokenizers apart from any model: to be trained, looked into and saved. */
+  readonly tokenizers: Tokenizers;
 
   private constructor(worker: Worker, remote: Remote<Api>, device: DeviceInfo) {
     this.#worker = worker;
     this.#remote = remote;
+    this.tokenizers = new Tokenizers(remote);
     this.device = device;
   }
 
@@ -80,7 +96,7 @@ export class Cloche {
   static async create(options: CreateOptions = {}): Promise<Cloche> {
     // Written out in one expression, because that is what bundlers look for.
     const worker = options.workerUrl
-      ? new Worker(options.workerUrl, { type: "module" })
+      ? new Worker(ofThisOrigin(options.workerUrl), { type: "module" })
       : new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
     const remote = new Remote<Api>(worker);
     worker.onerror = (event) => {
@@ -220,4 +236,14 @@ export class Run<Event = GrowEvent> implements AsyncIterable<Event> {
 function judged<Options extends { verifier?: string | URL }>(options: Options): Options {
   if (options.verifier === undefined) return options;
   return { ...options, verifier: new URL(options.verifier, globalThis.location?.href).href };
+}
+
+/**
+ * A worker's script must have the page's origin. One that lies elsewhere, on a host of packages, is imported by a script
+ * that has it.
+ */
+function ofThisOrigin(url: string | URL): string {
+  const { href, origin } = new URL(url, location.href);
+  if (origin === location.origin) return href;
+  return URL.createObjectURL(new Blob([`import ${JSON.stringify(href)};`], { type: "text/javascript" }));
 }

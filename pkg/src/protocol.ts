@@ -1,4 +1,5 @@
 /** What the page and the worker say to each other: the functions, what they take, and the events of a run. */
+import type { Named, TokenizerEvent, TokenizerOptions, TokenTrace, TrainTrace, Vocabulary } from "./tokenizers.js";
 import type {
   DistillOptions,
   DpoOptions,
@@ -149,4 +150,16 @@ export interface Api {
   generate(options: SamplingOptions & { prompt: string }, signal: AbortSignal): AsyncIterable<string>;
   chat(options: SamplingOptions & { messages: Message[] }, signal: AbortSignal): AsyncIterable<string>;
   files(options: { judge?: boolean }): Promise<Record<string, Uint8Array<ArrayBuffer>>>;
+  trainTokenizer(
+    options: TokenizerOptions,
+    signal: AbortSignal,
+    report: (event: TokenizerEvent) => void,
+  ): AsyncIterable<TokenizerEvent>;
+  loadTokenizer(options: { json: string; config?: string | undefined }): Promise<Vocabulary>;
+  encode(options: Named & { text: string }): Promise<Uint32Array<ArrayBuffer>>;
+  decode(options: Named & { ids: Uint32Array }): Promise<string>;
+  trace(options: Named & { text: string }): Promise<TokenTrace>;
+  tokenizerFiles(options: Named): Promise<[name: string, text: string][]>;
+  freeTokenizer(options: Named): Promise<void>;
+  trainTrace(options: { text: string; merges: number }): Promise<TrainTrace>;
 }

@@ -9,9 +9,16 @@ import { ClocheError, fromWire, toWire, type WireError } from "./errors.js";
 /** Items a stream may be ahead of its reader. */
 const CREDIT = 32;
 
-/** A set of functions that a worker offers: a promise is a request, an async iterable is a stream. */
+/**
+ * A set of functions that a worker offers: a promise is a request, an async iterable is a stream. What a stream reports
+ * leaves at once, also while it computes and cannot yield.
+ */
 export type Handlers<Api> = {
-  [Name in keyof Api]: (args: never, signal: AbortSignal) => Promise<unknown> | AsyncIterable<unknown>;
+  [Name in keyof Api]: (
+    args: never,
+    signal: AbortSignal,
+    report: (item: unknown) => void,
+  ) => Promise<unknown> | AsyncIterable<unknown>;
 };
 
 type Args<F> = F extends (args: infer A, ...rest: never[]) => unknown ? A : never;
@@ -123,7 +130,7 @@ export function serve<Api extends Handlers<Api>>(port: Port, handlers: Api): voi
     const reader = new Reader();
     live.set(id, reader);
     try {
-      const result = handlers[name](args as never, reader.signal);
+      const result = handlers[name](args as never, reader.signal, (item) => post({ id, item }));
       if (Symbol.asyncIterator in result) {
         for await (const item of result) {
           await reader.spend();

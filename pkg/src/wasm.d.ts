@@ -113,6 +113,8 @@ declare module "*/wasm/gemm.js" {
 }
 
 declare module "*/wasm/text.js" {
+  import type { TokenTrace, TokenizerProgress, TrainTrace } from "../tokenizers.js";
+
   export default function init(options?: { module_or_path: string | URL | Request | BufferSource }): Promise<unknown>;
 
   /** Learns from text that arrives in pieces. */
@@ -122,22 +124,29 @@ declare module "*/wasm/text.js" {
     endDocument(): void;
     endOfText(wanted: boolean): void;
     chatTokens(wanted: boolean): void;
-    finish(onProgress?: (progress: { stage: string; done: number; total: number | null }) => void): Tokenizer;
+    finish(onProgress?: (progress: TokenizerProgress) => void): Tokenizer;
     free(): void;
   }
 
   export class Tokenizer {
     static fromJson(json: string, config?: string): Tokenizer;
+    /** `char`, `byte`, `bpe:SIZE`, or nothing for a pipeline of another kind. */
+    readonly kind: string | undefined;
     readonly vocabSize: number;
     readonly eotId: number | undefined;
     encode(text: string): Uint32Array;
     decode(ids: Uint32Array): string;
+    /** How a text is split and merged, step by step. */
+    trace(text: string): TokenTrace;
     /** Decodes a stream without cutting characters in two. */
     streamDecoder(): StreamDecoder;
     /** `tokenizer.json` and its companions. */
     files(contextLen: number): [name: string, content: string][];
     free(): void;
   }
+
+  /** Learns a vocabulary from a short text and shows each merge. */
+  export function trainTrace(text: string, nMerges: number): TrainTrace;
 
   /** Tokens, and 1 at each that a model shall learn to say. */
   export type Encoded = [ids: Uint32Array, learn: Uint8Array];

@@ -2,7 +2,7 @@
  * The worker: it alone owns the wasm modules, the device and the model. It is started by `Cloche.create` and answers
  * the calls listed in `protocol.ts`.
  */
-import { prepare, storySource, textSource, type Corpus } from "./corpus.js";
+import { prepare, storySource, textSource, type Corpus, type Source } from "./corpus.js";
 import { ClocheError, toWire } from "./errors.js";
 import { breathe, Gate, paced, Turns, untilStop } from "./pace.js";
 import type { Api, DeviceInfo, GrowEvent, GrowOptions, OpenOptions, SamplingOptions, Steer } from "./protocol.js";
@@ -22,6 +22,8 @@ import type {
 import { fuse } from "./wasm/gemm.js";
 import type { Engine as PlainEngine, Generator, Pretrain } from "./wasm/engine.js";
 import type { Engine, Model } from "./wasm/teach.js";
+import type { Named, TokenizerEvent, TokenizerOptions } from "./tokenizers.js";
+import { Vocabularies } from "./vocabularies.js";
 import type { Chat, StreamDecoder, Tokenizer } from "./wasm/text.js";
 
 /** The model that is there: to be sampled, saved and taught. */
@@ -43,6 +45,8 @@ interface Teach {
 class Session implements Api {
   readonly #turns = new Turns();
   readonly #gate = new Gate();
+  /** The tokenizers that the page holds, apart from any model. */
+  readonly #vocabularies = new Vocabularies(() => this.#text());
   #options: OpenOptions = { device: "auto" };
   /** The engine in use: the smaller one until a stage is asked for, then that of `#teach`. */
   #engine: PlainEngine | Engine | undefined;
@@ -200,6 +204,42 @@ class Session implements Api {
     return Object.fromEntries([...(await this.#turns.take(() => run.files())), ...texts]);
   }
 
+  async *trainTokenizer(
+    { data, seed = DEFAULT_SEED, kind = DEFAULT_TOKENIZER }: TokenizerOptions,
+    signal: AbortSignal,
+    report: (event: TokenizerEvent) => void,
+  ): AsyncGenerator<TokenizerEvent> {
+    yield* this.#vocabularies.train(await this.#source(data, seed), kind, signal, report);
+  }
+
+  loadTokenizer({ json, config }: { json: string; config?: string | undefined }) {
+    return this.#vocabularies.load(json, config);
+  }
+
+  async encode({ handle, text }: Named & { text: string }) {
+    return this.#vocabularies.get(handle).encode(text) as Uint32Array<ArrayBuffer>;
+  }
+
+  async decode({ handle, ids }: Named & { ids: Uint32Array }) {
+    return this.#vocabularies.get(handle).decode(ids);
+  }
+
+  async trace({ handle, text }: Named & { text: string }) {
+    return this.#vocabularies.get(handle).trace(text);
+  }
+
+  async tokenizerFiles({ handle }: Named) {
+    return this.#vocabularies.get(handle).files(0);
+  }
+
+  async freeTokenizer({ handle }: Named) {
+    this.#vocabularies.free(handle);
+  }
+
+  async trainTrace({ text, merges }: { text: string; merges: number }) {
+    return (await this.#text()).trainTrace(text, merges);
+  }
+
   /** One run at a time. */
   #claim(): void {
     if (this.#busy) throw new ClocheError("BUSY", "a run is going on: stop it before you start another");
@@ -272,13 +312,14 @@ class Session implements Api {
 
   async *#prepare(options: GrowOptions, signal: AbortSignal): AsyncGenerator<GrowEvent, Corpus> {
     const { data, tokenizer = DEFAULT_TOKENIZER, seed = DEFAULT_SEED, chatTokens = false } = options;
-    const text = await this.#text();
+    const source = await this.#source(data, seed);
+    return yield* paced(prepare(source, await this.#text(), { kind: tokenizer, chatTokens }, signal));
+  }
+
+  async #source(data: string | Blob, seed: number): Promise<Source> {
+    if (data === "stories") return storySource((await this.#stories()).stories, seed);
     const blob = typeof data === "string" ? new Blob([data]) : data;
-    const source =
-      data === "stories"
-        ? storySource((await this.#stories()).stories, seed)
-        : textSource(text, blob, blob instanceof File ? blob.name : "the text");
-    return yield* paced(prepare(source, text, { kind: tokenizer, chatTokens }, signal));
+    return textSource(await this.#text(), blob, blob instanceof File ? blob.name : "the text");
   }
 
   /** The events of a run, as they are pulled; between two of them others have their turn. */

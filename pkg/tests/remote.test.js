@@ -26,6 +26,10 @@ const handlers = {
       counted.ended = true;
     }
   },
+  async *toil(reports, _signal, report) {
+    for (let i = 0; i < reports; i++) report(i);
+    yield "done";
+  },
   never: () => new Promise(() => {}),
 };
 
@@ -62,6 +66,12 @@ test("a reader that stops reading stops the worker", async () => {
   await stream.return();
   await rest(20);
   assert.ok(counted.ended);
+});
+
+test("what is reported leaves before the stream can yield again", async () => {
+  const items = [];
+  for await (const item of remote.stream("toil", 3)) items.push(item);
+  assert.deepEqual(items, [0, 1, 2, "done"]);
 });
 
 test("an abort is heard at once", async () => {
