@@ -25,9 +25,10 @@ pub(crate) fn run() -> Result<ExitCode> {
 pub(crate) fn statics() -> Result<Tally> {
     setup::node_packages()?;
     let tsc = "node_modules/typescript/bin/tsc";
-    let checks: [Command; 5] = [
+    let checks: [Command; 6] = [
         command("cargo", &["fmt", "--all", "--check"]),
         command("node", &[tsc, "--noEmit", "-p", "pkg"]),
+        command("node", &[tsc, "--noEmit", "-p", "pkg/elements"]),
         command("node", &[tsc, "--noEmit", "-p", "web"]),
         command("node", &[tsc, "--noEmit", "-p", "tests/browser"]),
         command(

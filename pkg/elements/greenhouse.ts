@@ -1,0 +1,220 @@
+/**
+ * What all elements of a page share: one worker with at most one model in it, and the runs of this visit. An element
+ * asks it for the engine, tells it to grow, and listens to `change`, which comes at most once a frame.
+ */
+import { Cloche, ClocheError } from "cloche";
+import type { CreateOptions, Files, GrowEvent, GrowOptions, Run, Start, TokenizerHandle, TokenizerProgress } from "cloche";
+
+type Event<Name extends GrowEvent["event"]> = Extract<GrowEvent, { event: Name }>;
+
+/** What the worker is doing for a run. */
+export type GrowState = "idle" | "waking" | "preparing" | "growing" | "paused";
+
+/** What is known of the loss at a step, in nats per token. */
+export interface LossRow {
+  step: number;
+  train: number | null;
+  val: number | null;
+}
+
+/** What the model said after a step, and its training loss then. */
+export interface Sample {
+  step: number;
+  text: string;
+  loss: number | null;
+}
+
+/** A run of this visit, as far as it has come. */
+export interface RunRecord {
+  /** 1 for the first of the page. */
+  number: number;
+  name: string;
+  options: GrowOptions;
+  /** The element that started it. */
+  owner: Element | undefined;
+  phase?: Event<"prepare">;
+  start?: Start;
+  rows: LossRow[];
+  samples: Sample[];
+  latest?: Event<"step">;
+  skipped?: Event<"nonfinite">;
+  done?: Event<"done">;
+}
+
+/** Errors after which the worker is of no use. */
+const FATAL = ["ENGINE_CRASHED", "LOAD_FAILED", "DEVICE_LOST"];
+
+export class Greenhouse extends EventTarget {
+  /** Where the pieces of the package lie, for pages that keep them elsewhere. Read when the worker starts. */
+  files: Omit<CreateOptions, "device" | "signal"> = {};
+  state: GrowState = "idle";
+  readonly runs: RunRecord[] = [];
+  /** What can be sampled at the moment, by name. */
+  model: string | undefined;
+  /** How often there was another model, or the same one has learnt: who looks inside looks again. */
+  version = 0;
+
+  #cloche: Promise<Cloche> | undefined;
+  #opened: Cloche | undefined;
+  #device: CreateOptions["device"];
+  #run: Run | undefined;
+  readonly #tokenizers = new Map<string, Promise<TokenizerHandle>>();
+  #frame = 0;
+
+  /** The engine where it is awake already. */
+  get cloche(): Cloche | undefined {
+    return this.#opened;
+  }
+
+  /** The engine, started when it is first asked for. Another device than the last one takes a new worker. */
+  open(device: CreateOptions["device"] = this.#device ?? "auto"): Promise<Cloche> {
+    if (this.#cloche && device === this.#device) return this.#cloche;
+    this.forget();
+    this.#device = device;
+    const opening = Cloche.create({ ...this.files, device });
+    this.#cloche = opening;
+    opening.then(
+      (cloche) => this.#cloche === opening && (this.#opened = cloche) && this.changed(),
+      () => this.#cloche === opening && this.forget(),
+    );
+    return opening;
+  }
+
+  /** Grows a model; `onEvent` hears what happens. Ends with the run, or with its error. */
+  async grow(
+    options: GrowOptions,
+    { device, owner, onEvent }: { device?: CreateOptions["device"]; owner?: Element; onEvent?: (e: GrowEvent) => void },
+  ): Promise<void> {
+    if (this.state !== "idle") throw new ClocheError("BUSY", "another model is growing on this page: stop it first");
+    const record = this.#record(options, owner);
+    this.#enter("waking");
+    try {
+      const cloche = await this.open(device);
+      this.#run = cloche.grow(options);
+      for await (const event of this.#run) {
+        this.#take(record, event);
+        onEvent?.(event);
+      }
+    } catch (error) {
+      if (error instanceof ClocheError && FATAL.includes(error.code)) this.forget();
+      if (!record.start) this.runs.splice(this.runs.indexOf(record), 1);
+      throw error;
+    } finally {
+      this.#run = undefined;
+      this.#enter("idle");
+    }
+  }
+
+  async pause(): Promise<void> {
+    if (this.state !== "growing") return;
+    this.#enter("paused");
+    await this.#run?.pause();
+  }
+
+  async resume(): Promise<void> {
+    if (this.state !== "paused") return;
+    this.#enter("growing");
+    await this.#run?.resume();
+  }
+
+  async stop(): Promise<void> {
+    await this.#run?.stop();
+  }
+
+  /** Opens a model from the files of a Hugging Face folder. */
+  async load(files: Files, name: string): Promise<void> {
+    if (this.state !== "idle") throw new ClocheError("BUSY", "a model is growing on this page: stop it first");
+    await (await this.open()).load(files);
+    this.#become(name);
+  }
+
+  /** A tokenizer that all elements share which ask for the same one, learnt when it is first asked for. */
+  tokenizer(kind: string, data: string, onProgress: (progress: TokenizerProgress) => void): Promise<TokenizerHandle> {
+    const key = `${kind} ${data}`;
+    const known = this.#tokenizers.get(key);
+    if (known) return known;
+    const learning = this.open().then((cloche) => cloche.tokenizers.train({ kind, data, onProgress }));
+    this.#tokenizers.set(key, learning);
+    learning.catch(() => this.#tokenizers.delete(key));
+    return learning;
+  }
+
+  /** Ends the worker; the next who asks for it starts a new one. The runs stay as they were seen. */
+  forget(): void {
+    void this.#cloche?.then((cloche) => cloche.dispose(), () => {});
+    this.#cloche = undefined;
+    this.#opened = undefined;
+    this.#tokenizers.clear();
+    this.model = undefined;
+    this.changed();
+  }
+
+  /** Tells the elements in the next frame. */
+  changed(): void {
+    this.#frame ||= requestAnimationFrame(() => {
+      this.#frame = 0;
+      this.dispatchEvent(new Event("change"));
+    });
+  }
+
+  #record(options: GrowOptions, owner: Element | undefined): RunRecord {
+    const number = (this.runs.at(-1)?.number ?? 0) + 1;
+    const { preset = "tiny", tokenizer = "char", lr } = options;
+    const parts = [`run ${number}`, preset, tokenizer, ...(lr ? [`lr ${lr}`] : [])];
+    const record = { number, name: parts.join(" · "), options, owner, rows: [], samples: [] };
+    this.runs.push(record);
+    return record;
+  }
+
+  #take(record: RunRecord, event: GrowEvent): void {
+    switch (event.event) {
+      case "prepare":
+        record.phase = event;
+        if (this.state === "waking") this.#enter("preparing");
+        break;
+      case "start":
+        record.start = event;
+        this.#become(record.name);
+        this.#enter("growing");
+        break;
+      case "step":
+        record.latest = event;
+        this.version += 1;
+        add(record.rows, event.step, { train: event.loss });
+        break;
+      case "eval":
+        add(record.rows, event.step, { val: event.val_loss });
+        break;
+      case "sample":
+        record.samples.push({ step: event.step, text: event.text, loss: record.latest?.loss ?? null });
+        break;
+      case "nonfinite":
+        record.skipped = event;
+        break;
+      case "done":
+        record.done = event;
+    }
+    this.changed();
+  }
+
+  #become(name: string): void {
+    this.model = name;
+    this.version += 1;
+    this.changed();
+  }
+
+  #enter(state: GrowState): void {
+    this.state = state;
+    this.changed();
+  }
+}
+
+/** Adds to the row of a step. */
+function add(rows: LossRow[], step: number, losses: { train?: number; val?: number }): void {
+  let row = rows.at(-1);
+  if (row?.step !== step) rows.push((row = { step, train: null, val: null }));
+  Object.assign(row, losses);
+}
+
+/** The one of this page. */
+export const greenhouse = new Greenhouse();

@@ -1,0 +1,38 @@
+/**
+ * Custom elements: a language model that grows in an article, from one script tag.
+ *
+ * @example
+ * <script type="module" src="https://example.org/cloche/dist/elements.js"></script>
+ * <cloche-trainer preset="tiny" steps="300"></cloche-trainer>
+ * <cloche-loss></cloche-loss>
+ * <cloche-samples></cloche-samples>
+ */
+import { define } from "./element.js";
+import { greenhouse } from "./greenhouse.js";
+import { ClocheLoss } from "./loss.js";
+import { ClochePrompt } from "./prompt.js";
+import { ClocheSamples } from "./samples.js";
+import { ClocheTokens } from "./tokens.js";
+import { ClocheTrainer } from "./trainer.js";
+
+export { csv, download } from "./download.js";
+export { bytes, duration, large } from "./format.js";
+export { greenhouse, type Greenhouse, type GrowState, type LossRow, type RunRecord, type Sample } from "./greenhouse.js";
+export { zip } from "./zip.js";
+export { ClocheLoss, ClochePrompt, ClocheSamples, ClocheTokens, ClocheTrainer };
+
+/** Every element by its name. */
+export const ELEMENTS = {
+  "cloche-trainer": ClocheTrainer,
+  "cloche-loss": ClocheLoss,
+  "cloche-samples": ClocheSamples,
+  "cloche-tokens": ClocheTokens,
+  "cloche-prompt": ClochePrompt,
+};
+
+for (const [name, element] of Object.entries(ELEMENTS)) define(name, element);
+
+/** Says where the pieces of the package lie, where that is not beside this file; before the first gesture. */
+export function configure(files: typeof greenhouse.files): void {
+  greenhouse.files = files;
+}

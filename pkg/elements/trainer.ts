@@ -1,0 +1,344 @@
+/** `<cloche-trainer>`: what to read, what to grow, for how long; and the reins of the run. */
+import { css, html, nothing, type PropertyValues, type TemplateResult } from "lit";
+import type { CreateOptions, GrowEvent, GrowOptions, Preset } from "cloche";
+import { download } from "./download.js";
+import { ClocheElement } from "./element.js";
+import { estimate, noteSpeed } from "./estimate.js";
+import { bytes, duration, large } from "./format.js";
+import { greenhouse, type RunRecord } from "./greenhouse.js";
+import { anyOf, anyText, flag, integer, number, oneOf, property, setting, tokenizerKind } from "./settings.js";
+import { zip } from "./zip.js";
+
+const SIZES: [Preset, string][] = [
+  ["tiny", "tiny: seconds"],
+  ["nano", "nano: minutes"],
+  ["mini", "mini: for a graphics card"],
+  ["llama-tiny", "llama-tiny"],
+  ["llama-nano", "llama-nano"],
+  ["llama-mini", "llama-mini"],
+];
+const TOKENIZERS = [
+  ["char", "characters"],
+  ["byte", "bytes"],
+  ["bpe:512", "512 pieces of words"],
+  ["bpe:2048", "2048 pieces of words"],
+];
+const DEVICES = [
+  ["auto", "the faster one"],
+  ["webgpu", "WebGPU"],
+  ["cpu", "CPU"],
+];
+const PHASES = {
+  reading: "Reading the text",
+  tokenizer: "Choosing the units of text",
+  encoding: "Turning the text into numbers",
+  compiling: "Preparing the device",
+};
+/** How often a run evaluates and how often it speaks. */
+const EVALUATIONS = 10;
+const SAMPLES = 8;
+/** Screen readers hear of the progress this often. */
+const ANNOUNCE_MS = 5000;
+
+export class ClocheTrainer extends ClocheElement {
+  static override styles = [ClocheElement.styles, css`
+    .choice { display: flex; flex-wrap: wrap; gap: 0.3em 1.4em; margin: 0.3em 0 0.8em; }
+    .choice label { color: var(--ink); }
+    .drop { border: 2px dashed var(--line); border-radius: var(--radius); padding: 0.8em; margin-bottom: 1em; }
+    .drop.over { border-color: var(--accent); }
+    input[type="file"] { display: block; max-width: 100%; margin: 0.3em 0 0.6em; }
+    .status { font-variant-numeric: tabular-nums; min-height: 1.5em; margin: 0.9em 0 0.3em; }
+    progress { appearance: none; display: block; width: 100%; height: 0.5em; border: 0; border-radius: 1em; overflow: hidden;
+      background: var(--line); }
+    progress::-webkit-progress-bar { background: var(--line); }
+    progress::-webkit-progress-value { background: var(--accent); }
+    progress::-moz-progress-bar { background: var(--accent); }
+    .facts { margin: 0.6em 0 0; }
+  `];
+  static override properties = {
+    preset: setting(oneOf<Preset>("tiny", "nano", "mini", "gpt2", "llama-tiny", "llama-nano", "llama-mini"), "tiny"),
+    tokenizer: setting(tokenizerKind, "char"),
+    steps: setting(integer(1, 1_000_000), 500),
+    device: setting(oneOf("auto", "webgpu", "cpu"), "auto"),
+    seed: setting(integer(0, 2 ** 32 - 1), 1337),
+    lr: setting<number | undefined>(number(0, 1), undefined),
+    batchSize: setting<number | undefined>(integer(1, 4096), undefined, "batch-size"),
+    contextLen: setting<number | undefined>(integer(8, 4096), undefined, "context-len"),
+    src: setting(anyText, ""),
+    autostart: flag(),
+    pauseHidden: flag("pause-hidden"),
+    hide: setting(anyOf("source", "preset", "tokenizer", "steps", "device", "estimate", "status", "pause", "stop", "save"), []),
+    data: property<"stories" | Blob | string>("stories"),
+    over: property(false),
+  };
+  declare preset: Preset;
+  declare tokenizer: string;
+  declare steps: number;
+  declare device: NonNullable<CreateOptions["device"]>;
+  declare seed: number;
+  declare lr: number | undefined;
+  declare batchSize: number | undefined;
+  declare contextLen: number | undefined;
+  declare src: string;
+  declare autostart: boolean;
+  declare pauseHidden: boolean;
+  /** What is read: `"stories"`, a text, or a file. */
+  declare data: "stories" | Blob | string;
+  protected declare over: boolean;
+
+  #own = false;
+  #outcome = "";
+  #announced = -Infinity;
+  #announcement = "";
+  #saved = "";
+  /** Whether it was this element that paused, because nobody was looking. */
+  #dozing = false;
+  #visible = true;
+  readonly #watcher = new IntersectionObserver(([entry]) => {
+    this.#visible = entry!.isIntersecting;
+    this.#doze();
+  });
+  readonly #doze = () => void this.#heedVisibility();
+
+  override connectedCallback(): void {
+    super.connectedCallback();
+    this.#watcher.observe(this);
+    document.addEventListener("visibilitychange", this.#doze);
+  }
+
+  override disconnectedCallback(): void {
+    super.disconnectedCallback();
+    this.#watcher.disconnect();
+    document.removeEventListener("visibilitychange", this.#doze);
+  }
+
+  protected override firstUpdated(_changed: PropertyValues): void {
+    if (this.autostart) void this.grow();
+  }
+
+  /** The run that this element started last. */
+  get run(): RunRecord | undefined {
+    return greenhouse.runs.findLast((run) => run.owner === this);
+  }
+
+  /** Begins, as the button does. */
+  async grow(): Promise<void> {
+    this.trouble = this.#outcome = this.#saved = "";
+    this.#announced = -Infinity;
+    this.#own = true;
+    try {
+      const options = await this.#options();
+      const { device } = this;
+      await greenhouse.grow(options, { device, owner: this, onEvent: (event) => this.#hear(event) });
+    } catch (error) {
+      this.#outcome = this.run?.start ? "It stopped growing." : "";
+      this.complain(error);
+    } finally {
+      this.#own = this.#dozing = false;
+      this.requestUpdate();
+    }
+  }
+
+  async #options(): Promise<GrowOptions> {
+    const { preset, tokenizer, steps, seed, lr, batchSize, contextLen } = this;
+    if (this.data === "") throw new Error("Choose a text first, or let it read the stories.");
+    if (this.src && this.data === "stories") this.data = await fetched(this.src);
+    return {
+      data: this.data,
+      preset,
+      tokenizer,
+      steps,
+      seed,
+      ...(lr !== undefined && { lr }),
+      ...(batchSize !== undefined && { batchSize }),
+      ...(contextLen !== undefined && { contextLen }),
+      evalEvery: Math.max(1, Math.round(steps / EVALUATIONS)),
+      sampleAt: Array.from({ length: SAMPLES + 1 }, (_, i) => Math.round((i / SAMPLES) ** 2 * steps)),
+    };
+  }
+
+  #hear(event: GrowEvent): void {
+    this.send("cloche-event", event);
+    if (event.event !== "done") return;
+    this.#outcome = outcomeOf(event);
+    const start = this.run?.start;
+    if (start) noteSpeed(this.device, estimate(this.preset, this.tokenizer, event.step, this.device).flops, event.seconds);
+  }
+
+  /** Pauses while nobody sees the element, where the page asks for that. */
+  async #heedVisibility(): Promise<void> {
+    if (!this.pauseHidden || !this.#own) return;
+    const seen = this.#visible && document.visibilityState === "visible";
+    if (!seen && greenhouse.state === "growing") {
+      this.#dozing = true;
+      await greenhouse.pause();
+    } else if (seen && this.#dozing) {
+      this.#dozing = false;
+      await greenhouse.resume();
+    }
+  }
+
+  protected override render(): TemplateResult {
+    const busy = greenhouse.state !== "idle";
+    return html`<form part="form" @submit=${this.#onSubmit} @change=${this.#onChange}>
+        <fieldset ?disabled=${busy} part="settings">
+          ${this.shows("source") ? this.#source() : nothing}
+          <div class="grid">
+            ${this.shows("preset") ? this.#menu("preset", "Size", SIZES) : nothing}
+            ${this.shows("tokenizer") ? this.#menu("tokenizer", "Units of text", TOKENIZERS) : nothing}
+            ${this.shows("steps")
+              ? html`<label class="field">Steps <input name="steps" type="number" min="1" max="1000000" required .value=${String(this.steps)} /></label>`
+              : nothing}
+            ${this.shows("device") ? this.#menu("device", "Device", DEVICES) : nothing}
+          </div>
+          ${this.shows("estimate") ? html`<p class="note" part="estimate">${this.#estimate()}</p>` : nothing}
+        </fieldset>
+        ${this.#actions(busy)}
+      </form>
+      ${this.complaints()} ${this.shows("status") ? this.#progress() : nothing}`;
+  }
+
+  #source(): TemplateResult {
+    const mine = this.data !== "stories";
+    const drag = (event: DragEvent) => this.#onDrag(event);
+    return html`<div class="choice" role="radiogroup" aria-label="What it reads">
+        <label><input type="radio" name="source" value="stories" .checked=${!mine} /> Small stories, made up here</label>
+        <label><input type="radio" name="source" value="mine" .checked=${mine} /> A text of mine</label>
+      </div>
+      ${mine
+        ? html`<div class="drop ${this.over ? "over" : ""}" part="drop" @dragover=${drag} @dragleave=${drag} @drop=${drag}>
+            <label>Drop a text file here, or choose one <input name="file" type="file" accept=".txt,.md,.csv,.html,.tex,text/*" /></label>
+            ${this.data instanceof File ? html`<p class="note">${this.data.name}, ${bytes(this.data.size)}</p>` : nothing}
+            <label>or paste a text <textarea name="text" rows="3" .value=${typeof this.data === "string" ? this.data : ""}></textarea></label>
+          </div>`
+        : nothing}`;
+  }
+
+  #menu(name: "preset" | "tokenizer" | "device", title: string, choices: string[][]): TemplateResult {
+    const known = choices.some(([value]) => value === this[name]);
+    const all = known ? choices : [...choices, [this[name], this[name]]];
+    return html`<label class="field">${title}
+      <select name=${name}>${all.map(([value, text]) => html`<option value=${value!} .selected=${value === this[name]}>${text}</option>`)}</select>
+    </label>`;
+  }
+
+  #estimate(): string {
+    const { params, tokens, flops, seconds } = estimate(this.preset, this.tokenizer, this.steps, this.device);
+    const time = seconds === undefined ? "the first run will show how long that takes here" : `about ${duration(seconds)} here`;
+    return `${large(Math.round(params))} parameters will read ${large(tokens)} tokens, ${arithmetic(flops)}: ${time}.`;
+  }
+
+  #actions(busy: boolean): TemplateResult {
+    const paused = greenhouse.state === "paused";
+    const running = this.#own && (paused || greenhouse.state === "growing");
+    return html`<div class="actions">
+      <button type="submit" class="primary" part="grow" ?disabled=${busy}>Grow</button>
+      ${this.shows("pause")
+        ? html`<button type="button" part="pause" ?disabled=${!running} @click=${() => (paused ? greenhouse.resume() : greenhouse.pause())}>${paused ? "Resume" : "Pause"}</button>`
+        : nothing}
+      ${this.shows("stop") ? html`<button type="button" part="stop" ?disabled=${!running} @click=${() => greenhouse.stop()}>Stop</button>` : nothing}
+      ${this.shows("save") && greenhouse.model ? html`<button type="button" part="save" @click=${this.#save}>Save the model</button>` : nothing}
+    </div>`;
+  }
+
+  #progress(): TemplateResult {
+    const run = this.run;
+    const share = run?.start ? (run.latest?.step ?? 0) / run.start.steps : 0;
+    const sentence = this.#status(run);
+    const waiting = this.#own && !run?.start;
+    this.#announce(sentence);
+    return html`<p class="status" part="status">${sentence}</p>
+      <progress part="progress" max="1" value=${waiting ? nothing : share} aria-label="Progress"></progress>
+      ${run?.start ? html`<p class="note facts" part="facts">${this.#facts(run)}</p>` : nothing}
+      ${this.#saved ? html`<p class="note" role="status">${this.#saved}</p>` : nothing}
+      <p class="hidden" aria-live="polite">${this.#announcement}</p>`;
+  }
+
+  #status(run: RunRecord | undefined): string {
+    if (!this.#own) {
+      if (greenhouse.state !== "idle") return "Another model is growing on this page.";
+      return this.#outcome || "Nothing is growing yet.";
+    }
+    if (greenhouse.state === "paused") return "Paused. The model can be tried and saved meanwhile.";
+    if (!run?.start) {
+      if (!run?.phase) return "Waking the engine …";
+      const { phase, done } = run.phase;
+      return `${PHASES[phase]}${done > 0 ? `: ${large(done)} so far` : ""} …`;
+    }
+    const step = run.latest?.step ?? 0;
+    const speed = run.latest ? `, ${large(Math.round(run.latest.tokens_per_s))} tokens a second` : "";
+    const left = run.latest && step < run.start.steps ? `, ${duration(run.latest.seconds_left)} left` : "";
+    return `Step ${step.toLocaleString("en")} of ${run.start.steps.toLocaleString("en")}${speed}${left}`;
+  }
+
+  #facts(run: RunRecord): string {
+    const { n_params, vocab_size, train_tokens, peak_bytes } = run.start!;
+    const skipped = run.skipped ? ` Step ${run.skipped.step} gave no finite number and was skipped.` : "";
+    return (
+      `${large(n_params)} parameters, a vocabulary of ${vocab_size.toLocaleString("en")}, ${large(train_tokens)} tokens of text, ` +
+      `${bytes(peak_bytes)} of memory. Computing on ${greenhouse.cloche?.device.why ?? "no device any more"}.${skipped}`
+    );
+  }
+
+  #announce(sentence: string): void {
+    const ended = greenhouse.state === "idle" || greenhouse.state === "paused";
+    if (!ended && performance.now() - this.#announced < ANNOUNCE_MS) return;
+    this.#announced = performance.now();
+    this.#announcement = sentence;
+  }
+
+  #onSubmit(event: Event): void {
+    event.preventDefault();
+    void this.grow();
+  }
+
+  #onChange(event: Event): void {
+    const field = event.target as HTMLInputElement;
+    const { name, value } = field;
+    if (name === "steps" && field.validity.valid) this.steps = Number(value);
+    if (name === "preset" || name === "tokenizer" || name === "device") Reflect.set(this, name, value);
+    if (name === "source") this.data = value === "stories" ? "stories" : "";
+    if (name === "text") this.data = value;
+    if (name === "file" && field.files?.[0]) this.data = field.files[0];
+    const { preset, tokenizer, steps, device } = this;
+    this.send("cloche-settings", { preset, tokenizer, steps, device });
+  }
+
+  #onDrag(event: DragEvent): void {
+    event.preventDefault();
+    this.over = event.type === "dragover";
+    const file = event.type === "drop" ? event.dataTransfer?.files[0] : undefined;
+    if (file) this.data = file;
+  }
+
+  async #save(): Promise<void> {
+    try {
+      const files = await (await greenhouse.open()).export();
+      download("cloche-model.zip", zip(files), "application/zip");
+      const size = [...files.values()].reduce((sum, file) => sum + file.length, 0);
+      this.#saved = `Saved ${files.size} files, ${bytes(size)}, as a Hugging Face folder in a zip: ${[...files.keys()].join(", ")}.`;
+      this.requestUpdate();
+    } catch (error) {
+      this.complain(error);
+    }
+  }
+}
+
+function outcomeOf({ step, seconds, reason }: Extract<GrowEvent, { event: "done" }>): string {
+  const done = `${step.toLocaleString("en")} steps in ${duration(seconds)}`;
+  if (reason === "diverged") return `Stopped after ${done}: nothing finite came any more. The last good weights are kept.`;
+  return reason === "stopped" ? `Stopped after ${done}. The model stays.` : `Grown: ${done}.`;
+}
+
+/** 3.2e12 → "3.2 trillion multiplications and additions". */
+function arithmetic(flops: number): string {
+  const [unit, name] = flops < 1e9 ? [1e6, "million"] : flops < 1e12 ? [1e9, "billion"] : flops < 1e15 ? [1e12, "trillion"] : [1e15, "quadrillion"];
+  return `${Math.round(flops / unit).toLocaleString("en")} ${name} sums and products`;
+}
+
+/** The text at an address that the page's author gave. */
+async function fetched(src: string): Promise<Blob> {
+  const response = await fetch(src);
+  if (response.ok) return new File([await response.blob()], src);
+  throw new Error(`src="${src}" could not be loaded: the server answered ${response.status}`);
+}
