@@ -1,145 +1,70 @@
-/** The page: reads the form, lets a model grow, and shows what happens. It computes nothing itself. */
-import { Cloche, ClocheError, type GrowEvent, type Run } from "cloche";
-import { addLoss, clearChart, prepareChart } from "./chart.ts";
-import { download, element } from "./dom.ts";
-import { bytes, duration } from "./format.ts";
-import { showPhase, showStart, showState, showStep } from "./progress.ts";
-import { notePrompt, preparePrompt } from "./prompt.ts";
-import { addSample, clearSamples } from "./samples.ts";
-import { prepareForm, readForm, type Setup } from "./setup.ts";
-import { zip } from "./zip.ts";
+/** The shell: a door for each lab, and the lab that the address names. Labs that were opened stay as they are. */
+import { greenhouse } from "cloche/elements";
+import { html, render, type TemplateResult } from "lit";
+import { firstPage } from "./labs/first-page.ts";
+import { LABS, type Lab } from "./labs/index.ts";
+import { route, Setup } from "./route.ts";
 
-const settings = element<HTMLFieldSetElement>("settings");
-const grow = element<HTMLButtonElement>("grow");
-const pause = element<HTMLButtonElement>("pause");
-const stop = element<HTMLButtonElement>("stop");
-const save = element<HTMLButtonElement>("save");
+const main = document.querySelector<HTMLElement>("main")!;
+const nav = document.querySelector<HTMLElement>("nav")!;
+const device = document.getElementById("device")!;
 
-/** The engine, once it has been needed, and the device it was asked for. */
-let cloche: Cloche | undefined;
-let openedFor: Setup["device"] | undefined;
-let run: Run | undefined;
-let paused = false;
-/** Whether there is a model that can speak. */
-let ready = false;
+/** The labs that were opened, each in its own part of the page. */
+const opened = new Map<string, { room: HTMLElement; setup: Setup }>();
 
-prepareForm();
-prepareChart();
-preparePrompt(() => (cloche && ready ? cloche : "There is no model yet: press Grow first."));
-element("setup").addEventListener("submit", (event) => {
-  event.preventDefault();
-  void start();
+addEventListener("hashchange", () => {
+  // A link within the page, such as the one that skips to the lab, is no route.
+  if (!location.hash.startsWith("#/")) return;
+  show();
+  main.focus();
+  scrollTo(0, 0);
 });
-pause.addEventListener("click", () => void togglePause());
-stop.addEventListener("click", () => {
-  stop.disabled = true;
-  void run?.stop();
-});
-save.addEventListener("click", () => void saveModel());
+greenhouse.addEventListener("change", follow);
+show();
 
-async function start(): Promise<void> {
-  element("error").textContent = "";
-  try {
-    const setup = readForm();
-    enter("growing");
-    await open(setup.device);
-    run = cloche!.grow(setup.grow);
-    for await (const event of run) show(event);
-  } catch (error) {
-    complain(error);
-  } finally {
-    run = undefined;
-    enter("idle");
-  }
+function show(): void {
+  const { lab: id, values } = route();
+  const lab = LABS.find((candidate) => candidate.id === id);
+  const { room, setup } = opened.get(id) ?? open(lab, values);
+  for (const child of main.children) (child as HTMLElement).hidden = child !== room;
+  if (lab) setup.write();
+  document.title = lab ? `${lab.question} – Cloche` : "Cloche: grow a language model";
+  render(doors(lab), nav);
 }
 
-/** Opens the engine, or keeps the one that is open on the device asked for. */
-async function open(device: Setup["device"]): Promise<void> {
-  if (cloche && openedFor === device) return;
-  forget();
-  showState("Waking the engine …");
-  cloche = await Cloche.create({ device });
-  openedFor = device;
-  element("device").textContent = `Computing on ${cloche.device.why}.`;
+function open(lab: Lab | undefined, values: URLSearchParams): { room: HTMLElement; setup: Setup } {
+  const room = document.createElement("article");
+  const setup = new Setup(lab?.id ?? "", values);
+  main.append(room);
+  render(lab ? entered(lab, lab.render(setup)) : firstPage(), room);
+  const found = { room, setup };
+  opened.set(lab?.id ?? "", found);
+  return found;
 }
 
-function show(event: GrowEvent): void {
-  switch (event.event) {
-    case "prepare":
-      return showPhase(event);
-    case "start":
-      ready = true;
-      save.disabled = false;
-      stop.disabled = pause.disabled = false;
-      notePrompt("You may try it while it is growing.");
-      clearChart(event.steps, event.floor);
-      clearSamples();
-      return showStart(event);
-    case "step":
-      addLoss(event.step, { train: event.loss });
-      return showStep(event);
-    case "eval":
-      return addLoss(event.step, { val: event.val_loss });
-    case "sample":
-      return addSample(event.step, event.text);
-    case "nonfinite":
-      element("error").textContent = `Step ${event.step} gave no finite number and was skipped.`;
-      return;
-    case "done":
-      return showState(outcome(event));
-  }
+function doors(current: Lab | undefined): TemplateResult {
+  return html`<ol>
+    ${LABS.map((lab) => html`<li><a href="#/${lab.id}" aria-current=${lab === current ? "page" : "false"}>${lab.title}</a></li>`)}
+  </ol>`;
 }
 
-function outcome({ step, seconds, reason }: Extract<GrowEvent, { event: "done" }>): string {
-  const done = `${step.toLocaleString("en")} steps in ${duration(seconds)}`;
-  if (reason === "diverged") return `Stopped after ${done}: nothing finite came any more. The last good weights are kept.`;
-  return reason === "stopped" ? `Stopped after ${done}. The model stays.` : `Grown: ${done}.`;
+/** A lab with its question above it and the next door below. */
+function entered(lab: Lab, content: TemplateResult): TemplateResult {
+  const at = LABS.indexOf(lab);
+  const next = LABS[at + 1];
+  return html`<div class="lead">
+      <p class="eyebrow">Lab ${at + 1} of ${LABS.length}</p>
+      <h1>${lab.question}</h1>
+      <p>${lab.about}</p>
+    </div>
+    ${content}
+    ${next ? html`<p class="next"><a href="#/${next.id}">Next: ${next.question}</a></p>` : ""}`;
 }
 
-async function togglePause(): Promise<void> {
-  paused = !paused;
-  await (paused ? run?.pause() : run?.resume());
-  if (paused) showState("Paused. The model can be tried and saved meanwhile.");
-  pause.textContent = paused ? "Resume" : "Pause";
-}
-
-async function saveModel(): Promise<void> {
-  const note = element("save-note");
-  save.disabled = true;
-  try {
-    const files = await cloche!.export();
-    download("cloche-model.zip", zip(files), "application/zip");
-    const size = [...files.values()].reduce((sum, file) => sum + file.length, 0);
-    note.textContent = `Saved ${files.size} files, ${bytes(size)}: ${[...files.keys()].join(", ")}.`;
-  } catch (error) {
-    note.textContent = error instanceof Error ? error.message : String(error);
-  } finally {
-    save.disabled = !ready;
-  }
-}
-
-function enter(state: "growing" | "idle"): void {
-  const growing = state === "growing";
-  settings.disabled = grow.disabled = growing;
-  if (growing) return;
-  pause.disabled = stop.disabled = true;
-  paused = false;
-  pause.textContent = "Pause";
-  if (ready) notePrompt("The model is ready.");
-}
-
-function complain(error: unknown): void {
-  element("error").textContent = error instanceof Error ? error.message : String(error);
-  showState("It stopped growing.");
-  // After one of these the worker is of no use any more.
-  const fatal = ["ENGINE_CRASHED", "LOAD_FAILED", "DEVICE_LOST"];
-  if (error instanceof ClocheError && fatal.includes(error.code)) forget();
-}
-
-function forget(): void {
-  cloche?.dispose();
-  cloche = undefined;
-  ready = false;
-  save.disabled = true;
-  notePrompt("There is no model yet: press Grow first.");
+/** The seedling grows with the run, and the foot of the page says where it is computed. */
+function follow(): void {
+  const run = greenhouse.runs.at(-1);
+  const grown = run?.start ? (run.latest?.step ?? 0) / run.start.steps : 0;
+  document.documentElement.style.setProperty("--grown", grown.toFixed(3));
+  device.textContent = greenhouse.cloche ? `Computing on ${greenhouse.cloche.device.why}.` : "";
 }
