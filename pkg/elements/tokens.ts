@@ -1,6 +1,6 @@
 /** `<cloche-tokens>`: what a model reads: a text as the tokens of a tokenizer, their ids, and how each came together. */
 import { css, html, nothing, type PropertyValues, type TemplateResult } from "lit";
-import type { TokenizerHandle, TokenTrace, TraceToken } from "cloche";
+import type { TokenizerHandle, TokenTrace, TracePiece, TraceToken } from "cloche";
 import { ClocheElement } from "./element.js";
 import { greenhouse } from "./greenhouse.js";
 import { anyOf, anyText, flag, property, setting, tokenizerKind } from "./settings.js";
@@ -28,7 +28,7 @@ export class ClocheTokens extends ClocheElement {
     .chips [role="option"] { display: grid; justify-items: center; padding: 0.1em 0.3em; border-radius: 0.3em; cursor: pointer;
       border: 1px solid transparent; line-height: 1.35; }
     .chips [aria-selected="true"] { border-color: var(--ink); }
-    .chips .id { font-size: 0.68em; color: var(--quiet); font-variant-numeric: tabular-nums; }
+    .chips .id { font-size: 0.68em; color: color-mix(in srgb, var(--ink) 80%, var(--quiet)); font-variant-numeric: tabular-nums; }
     .t0 { background: color-mix(in srgb, #56b4e9 26%, var(--card)); }
     .t1 { background: color-mix(in srgb, #e69f00 26%, var(--card)); }
     .t2 { background: color-mix(in srgb, #009e73 24%, var(--card)); }
@@ -168,12 +168,23 @@ export class ClocheTokens extends ClocheElement {
   }
 }
 
-/** The tokens in order; a piece without any stands there as lost. */
+/** The tokens in order; a character that no token covers stands there as lost. */
 function chipsOf({ pieces }: TokenTrace): Chip[] {
-  return pieces.flatMap(({ text, tokens }, piece) => {
-    const all = tokens.length > 0 ? tokens : [{ id: -1, token: text, text }];
-    return all.map((token) => ({ token, piece }));
+  return pieces.flatMap((tokens, piece) => withLost(tokens).map((token) => ({ token, piece })));
+}
+
+/** The tokens of a piece. Fewer symbols than characters: the vocabulary does not have them all. */
+function withLost({ text, symbols, tokens }: TracePiece): TraceToken[] {
+  if (symbols.length >= Array.from(text).length) return tokens;
+  const lost = (part: string) => Array.from(part, (letter) => ({ id: -1, token: letter, text: letter }));
+  let at = 0;
+  const all = tokens.flatMap((token) => {
+    const found = Math.max(at, text.indexOf(token.text, at));
+    const before = lost(text.slice(at, found));
+    at = found + token.text.length;
+    return [...before, token];
   });
+  return [...all, ...lost(text.slice(at))];
 }
 
 /** A token with its blanks made visible; of one that is a part of a character, what the vocabulary calls it. */

@@ -1,6 +1,6 @@
 /** `<cloche-trainer>`: what to read, what to grow, for how long; and the reins of the run. */
 import { css, html, nothing, type PropertyValues, type TemplateResult } from "lit";
-import type { CreateOptions, GrowEvent, GrowOptions, Preset } from "cloche";
+import { ClocheError, type CreateOptions, type GrowEvent, type GrowOptions, type Preset } from "cloche";
 import { download } from "./download.js";
 import { ClocheElement } from "./element.js";
 import { estimate, noteSpeed } from "./estimate.js";
@@ -131,7 +131,7 @@ export class ClocheTrainer extends ClocheElement {
       const { device } = this;
       await greenhouse.grow(options, { device, owner: this, onEvent: (event) => this.#hear(event) });
     } catch (error) {
-      this.#outcome = this.run?.start ? "It stopped growing." : "";
+      this.#outcome = "It stopped growing.";
       this.complain(error);
     } finally {
       this.#own = this.#dozing = false;
@@ -141,7 +141,7 @@ export class ClocheTrainer extends ClocheElement {
 
   async #options(): Promise<GrowOptions> {
     const { preset, tokenizer, steps, seed, lr, batchSize, contextLen } = this;
-    if (this.data === "") throw new Error("Choose a text first, or let it read the stories.");
+    if (this.data === "") throw new ClocheError("TEXT_EMPTY", "Choose a text first, or let it read the stories.");
     if (this.src && this.data === "stories") this.data = await fetched(this.src);
     return {
       data: this.data,
@@ -180,7 +180,7 @@ export class ClocheTrainer extends ClocheElement {
 
   protected override render(): TemplateResult {
     const busy = greenhouse.state !== "idle";
-    return html`<form part="form" @submit=${this.#onSubmit} @change=${this.#onChange}>
+    return html`<form part="form" @submit=${this.#onSubmit} @input=${this.#onInput}>
         <fieldset ?disabled=${busy} part="settings">
           ${this.shows("source") ? this.#source() : nothing}
           <div class="grid">
@@ -292,7 +292,7 @@ export class ClocheTrainer extends ClocheElement {
     void this.grow();
   }
 
-  #onChange(event: Event): void {
+  #onInput(event: Event): void {
     const field = event.target as HTMLInputElement;
     const { name, value } = field;
     if (name === "steps" && field.validity.valid) this.steps = Number(value);
@@ -340,5 +340,5 @@ function arithmetic(flops: number): string {
 async function fetched(src: string): Promise<Blob> {
   const response = await fetch(src);
   if (response.ok) return new File([await response.blob()], src);
-  throw new Error(`src="${src}" could not be loaded: the server answered ${response.status}`);
+  throw new ClocheError("LOAD_FAILED", `src="${src}" could not be loaded: the server answered ${response.status}`);
 }

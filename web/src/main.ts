@@ -25,7 +25,11 @@ show();
 function show(): void {
   const { lab: id, values } = route();
   const lab = LABS.find((candidate) => candidate.id === id);
-  const { room, setup } = opened.get(id) ?? open(lab, values);
+  const known = opened.get(id);
+  // An address with another set-up opens the lab anew, but never takes it away from a model that grows.
+  const stale = known?.setup.differs(values) && greenhouse.state === "idle";
+  if (stale) known!.room.remove();
+  const { room, setup } = known && !stale ? known : open(lab, values);
   for (const child of main.children) (child as HTMLElement).hidden = child !== room;
   if (lab) setup.write();
   document.title = lab ? `${lab.question} – Cloche` : "Cloche: grow a language model";

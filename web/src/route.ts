@@ -3,7 +3,7 @@
 /** How a lab is set up; what changes is written into the address while the lab is shown. */
 export class Setup {
   readonly #lab: string;
-  #values: URLSearchParams;
+  readonly #values: URLSearchParams;
 
   constructor(lab: string, values: URLSearchParams) {
     this.#lab = lab;
@@ -21,6 +21,11 @@ export class Setup {
       else this.#values.set(name, String(value));
     }
     this.write();
+  }
+
+  /** Whether the address asks for something else. */
+  differs(values: URLSearchParams): boolean {
+    return values.size > 0 && values.toString() !== this.#values.toString();
   }
 
   /** Writes itself into the address, without a new entry in the history. */

@@ -1,0 +1,298 @@
+/** The labs, each driven to its end: what they show, what bad input gets, and whether everybody can use them. */
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+import { offences } from "./axe.js";
+
+/** @typedef {import("playwright-core").Page} Page */
+
+/** Steps of the run that is watched to its end. */
+const STEPS = 60;
+/** Where screenshots go; git ignores it. */
+export const SHOTS = fileURLToPath(new URL("../../runs/screenshots/", import.meta.url));
+
+/** @type {import("./page.js").Scene[]} */
+export const LAB_SCENES = [
+  ["the first page opens every lab", openDoors],
+  ["tokens: merges come as they should", watchMerges],
+  ["tokens: one text is read in three ways, and an unknown word falls apart", readText],
+  ["tokens: lengths are compared", compareLengths],
+  ["grow: a model grows from the stories", growFromStories],
+  ["grow: it continues a text", continueText],
+  ["grow: it is saved as a zip of a Hugging Face folder", saveModel],
+  ["grow: a run is paused, tried meanwhile, resumed and stopped", pauseAndStop],
+  ["grow: two runs are compared, and their losses read by keyboard", compareRuns],
+  ["grow: a file that is no text is refused with its reason", refuseBinary],
+  ["grow: a model grows from a text file", growFromFile],
+  ["a run is completed by keyboard alone", keyboardAlone],
+  ["the set-up stands in the address", setupInAddress],
+  ["every lab fits 320 pixels and the dark, and axe finds no fault", narrowAndDark],
+];
+
+/** The lab that is shown. @param {Page} page */
+const lab = (page) => page.locator("main > article:not([hidden])");
+/** A part of it by its title. @param {Page} page @param {string} title */
+const section = (page, title) => lab(page).locator("section").filter({ has: page.getByRole("heading", { name: title }) });
+
+/** Opens a lab as a link does. @param {Page} page @param {string} id */
+async function open(page, id) {
+  await page.evaluate((id) => void (location.hash = `#/${id}`), id);
+  await lab(page).getByRole("heading", { level: 1 }).waitFor();
+}
+
+/** @param {Page} page */
+async function openDoors(page) {
+  const doors = await lab(page).locator(".doors a").all();
+  assert.ok(doors.length >= 2, `${doors.length} doors`);
+  for (const name of await lab(page).locator(".doors h2").allTextContents()) {
+    await open(page, "");
+    await lab(page).getByRole("link", { name }).click();
+    await page.getByRole("heading", { level: 1, name }).waitFor();
+  }
+}
+
+/** @param {Page} page */
+async function watchMerges(page) {
+  await open(page, "tokens");
+  const merges = page.locator("lab-merges");
+  const symbols = () => merges.locator(".symbol").allTextContents();
+  await merges.getByText("one for each character").waitFor();
+  assert.deepEqual(await symbols(), [..."aaabdaaabac"]);
+  for (let i = 0; i < 3; i++) await merges.getByRole("button", { name: "Merge" }).click();
+  assert.deepEqual(await symbols(), ["aaab", "d", "aaab", "a", "c"]);
+  await merges.getByText("No pair occurs twice any more.").waitFor();
+  assert.equal(await merges.locator(".compressed").textContent(), "XdXac");
+  assert.ok(await merges.getByRole("button", { name: "Merge" }).isDisabled());
+}
+
+/** @param {Page} page */
+async function readText(page) {
+  const read = section(page, "three ways");
+  await read.getByRole("textbox").fill("种子 seed");
+  const counts = read.locator("[part=counts]");
+  await counts.filter({ hasText: "11 bytes, 11 tokens of a vocabulary of 257" }).waitFor();
+  // The characters were never in the stories: what is read is the rest.
+  await counts.filter({ hasText: "11 bytes, 5 tokens" }).waitFor();
+  assert.equal(await read.locator("cloche-tokens").first().locator(".lost").count(), 2);
+  const word = section(page, "falls apart");
+  await word.getByRole("textbox").fill(" little");
+  await word.locator(".merges li").filter({ hasText: "merge" }).first().waitFor();
+  await word.getByRole("option", { name: "·little" }).waitFor();
+  await word.getByRole("textbox").fill("photosynthesis");
+  const pieces = word.getByRole("option");
+  await pieces.nth(5).waitFor();
+  return `photosynthesis: ${await pieces.count()} tokens`;
+}
+
+/** @param {Page} page */
+async function compareLengths(page) {
+  const lengths = page.locator("lab-lengths");
+  await lengths.getByText("Show as a table").click();
+  const cell = (/** @type {number} */ row, /** @type {number} */ column) =>
+    lengths.locator("tbody tr").nth(row).locator("td").nth(column).textContent();
+  assert.equal(await cell(0, 0), "44");
+  assert.equal(await cell(2, 1), "36");
+  assert.match((await cell(2, 0)) ?? "", /some left out/);
+  assert.ok(Number(await cell(0, 2)) < 30, "word pieces make English short");
+}
+
+/** @param {Page} page @param {{ steps: number, tokenizer?: string, device?: string }} setup */
+async function grow(page, { steps, tokenizer = "char", device = "cpu" }) {
+  const trainer = page.locator("cloche-trainer");
+  await trainer.getByLabel("Size").selectOption("tiny");
+  await trainer.getByLabel("Units of text").selectOption(tokenizer);
+  await trainer.getByLabel("Steps").fill(String(steps));
+  await trainer.getByLabel("Device").selectOption(device);
+  await trainer.getByRole("button", { name: "Grow" }).click();
+}
+
+/** Waits for a text in the line that tells the progress. @param {Page} page @param {RegExp} text */
+async function status(page, text) {
+  await page.locator("cloche-trainer [part=status]").filter({ hasText: text }).waitFor();
+}
+
+/** @param {Page} page */
+async function growFromStories(page) {
+  await open(page, "grow");
+  await grow(page, { steps: STEPS });
+  await status(page, new RegExp(`^Grown: ${STEPS} steps`));
+  const loss = page.locator("cloche-loss");
+  await loss.getByText("Show as a table").click();
+  const cells = await loss.locator("tbody tr").evaluateAll((rows) =>
+    rows.map((row) => Array.from(row.children, (cell) => (cell.textContent ? Number(cell.textContent) : undefined))),
+  );
+  const train = cells.flatMap(([, value]) => value ?? []);
+  const val = cells.flatMap(([, , value]) => value ?? []);
+  assert.ok(train.length >= STEPS / 2, `${train.length} training losses in the table`);
+  assert.ok(val.length >= 5, `${val.length} validation losses in the table`);
+  const [first, last] = [train[0] ?? 0, train.at(-1) ?? Infinity];
+  assert.ok(last < first - 0.5 && last < 3.4, `the loss went from ${first} to ${last}`);
+  assert.match((await loss.getByRole("slider").getAttribute("aria-valuetext")) ?? "", /^step 60: .*floor 0\.\d+/);
+  assert.match((await page.locator("cloche-trainer [part=facts]").textContent()) ?? "", /parameters, a vocabulary of \d+/);
+  const samples = page.locator("cloche-samples");
+  await samples.getByText("All of them").click();
+  const said = await samples.locator("li .said").allTextContents();
+  assert.ok(said.length >= 4 && said.every((text) => text.length > 0), `${said.length} samples`);
+  await samples.getByRole("slider").press("Home");
+  await samples.getByText("before the first step").first().waitFor();
+  return `loss ${first} → ${last}, ${await page.locator("#device").textContent()}`;
+}
+
+/** @param {Page} page */
+async function continueText(page) {
+  const prompt = lab(page).locator("cloche-prompt");
+  await prompt.getByLabel("Your beginning").fill("Once there was");
+  await prompt.getByLabel("Tokens").fill("60");
+  const answered = prompt.evaluate((e) => new Promise((resolve) => e.addEventListener("cloche-answer", resolve, { once: true })));
+  await prompt.getByRole("button", { name: /Continue|Again/ }).click();
+  await answered;
+  const text = ((await prompt.locator("[part=answers] li").textContent()) ?? "").trim();
+  // How much there is, is the model's choice: it may end the text.
+  assert.ok(text.startsWith("Once there was") && text.length > "Once there was".length, text);
+  return JSON.stringify(text);
+}
+
+/** @param {Page} page */
+async function saveModel(page) {
+  const trainer = page.locator("cloche-trainer");
+  const button = trainer.getByRole("button", { name: "Save the model" });
+  const [saved] = await Promise.all([page.waitForEvent("download"), button.click()]);
+  const bytes = await readFile(await saved.path());
+  assert.equal(bytes.readUInt32LE(0), 0x04034b50, "the archive begins as a zip file does");
+  for (const name of ["model.safetensors", "config.json", "generation_config.json", "tokenizer.json", "README.md"]) {
+    assert.ok(bytes.includes(name), `${name} is missing`);
+  }
+  await saved.saveAs(`${SHOTS}model.zip`);
+  return (await trainer.getByText(/^Saved/).textContent()) ?? "";
+}
+
+/** @param {Page} page */
+async function pauseAndStop(page) {
+  const trainer = page.locator("cloche-trainer");
+  await grow(page, { steps: 100_000 });
+  await status(page, /^Step [1-9]/);
+  await trainer.getByRole("button", { name: "Pause" }).click();
+  await status(page, /^Paused/);
+  await continueText(page);
+  await trainer.getByRole("button", { name: "Resume" }).click();
+  await status(page, /^Step /);
+  await continueText(page);
+  await trainer.getByRole("button", { name: "Stop" }).click();
+  await status(page, /^Stopped/);
+}
+
+/** @param {Page} page */
+async function compareRuns(page) {
+  const loss = page.locator("cloche-loss");
+  await loss.getByLabel("Compare with").selectOption({ label: "run 1 · tiny · char" });
+  const cursor = loss.getByRole("slider");
+  await cursor.focus();
+  await page.keyboard.press("Home");
+  const reading = (await cursor.getAttribute("aria-valuetext")) ?? "";
+  assert.match(reading, /^step 0: .*run 1 validation 4\.\d+/);
+  await page.keyboard.press("ArrowRight");
+  assert.match((await cursor.getAttribute("aria-valuetext")) ?? "", /^step [1-9]/);
+  const [saved] = await Promise.all([page.waitForEvent("download"), loss.getByText("Save as CSV").click()]);
+  const [header] = (await readFile(await saved.path(), "utf8")).split("\n");
+  assert.equal(header, "step,training,validation,floor,run 1 training,run 1 validation");
+  return reading;
+}
+
+/** @param {Page} page */
+async function refuseBinary(page) {
+  const trainer = page.locator("cloche-trainer");
+  await trainer.getByLabel("A text of mine").check();
+  const buffer = Buffer.from([0x89, 0x50, 0x4e, 0x47, 0, 1, 2, 255]);
+  await trainer.getByLabel("choose one").setInputFiles({ name: "picture.png", mimeType: "text/plain", buffer });
+  await grow(page, { steps: 5 });
+  const error = trainer.locator("[part=error]").filter({ hasText: "picture.png" });
+  await error.waitFor();
+  return (await error.textContent())?.trim();
+}
+
+/** @param {Page} page */
+async function growFromFile(page) {
+  const trainer = page.locator("cloche-trainer");
+  const buffer = Buffer.from("The quick brown fox jumps over the lazy dog, and the dog sleeps on. ".repeat(200));
+  await trainer.getByLabel("choose one").setInputFiles({ name: "fox.txt", mimeType: "text/plain", buffer });
+  await grow(page, { steps: 20 });
+  await status(page, /^Grown: 20 steps/);
+  assert.equal(await trainer.locator("[part=error]").count(), 0);
+}
+
+/** From the top of the page to a grown model with the Tab key, the space bar, arrows and digits. @param {Page} page */
+async function keyboardAlone(page) {
+  await page.goto(`${new URL(page.url()).origin}/#/`);
+  await page.reload();
+  const reach = async (/** @type {string} */ name) => {
+    for (let i = 0; i < 40; i++) {
+      await page.keyboard.press("Tab");
+      const focused = await page.evaluate(() => {
+        let element = document.activeElement;
+        while (element?.shadowRoot?.activeElement) element = element.shadowRoot.activeElement;
+        const label = /** @type {HTMLInputElement} */ (element)?.labels?.[0]?.textContent;
+        return (label ?? element?.textContent ?? "").trim().replace(/\s+/g, " ");
+      });
+      if (focused.startsWith(name)) return;
+    }
+    throw new Error(`${name} cannot be reached by the Tab key`);
+  };
+  await reach("Grow");
+  await page.keyboard.press("Enter");
+  await page.getByRole("heading", { level: 1, name: "How does it learn to speak?" }).waitFor();
+  await reach("Steps");
+  await page.keyboard.press("Control+A");
+  await page.keyboard.type("12");
+  await reach("Device");
+  await page.keyboard.press("C");
+  await reach("Grow");
+  await page.keyboard.press("Enter");
+  await status(page, /^Grown: 12 steps/);
+}
+
+/** @param {Page} page */
+async function setupInAddress(page) {
+  assert.match(page.url(), /#\/grow\?.*steps=12.*device=cpu|#\/grow\?.*device=cpu.*steps=12/);
+  await page.goto(`${new URL(page.url()).origin}/#/grow?preset=nano&tokenizer=bpe%3A512&steps=77&device=cpu`);
+  const trainer = page.locator("cloche-trainer");
+  assert.equal(await trainer.getByLabel("Size").inputValue(), "nano");
+  assert.equal(await trainer.getByLabel("Units of text").inputValue(), "bpe:512");
+  assert.equal(await trainer.getByLabel("Steps").inputValue(), "77");
+  await page.goto(`${new URL(page.url()).origin}/#/grow?steps=none`);
+  await trainer.getByText('steps="none" on <cloche-trainer>: expected a whole number').waitFor();
+}
+
+/** @param {Page} page */
+async function narrowAndDark(page) {
+  await page.goto(`${new URL(page.url()).origin}/#/grow?steps=15&device=cpu`);
+  await page.reload();
+  await page.locator("cloche-trainer").getByRole("button", { name: "Grow" }).click();
+  await status(page, /^Grown/);
+  await continueText(page);
+  for (const id of ["", "tokens", "grow"]) {
+    await open(page, id);
+    if (id === "tokens") await page.locator("lab-lengths figure").waitFor();
+    for (const [width, colorScheme] of /** @type {const} */ ([[320, "light"], [375, "dark"], [768, "light"], [1280, "dark"]])) {
+      await page.setViewportSize({ width, height: 900 });
+      await page.emulateMedia({ colorScheme });
+      await page.waitForTimeout(150);
+      const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+      assert.ok(wide <= width, `#/${id} is ${wide} pixels wide in a window of ${width}`);
+      await page.screenshot({ path: `${SHOTS}${id || "first"}-${width}-${colorScheme}.png`, fullPage: true });
+    }
+    for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
+      await page.emulateMedia({ colorScheme });
+      assert.deepEqual(await offences(page), [], `#/${id} in ${colorScheme}`);
+    }
+  }
+}
+
+/** A browser without WebGPU. @param {Page} page */
+export async function growsWithoutWebgpu(page) {
+  await open(page, "grow");
+  await grow(page, { steps: 5, device: "auto" });
+  await status(page, /^Grown: 5 steps/);
+  const note = (await page.locator("#device").textContent()) ?? "";
+  assert.match(note, /^Computing on the CPU, because there is no WebGPU: this browser /);
+  return note;
+}
