@@ -3,22 +3,27 @@ import type { Preset } from "cloche";
 
 /** The sizes of the presets, as the engine has them, and the rows of a step. */
 const SIZES: Record<Preset, Size> = {
-  tiny: { layers: 2, width: 64, context: 64, rows: 12, weights: 12 * 64 ** 2 },
-  nano: { layers: 4, width: 128, context: 64, rows: 12, weights: 12 * 128 ** 2 },
-  mini: { layers: 6, width: 384, context: 256, rows: 64, weights: 12 * 384 ** 2 },
-  gpt2: { layers: 12, width: 768, context: 1024, rows: 12, weights: 12 * 768 ** 2 },
-  "llama-tiny": { layers: 2, width: 64, context: 64, rows: 12, weights: 4 * 64 ** 2 + 3 * 64 * 192 },
-  "llama-nano": { layers: 4, width: 128, context: 64, rows: 12, weights: 4 * 128 ** 2 + 3 * 128 * 352 },
-  "llama-mini": { layers: 6, width: 384, context: 256, rows: 64, weights: (8 / 3) * 384 ** 2 + 3 * 384 * 1024 },
+  tiny: { layers: 2, heads: 4, width: 64, context: 64, rows: 12, weights: 12 * 64 ** 2 },
+  nano: { layers: 4, heads: 4, width: 128, context: 64, rows: 12, weights: 12 * 128 ** 2 },
+  mini: { layers: 6, heads: 6, width: 384, context: 256, rows: 64, weights: 12 * 384 ** 2 },
+  gpt2: { layers: 12, heads: 12, width: 768, context: 1024, rows: 12, weights: 12 * 768 ** 2 },
+  "llama-tiny": { layers: 2, heads: 4, width: 64, context: 64, rows: 12, weights: 4 * 64 ** 2 + 3 * 64 * 192 },
+  "llama-nano": { layers: 4, heads: 4, width: 128, context: 64, rows: 12, weights: 4 * 128 ** 2 + 3 * 128 * 352 },
+  "llama-mini": { layers: 6, heads: 6, width: 384, context: 256, rows: 64, weights: (8 / 3) * 384 ** 2 + 3 * 384 * 1024 },
 };
 
-interface Size {
-  layers: number;
+interface Size extends Shape {
   width: number;
   context: number;
   rows: number;
   /** Of a layer. */
   weights: number;
+}
+
+/** What a model consists of, as far as one can look into it. */
+export interface Shape {
+  layers: number;
+  heads: number;
 }
 
 /** What is known of a run before it begins. */
@@ -28,6 +33,10 @@ export interface Estimate {
   flops: number;
   /** Where a run on this device has been timed before. */
   seconds?: number;
+}
+
+export function shapeOf(preset: Preset): Shape {
+  return SIZES[preset];
 }
 
 /** What a run will take. `vocabulary` is that of the tokenizer, as near as can be said before it is trained. */

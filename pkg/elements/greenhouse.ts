@@ -5,6 +5,8 @@
 import { Cloche, ClocheError } from "cloche";
 import type { CreateOptions, Files, GrowEvent, GrowOptions, Run, Start, TokenizerHandle, TokenizerProgress } from "cloche";
 
+import { shapeOf, type Shape } from "./estimate.js";
+
 type Event<Name extends GrowEvent["event"]> = Extract<GrowEvent, { event: Name }>;
 
 /** What the worker is doing for a run. */
@@ -51,6 +53,8 @@ export class Greenhouse extends EventTarget {
   readonly runs: RunRecord[] = [];
   /** What can be sampled at the moment, by name. */
   model: string | undefined;
+  /** How many layers and heads it has, as far as that is known. */
+  shape: Shape | undefined;
   /** How often there was another model, or the same one has learnt: who looks inside looks again. */
   version = 0;
 
@@ -125,6 +129,7 @@ export class Greenhouse extends EventTarget {
   async load(files: Files, name: string): Promise<void> {
     if (this.state !== "idle") throw new ClocheError("BUSY", "a model is growing on this page: stop it first");
     await (await this.open()).load(files);
+    this.shape = shapeIn(files);
     this.#become(name);
   }
 
@@ -174,6 +179,7 @@ export class Greenhouse extends EventTarget {
         break;
       case "start":
         record.start = event;
+        this.shape = shapeOf(record.options.preset ?? "tiny");
         this.#become(record.name);
         this.#enter("growing");
         break;
@@ -207,6 +213,13 @@ export class Greenhouse extends EventTarget {
     this.state = state;
     this.changed();
   }
+}
+
+/** What a `config.json` says of layers and heads, in GPT-2's words or in Llama's. */
+function shapeIn(files: Files): Shape | undefined {
+  const config = JSON.parse(new TextDecoder().decode(files.get("config.json")) || "{}");
+  const [layers, heads] = [config.n_layer ?? config.num_hidden_layers, config.n_head ?? config.num_attention_heads];
+  return layers && heads ? { layers, heads } : undefined;
 }
 
 /** Adds to the row of a step. */

@@ -7,9 +7,12 @@
  * <cloche-loss></cloche-loss>
  * <cloche-samples></cloche-samples>
  */
+import { ClocheAttention } from "./attention.js";
+import { ClocheChat } from "./chat.js";
 import { define } from "./element.js";
 import { greenhouse } from "./greenhouse.js";
 import { ClocheLoss } from "./loss.js";
+import { ClocheNextToken } from "./next-token.js";
 import { ClochePrompt } from "./prompt.js";
 import { ClocheSamples } from "./samples.js";
 import { ClocheTokens } from "./tokens.js";
@@ -18,8 +21,7 @@ import { ClocheTrainer } from "./trainer.js";
 export { csv, download } from "./download.js";
 export { bytes, duration, large } from "./format.js";
 export { greenhouse, type Greenhouse, type GrowState, type LossRow, type RunRecord, type Sample } from "./greenhouse.js";
-export { zip } from "./zip.js";
-export { ClocheLoss, ClochePrompt, ClocheSamples, ClocheTokens, ClocheTrainer };
+export { unzip, withoutFolder, zip } from "./zip.js";
 
 /** Every element by its name. */
 export const ELEMENTS = {
@@ -27,8 +29,11 @@ export const ELEMENTS = {
   "cloche-loss": ClocheLoss,
   "cloche-samples": ClocheSamples,
   "cloche-tokens": ClocheTokens,
+  "cloche-attention": ClocheAttention,
+  "cloche-next-token": ClocheNextToken,
   "cloche-prompt": ClochePrompt,
-};
+  "cloche-chat": ClocheChat,
+} satisfies Record<string, CustomElementConstructor>;
 
 for (const [name, element] of Object.entries(ELEMENTS)) define(name, element);
 

@@ -1,5 +1,5 @@
 /** How the next token is chosen: the controls, and what they do to the probabilities. */
-import { html, type TemplateResult } from "lit";
+import { html, nothing, type TemplateResult } from "lit";
 import type { SamplingOptions } from "cloche";
 import { anyOf, integer, number, setting } from "./settings.js";
 
@@ -49,13 +49,14 @@ export function samplingControls(
   chosen: Sampling,
   shows: (control: string) => boolean,
   choose: (change: Partial<Sampling>) => void,
-): TemplateResult {
+): TemplateResult | typeof nothing {
   const shown = CONTROLS.filter((control) => shows(control.hidden));
+  if (shown.length === 0) return nothing;
   return html`<div class="grid" part="sampling">
     ${shown.map(({ name, title, about, min, max, step, off }) => {
       const value = chosen[name];
       const change = (event: Event) => choose({ [name]: Number((event.target as HTMLInputElement).value) });
-      return html`<label class="field" title=${about}>${title} <output>${value === off && name !== "temperature" ? "off" : value}</output>
+      return html`<label class="field" title=${about}>${title} <span class="value">${value === off && name !== "temperature" ? "off" : value}</span>
         <input type="range" name=${name} min=${min} max=${max} step=${step} .value=${String(value)} aria-description=${about} @input=${change} />
       </label>`;
     })}

@@ -51,6 +51,10 @@ export const sheet = css`
     color: var(--quiet);
     font-size: 0.9em;
   }
+  form + .note,
+  .actions + .note {
+    margin-top: 0.6em;
+  }
   .error {
     color: var(--danger);
     margin: 0.4em 0;
@@ -170,6 +174,10 @@ export const sheet = css`
   td {
     text-align: right;
     padding: 0.15em 1em 0.15em 0;
+  }
+  .value {
+    color: var(--ink);
+    font-variant-numeric: tabular-nums;
   }
   .said {
     white-space: pre-wrap;

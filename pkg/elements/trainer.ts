@@ -131,7 +131,7 @@ export class ClocheTrainer extends ClocheElement {
       const { device } = this;
       await greenhouse.grow(options, { device, owner: this, onEvent: (event) => this.#hear(event) });
     } catch (error) {
-      this.#outcome = "It stopped growing.";
+      this.#outcome = this.run?.start && !this.run.done ? "It stopped growing." : "It did not begin to grow.";
       this.complain(error);
     } finally {
       this.#own = this.#dozing = false;
@@ -224,7 +224,7 @@ export class ClocheTrainer extends ClocheElement {
 
   #estimate(): string {
     const { params, tokens, flops, seconds } = estimate(this.preset, this.tokenizer, this.steps, this.device);
-    const time = seconds === undefined ? "the first run will show how long that takes here" : `about ${duration(seconds)} here`;
+    const time = seconds === undefined ? "the first run will show how long that takes here" : `about ${duration(Math.max(1, seconds))} here`;
     return `${large(Math.round(params))} parameters will read ${large(tokens)} tokens, ${arithmetic(flops)}: ${time}.`;
   }
 

@@ -1,4 +1,5 @@
-/** A zip archive without compression: weights are noise to a compressor anyway. */
+/** Zip archives: written without compression, since weights are noise to a compressor anyway, and read with it. */
+import { ClocheError, type Files } from "cloche";
 
 const SIGNATURES = { file: 0x04034b50, entry: 0x02014b50, end: 0x06054b50 };
 /** UTF-8 names; everything else is the format's first version. */
@@ -27,6 +28,63 @@ export function zip(files: Map<string, Uint8Array<ArrayBuffer>>): BlobPart[] {
   }
   const counts = fields([4, SIGNATURES.end], [2, 0], [2, 0], [2, files.size], [2, files.size]);
   return [...bodies, ...directory, counts, fields([4, directorySize], [4, offset], [2, 0])];
+}
+
+/** Methods of compression that are read. */
+const METHODS = { stored: 0, deflated: 8 };
+/** The record at the end, without its comment. */
+const END_SIZE = 22;
+
+/** The files of an archive, without the folders that all of them lie in. */
+export async function unzip(archive: Blob): Promise<Files> {
+  const bytes = new Uint8Array(await archive.arrayBuffer());
+  const view = new DataView(bytes.buffer);
+  const files: Files = new Map();
+  let at = view.getUint32(endOf(view) + 16, true);
+  for (let left = view.getUint16(endOf(view) + 10, true); left > 0; left--) {
+    if (at + 46 > bytes.length || view.getUint32(at, true) !== SIGNATURES.entry) throw damaged();
+    const [method, checksum, size] = [view.getUint16(at + 10, true), view.getUint32(at + 16, true), view.getUint32(at + 20, true)];
+    const [nameLength, extra, comment] = [28, 30, 32].map((field) => view.getUint16(at + field, true)) as [number, number, number];
+    const name = new TextDecoder().decode(bytes.subarray(at + 46, at + 46 + nameLength));
+    const local = view.getUint32(at + 42, true);
+    if (local + 30 > bytes.length) throw damaged();
+    const from = local + 30 + view.getUint16(local + 26, true) + view.getUint16(local + 28, true);
+    if (!name.endsWith("/")) files.set(name, await unpacked(bytes.subarray(from, from + size), { name, method, checksum }));
+    at += 46 + nameLength + extra + comment;
+  }
+  return withoutFolder(files);
+}
+
+/** Where the record at the end begins. */
+function endOf(view: DataView): number {
+  for (let at = view.byteLength - END_SIZE; at >= Math.max(0, view.byteLength - END_SIZE - 0xffff); at--) {
+    if (view.getUint32(at, true) === SIGNATURES.end) return at;
+  }
+  throw new ClocheError("CHECKPOINT", "not a zip archive: there is no directory at its end");
+}
+
+async function unpacked(
+  packed: Uint8Array<ArrayBuffer>,
+  { name, method, checksum }: { name: string; method: number; checksum: number },
+): Promise<Uint8Array<ArrayBuffer>> {
+  if (method !== METHODS.stored && method !== METHODS.deflated) {
+    throw new ClocheError("CHECKPOINT", `${name}: compressed by method ${method}, expected 0 or 8`);
+  }
+  const stream = () => new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
+  const bytes = method === METHODS.stored ? packed.slice() : new Uint8Array(await new Response(stream()).arrayBuffer());
+  if (crc32(bytes) !== checksum) throw new ClocheError("CHECKPOINT", `${name}: its checksum is wrong, the archive is damaged`);
+  return bytes;
+}
+
+function damaged(): ClocheError {
+  return new ClocheError("CHECKPOINT", "the zip archive is damaged: its directory ends too early");
+}
+
+/** Folders are often packed with themselves around their files. */
+export function withoutFolder(files: Files): Files {
+  const config = [...files.keys()].find((name) => name.split("/").at(-1) === "config.json");
+  const folder = config?.slice(0, -"config.json".length) ?? "";
+  return new Map([...files].flatMap(([name, bytes]) => (name.startsWith(folder) ? [[name.slice(folder.length), bytes]] : [])));
 }
 
 /** Little-endian fields of the given widths. */

@@ -10,6 +10,8 @@ export const ELEMENT_SCENES = [
   ["a bad attribute is named in place, and the default is taken", nameBadAttribute],
   ["several elements share one worker, and each shows its trainer's run", shareWorker],
   ["what the model says is text, whatever it says", textOnly],
+  ["a look into the model is drawn, read out and filtered", lookInside],
+  ["a conversation is asked, answered again, and begun anew", converse],
   ["axe finds no fault with the elements", async (page) => assert.deepEqual(await offences(page), [])],
 ];
 
@@ -52,4 +54,54 @@ async function textOnly(page) {
   await prompt.locator("[part=answers][aria-busy=false] li").waitFor();
   assert.match((await prompt.locator("li").textContent()) ?? "", /<img src=x/);
   assert.equal(await prompt.locator("li img").count(), 0);
+}
+
+/** The element's part is what is tested here: the engine answers with numbers that are known. @param {Page} page */
+async function lookInside(page) {
+  await page.evaluate(async () => {
+    const { Cloche } = await import(/** @type {string} */ ("/pkg/index.js"));
+    const next = [0.5, 0.3, 0.15, 0.05].map((probability, id) => ({ token: "abcd"[id], id, probability }));
+    const attention = Float32Array.from([1, 0, 0, 0.25, 0.75, 0, 0.125, 0.25, 0.625]);
+    Cloche.prototype.probe = async (/** @type {string} */ text) => ({ tokens: [...text].slice(0, 3), next, attention });
+    for (const element of document.querySelectorAll("cloche-next-token, cloche-attention")) /** @type {any} */ (element).requestUpdate();
+  });
+  const bars = page.locator("cloche-next-token");
+  await bars.scrollIntoViewIfNeeded();
+  const drawn = () => bars.locator("tbody tr td:last-child").allTextContents();
+  await bars.locator("tbody tr").nth(2).waitFor();
+  assert.deepEqual(await drawn(), ["50.0", "30.0", "15.0"]);
+  await bars.getByLabel("Top-k").fill("2");
+  assert.deepEqual(await drawn(), ["62.5", "37.5", "0.0"]);
+  await bars.getByLabel("Temperature").fill("0");
+  assert.deepEqual(await drawn(), ["100.0", "0.0", "0.0"]);
+  await bars.getByRole("button", { name: "Go on with b" }).click();
+  assert.equal(await bars.getByLabel("The text so far").inputValue(), "Once there wasb");
+
+  const map = page.locator("cloche-attention");
+  await map.scrollIntoViewIfNeeded();
+  const cursor = map.getByRole("slider");
+  await cursor.focus();
+  const reading = () => cursor.getAttribute("aria-valuetext");
+  assert.equal(await reading(), "“c” (2) looks at “c” (2): 0.625");
+  await page.keyboard.press("ArrowLeft");
+  assert.equal(await reading(), "“c” (2) looks at “b” (1): 0.250");
+  await page.keyboard.press("ArrowUp");
+  assert.equal(await reading(), "“b” (1) looks at “b” (1): 0.750");
+}
+
+/** @param {Page} page */
+async function converse(page) {
+  const chat = page.locator("cloche-chat");
+  const answered = () => chat.evaluate((e) => new Promise((resolve) => e.addEventListener("cloche-answer", resolve, { once: true })));
+  let answer = answered();
+  await chat.getByLabel("You say").fill("Hi");
+  await page.keyboard.press("Enter");
+  await answer;
+  assert.deepEqual(await chat.locator("li").evaluateAll((items) => items.map((item) => item.className)), ["user", "assistant"]);
+  answer = answered();
+  await chat.getByRole("button", { name: "Another answer" }).click();
+  await answer;
+  assert.equal(await chat.locator("li").count(), 2);
+  await chat.getByRole("button", { name: "Begin anew" }).click();
+  assert.equal(await chat.locator("li").count(), 0);
 }

@@ -24,6 +24,8 @@ export const LAB_SCENES = [
   ["grow: two runs are compared, and their losses read by keyboard", compareRuns],
   ["grow: a file that is no text is refused with its reason", refuseBinary],
   ["grow: a model grows from a text file", growFromFile],
+  ["talk: what was saved is opened, goes on in three ways, and converses", talkToSaved],
+  ["talk: what is no model is refused with its reason", refuseArchive],
   ["a run is completed by keyboard alone", keyboardAlone],
   ["the set-up stands in the address", setupInAddress],
   ["every lab fits 320 pixels and the dark, and axe finds no fault", narrowAndDark],
@@ -43,7 +45,7 @@ async function open(page, id) {
 /** @param {Page} page */
 async function openDoors(page) {
   const doors = await lab(page).locator(".doors a").all();
-  assert.ok(doors.length >= 2, `${doors.length} doors`);
+  assert.equal(doors.length, 3);
   for (const name of await lab(page).locator(".doors h2").allTextContents()) {
     await open(page, "");
     await lab(page).getByRole("link", { name }).click();
@@ -220,6 +222,44 @@ async function growFromFile(page) {
   assert.equal(await trainer.locator("[part=error]").count(), 0);
 }
 
+/** The model that an earlier scene saved. @param {Page} page */
+async function talkToSaved(page) {
+  await open(page, "talk");
+  await page.getByLabel("Open a zip").setInputFiles(`${SHOTS}model.zip`);
+  await page.getByText("You are talking to model.zip").waitFor();
+  const next = page.locator("cloche-next-token:visible");
+  await next.getByLabel("The text so far").fill("The seed");
+  await next.getByLabel("Temperature").fill("0");
+  const prompt = lab(page).locator("cloche-prompt");
+  const answered = prompt.evaluate(
+    (e) => new Promise((resolve) => e.addEventListener("cloche-answer", (event) => resolve(/** @type {any} */ (event).detail), { once: true })),
+  );
+  await prompt.getByLabel("Tokens").fill("12");
+  await prompt.getByRole("button", { name: "Continue" }).click();
+  const { text, answers } = /** @type {any} */ (await answered);
+  assert.equal(text, "The seed");
+  assert.equal(answers.length, 3);
+  assert.equal(new Set(answers).size, 1, "the likeliest answer is always the same");
+  const chat = page.locator("cloche-chat");
+  await chat.getByLabel("You say").fill("Hi");
+  await chat.getByRole("button", { name: "Say it" }).click();
+  await chat.locator("li.assistant").waitFor();
+  return JSON.stringify(answers[0]);
+}
+
+/** @param {Page} page */
+async function refuseArchive(page) {
+  const refused = async (/** @type {Buffer} */ buffer, /** @type {RegExp} */ why) => {
+    await page.getByLabel("Open a zip").setInputFiles({ name: "model.zip", mimeType: "application/zip", buffer });
+    await page.locator("lab-model .error").filter({ hasText: why }).waitFor();
+  };
+  await refused(Buffer.from("<!doctype html><title>Not found</title>"), /not a zip archive/);
+  const bytes = await readFile(`${SHOTS}model.zip`);
+  bytes.writeUInt8(255 - bytes.readUInt8(5000), 5000);
+  await refused(bytes, /model.safetensors: its checksum is wrong/);
+  await page.getByText("You are talking to model.zip").waitFor();
+}
+
 /** From the top of the page to a grown model with the Tab key, the space bar, arrows and digits. @param {Page} page */
 async function keyboardAlone(page) {
   await page.goto(`${new URL(page.url()).origin}/#/`);
@@ -269,7 +309,7 @@ async function narrowAndDark(page) {
   await page.locator("cloche-trainer").getByRole("button", { name: "Grow" }).click();
   await status(page, /^Grown/);
   await continueText(page);
-  for (const id of ["", "tokens", "grow"]) {
+  for (const id of ["", "tokens", "grow", "talk"]) {
     await open(page, id);
     if (id === "tokens") await page.locator("lab-lengths figure").waitFor();
     for (const [width, colorScheme] of /** @type {const} */ ([[320, "light"], [375, "dark"], [768, "light"], [1280, "dark"]])) {

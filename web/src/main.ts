@@ -4,6 +4,7 @@ import { html, render, type TemplateResult } from "lit";
 import { firstPage } from "./labs/first-page.ts";
 import { LABS, type Lab } from "./labs/index.ts";
 import { route, Setup } from "./route.ts";
+import { seedling } from "./views/seedling.ts";
 
 const main = document.querySelector<HTMLElement>("main")!;
 const nav = document.querySelector<HTMLElement>("nav")!;
@@ -20,6 +21,7 @@ addEventListener("hashchange", () => {
   scrollTo(0, 0);
 });
 greenhouse.addEventListener("change", follow);
+render(html`${seedling}<span>Cloche</span>`, document.querySelector<HTMLElement>(".name")!);
 show();
 
 function show(): void {

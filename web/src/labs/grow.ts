@@ -10,7 +10,7 @@ export const grow: Lab = {
   question: "How does it learn to speak?",
   about: "It is shown a text and guesses each next token. Where it is surprised, every number in it is moved a little, so that it would have been surprised less. Nothing else happens; do it often enough, and it speaks.",
   render(setup) {
-    return html`${train(setup)} ${loss()} ${samples()} ${prompt()}`;
+    return html`${train(setup)} ${loss()} ${samples()} ${prompt()} ${thoughts()} ${attention()}`;
   },
 };
 
@@ -56,5 +56,25 @@ function prompt(): TemplateResult {
     figure: html`<cloche-prompt hide="top-k top-p min-p repetition-penalty answers"></cloche-prompt>`,
     shows: "It goes on where you stop, one token at a time, each drawn from what it thinks likely. The model that answers is the one of this moment.",
     try: "the same beginning at the start, in the middle and at the end of the run.",
+  });
+}
+
+function thoughts(): TemplateResult {
+  return view({
+    title: "What does it think comes next?",
+    figure: html`<cloche-next-token hide="top-k top-p min-p repetition-penalty temperature" temperature="1"></cloche-next-token>`,
+    shows: "The likeliest next tokens of the model of this moment. At first all are alike; then the frequent letters stand out; in the end it is nearly sure where the text leaves no choice.",
+    try: "to watch the bars while it grows, once in the middle of a word and once at its end.",
+  });
+}
+
+function attention(): TemplateResult {
+  return view({
+    title: "Where does it look?",
+    figure: html`<cloche-attention></cloche-attention>`,
+    shows: "To guess the next token, each token looks back at those before it. A row of the map is a token that looks, a column one that is looked at: the brighter, the more. Every head has found its own habit.",
+    try: "to find a head that looks at the token just before, and one that looks at the spaces.",
+    formula: html`<math display="block"><mrow><mi>A</mi><mo>=</mo><mi>softmax</mi><mo>(</mo><mfrac><mrow><mi>Q</mi><msup><mi>K</mi><mo>⊤</mo></msup></mrow><msqrt><mi>D</mi></msqrt></mfrac><mo>)</mo></mrow></math>
+      <p>over the tokens up to the one that looks (Vaswani et al. 2017).</p>`,
   });
 }

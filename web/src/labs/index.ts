@@ -2,6 +2,7 @@
 import type { TemplateResult } from "lit";
 import type { Setup } from "../route.ts";
 import { grow } from "./grow.ts";
+import { talk } from "./talk.ts";
 import { tokens } from "./tokens.ts";
 
 export interface Lab {
@@ -16,4 +17,4 @@ export interface Lab {
   render(setup: Setup): TemplateResult;
 }
 
-export const LABS: Lab[] = [tokens, grow];
+export const LABS: Lab[] = [tokens, grow, talk];

@@ -1,0 +1,87 @@
+/** `<lab-model>`: which model there is; another one can be opened, and this one carried away. */
+import { bytes, download, greenhouse, unzip, withoutFolder, zip } from "cloche/elements";
+import { html, LitElement, nothing, type TemplateResult } from "lit";
+
+class LabModel extends LitElement {
+  static override properties = { note: { state: true }, trouble: { state: true }, busy: { state: true } };
+  declare note: string;
+  declare trouble: string;
+  declare busy: boolean;
+  readonly #onChange = () => this.requestUpdate();
+
+  constructor() {
+    super();
+    this.note = this.trouble = "";
+    this.busy = false;
+  }
+
+  protected override createRenderRoot(): HTMLElement {
+    return this;
+  }
+
+  override connectedCallback(): void {
+    super.connectedCallback();
+    greenhouse.addEventListener("change", this.#onChange);
+  }
+
+  override disconnectedCallback(): void {
+    super.disconnectedCallback();
+    greenhouse.removeEventListener("change", this.#onChange);
+  }
+
+  protected override render(): TemplateResult {
+    const { model } = greenhouse;
+    return html`<p class="model">${model ? html`You are talking to <b>${model}</b>.` : "There is no model yet. Grow a small one here, or open one that was saved."}</p>
+      ${model ? nothing : html`<cloche-trainer preset="tiny" tokenizer="bpe:512" steps="300" hide="source preset tokenizer steps device estimate pause save"></cloche-trainer>`}
+      <div class="openers">
+        <label class="field">Open a zip of a Hugging Face folder <input type="file" accept=".zip,application/zip" ?disabled=${this.busy} @change=${this.#openZip} /></label>
+        <label class="field">or the folder itself <input type="file" webkitdirectory multiple ?disabled=${this.busy} @change=${this.#openFolder} /></label>
+      </div>
+      ${model ? html`<p class="actions"><button ?disabled=${this.busy} @click=${() => this.#do(() => this.#save())}>Save the model</button></p>` : nothing}
+      <p class="note" role="status">${this.note}</p>
+      ${this.trouble ? html`<p class="error" role="alert">${this.trouble}</p>` : nothing}`;
+  }
+
+  #openZip(event: Event): void {
+    const file = (event.target as HTMLInputElement).files?.[0];
+    if (file) void this.#do(async () => this.#load(await unzip(file), file.name));
+  }
+
+  #openFolder(event: Event): void {
+    const chosen = [...((event.target as HTMLInputElement).files ?? [])];
+    if (chosen.length === 0) return;
+    void this.#do(async () => {
+      const read = async (file: File) => [file.webkitRelativePath, new Uint8Array(await file.arrayBuffer())] as const;
+      const files = withoutFolder(new Map(await Promise.all(chosen.map(read))));
+      await this.#load(files, chosen[0]!.webkitRelativePath.split("/")[0]!);
+    });
+  }
+
+  async #load(files: Map<string, Uint8Array<ArrayBuffer>>, name: string): Promise<void> {
+    await greenhouse.load(files, name);
+    this.note = `Opened ${name}, ${files.size} files.`;
+  }
+
+  async #save(): Promise<void> {
+    const files = await (await greenhouse.open()).export();
+    download("cloche-model.zip", zip(files), "application/zip");
+    const size = [...files.values()].reduce((sum, file) => sum + file.length, 0);
+    this.note = `Saved ${files.size} files, ${bytes(size)}. The folder opens in transformers as it is.`;
+  }
+
+  async #do(work: () => Promise<void>): Promise<void> {
+    this.busy = true;
+    this.trouble = "";
+    this.note = "One moment …";
+    try {
+      await work();
+    } catch (error) {
+      this.note = "";
+      this.trouble = error instanceof Error ? error.message : String(error);
+    } finally {
+      this.busy = false;
+    }
+  }
+}
+
+customElements.define("lab-model", LabModel);
