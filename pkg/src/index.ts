@@ -13,6 +13,7 @@
  * cloche.dispose();
  */
 import { ClocheError } from "./errors.js";
+import type { Probe, ProbeOptions } from "./probes.js";
 import { Remote } from "./remote.js";
 import { Tokenizers } from "./tokenizers.js";
 import type { Api, DeviceInfo, GrowEvent, GrowOptions, OpenOptions, SamplingOptions, Steer } from "./protocol.js";
@@ -39,6 +40,7 @@ export type {
   SamplingOptions,
   Start,
 } from "./protocol.js";
+export type { NextToken, Probe, ProbeOptions, Spread } from "./probes.js";
 export type * from "./tuning.js";
 export {
   Tokenizers,
@@ -183,6 +185,11 @@ export class Cloche {
   chat(messages: Message[], options: SamplingOptions & Abortable = {}): AsyncGenerator<string, void> {
     const { signal, ...sampling } = options;
     return this.#remote.stream("chat", { messages, ...sampling }, signal);
+  }
+
+  /** Reads a text with the weights of this moment, also while the model is still growing, and shows what happens inside. */
+  probe(text: string, options: ProbeOptions = {}): Promise<Probe> {
+    return this.#remote.request("probe", { text, ...options });
   }
 
   /**

@@ -1,4 +1,5 @@
 /** What the page and the worker say to each other: the functions, what they take, and the events of a run. */
+import type { Probe, ProbeOptions } from "./probes.js";
 import type { Named, TokenizerEvent, TokenizerOptions, TokenTrace, TrainTrace, Vocabulary } from "./tokenizers.js";
 import type {
   DistillOptions,
@@ -149,6 +150,7 @@ export interface Api {
   steer(action: Steer): Promise<void>;
   generate(options: SamplingOptions & { prompt: string }, signal: AbortSignal): AsyncIterable<string>;
   chat(options: SamplingOptions & { messages: Message[] }, signal: AbortSignal): AsyncIterable<string>;
+  probe(options: ProbeOptions & { text: string }): Promise<Probe>;
   files(options: { judge?: boolean }): Promise<Record<string, Uint8Array<ArrayBuffer>>>;
   trainTokenizer(
     options: TokenizerOptions,

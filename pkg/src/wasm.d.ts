@@ -46,6 +46,7 @@ declare module "*/wasm/engine.js" {
 
 declare module "*/wasm/teach.js" {
   import type { DeviceInfo } from "../protocol.js";
+  import type { Spread } from "../probes.js";
   import type { Generator, Pretrain } from "*/wasm/engine.js";
 
   export default function init(
@@ -74,8 +75,22 @@ declare module "*/wasm/teach.js" {
     readonly vocabSize: number;
     /** Whether it scores texts, and does not continue them. */
     readonly scores: boolean;
+    /** Layers, and heads of each. */
+    readonly layers: Uint32Array;
+    /** Reads tokens, and shows what happens inside. */
+    look(ids: Uint32Array, asked: object): Promise<Sight>;
     generate(prompt: Uint32Array, options: object): Generator;
     files(): Promise<[name: string, bytes: Uint8Array<ArrayBuffer>][]>;
+    free(): void;
+  }
+
+  /** What a look shows. */
+  export class Sight {
+    /** Of the next token, a row for each layer that was asked. */
+    readonly logProbs: Float32Array;
+    readonly attention: Float32Array;
+    /** Of weights, gradients and activations. */
+    readonly spreads: [Spread[], Spread[], Spread[]];
     free(): void;
   }
 

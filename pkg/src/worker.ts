@@ -6,6 +6,7 @@ import { prepare, storySource, textSource, type Corpus, type Source } from "./co
 import { ClocheError, toWire } from "./errors.js";
 import { breathe, Gate, paced, Turns, untilStop } from "./pace.js";
 import type { Api, DeviceInfo, GrowEvent, GrowOptions, OpenOptions, SamplingOptions, Steer } from "./protocol.js";
+import { Viewer, type Probe, type ProbeOptions } from "./probes.js";
 import { serve, type Port } from "./remote.js";
 import { begin, snakeCase, told, type School, type StageName, type StageOptions } from "./teaching.js";
 import type {
@@ -47,6 +48,7 @@ class Session implements Api {
   readonly #gate = new Gate();
   /** The tokenizers that the page holds, apart from any model. */
   readonly #vocabularies = new Vocabularies(() => this.#text());
+  readonly #viewer = new Viewer(async () => (await this.#larger()).Engine.open("cpu"));
   #options: OpenOptions = { device: "auto" };
   /** The engine in use: the smaller one until a stage is asked for, then that of `#teach`. */
   #engine: PlainEngine | Engine | undefined;
@@ -197,6 +199,11 @@ class Session implements Api {
     yield decoder.finish();
   }
 
+  async probe({ text, ...options }: ProbeOptions & { text: string }): Promise<Probe> {
+    const { run, tokenizer } = this.#model();
+    return this.#turns.take(() => this.#viewer.look(run, tokenizer, text, options));
+  }
+
   async files({ judge = false }: { judge?: boolean }): Promise<Record<string, Uint8Array<ArrayBuffer>>> {
     const { run, tokenizer, chat } = judge ? this.#rewardModel() : this.#model();
     const encoder = new TextEncoder();
@@ -296,18 +303,22 @@ class Session implements Api {
   /** The module with the stages, loaded when one is first asked for: from then on it does the work of the smaller one. */
   async #stages(): Promise<Teach> {
     if (this.#teach) return this.#teach;
-    const { Engine, Material } = await loading(async () => {
+    const { Engine, Material } = await this.#larger();
+    const engine = await Engine.open(this.#options.device);
+    if (this.#grown) await this.#taught(this.#grown, engine);
+    this.#engine?.free();
+    this.#engine = engine;
+    return (this.#teach = { engine, Material });
+  }
+
+  #larger(): Promise<typeof import("./wasm/teach.js")> {
+    return loading(async () => {
       const wasm = await import("./wasm/teach.js");
       const url = this.#options.teachWasmUrl;
       const { memory } = await wasm.default(url ? { module_or_path: url } : undefined);
       await fuse(wasm, memory);
       return wasm;
     });
-    const engine = await Engine.open(this.#options.device);
-    if (this.#grown) await this.#taught(this.#grown, engine);
-    this.#engine?.free();
-    this.#engine = engine;
-    return (this.#teach = { engine, Material });
   }
 
   async *#prepare(options: GrowOptions, signal: AbortSignal): AsyncGenerator<GrowEvent, Corpus> {

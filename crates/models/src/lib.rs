@@ -12,7 +12,7 @@ pub mod peft;
 mod kv_cache;
 mod sample;
 mod generate;
-mod probe;
+pub mod probe;
 
 pub use cloche_nn::lora::{LoraConfig, LoraError};
 pub use generate::{Finish, GenerateError, GenerateSettings, Generator, Token, forward_logits};
@@ -20,7 +20,6 @@ pub use kv_cache::{KvCache, KvStates};
 pub use lora::{Adapter, AdapterError, Base};
 pub use network::Network;
 pub use pass::Pass;
-pub use probe::{Look, Seen};
 pub use sample::Sampling;
 
 use cloche_nn::linear::linear;

@@ -1,7 +1,8 @@
 //! Looks inside: each against what the model itself computes.
 
 use cloche_models::config::{ModelConfig, preset};
-use cloche_models::{Look, Network, Pass, Seen, forward_logits, logits, specs};
+use cloche_models::probe::{BINS, Look, Seen, Spread};
+use cloche_models::{Network, Pass, forward_logits, logits, specs};
 use cloche_nn::Weights;
 use cloche_nn::loss::{mean, token_losses};
 use cloche_tensor::{DType, Device, DeviceKind, Graph, Tensor};
@@ -119,10 +120,30 @@ fn gradients_are_those_of_the_mean_loss() {
             let seen = look(&device, &network, Look { gradients: true, ..Look::default() }).gradients;
             let paths: Vec<&str> = network.weights.specs().iter().map(|spec| spec.path.as_str()).collect();
             assert_eq!(seen.iter().map(|(path, _)| path.as_str()).collect::<Vec<_>>(), paths);
-            let norms: Vec<f32> = seen.iter().map(|(_, norm)| *norm).collect();
+            let norms: Vec<f32> = seen.iter().map(|(_, spread)| spread.norm).collect();
             let want: Vec<f32> = found.iter().map(norm).collect();
             assert!(want.iter().any(|&x| x > 0.01), "nothing pulls at anything: {want:?}");
             near(&norms, &want, 1e-4 * want.iter().copied().fold(0.0, f32::max));
         }
+    }
+}
+
+#[test]
+fn spreads_count_everything() {
+    let spread = Spread::of(&[-1.0, 0.0, 0.0, 2.0]);
+    assert_eq!((spread.norm, spread.low, spread.high), (5f32.sqrt(), -1.0, 2.0));
+    assert_eq!((spread.counts[0], spread.counts[10], spread.counts[BINS - 1]), (1, 2, 1));
+    assert_eq!(Spread::of(&[3.0; 5]).counts[0], 5, "where all are equal");
+    let device = Device::cpu();
+    for network in models(&device) {
+        let seen = look(&device, &network, Look { weights: true, activations: true, ..Look::default() });
+        let counted = |spread: &Spread| spread.counts.iter().sum::<u32>() as usize;
+        for (spec, (path, spread)) in network.weights.specs().iter().zip(&seen.weights) {
+            assert_eq!((&spec.path, spec.numel()), (path, counted(spread)));
+        }
+        let names: Vec<&str> = seen.activations.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!((names[0], names[1], names.len()), ("embedding", "h.0", network.config.n_layer + 2));
+        assert!(seen.activations.iter().all(|(_, spread)| counted(spread) == T * network.config.d_model));
+        assert!(seen.gradients.is_empty() && seen.attention.is_empty(), "nobody asked for them");
     }
 }

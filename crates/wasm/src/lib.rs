@@ -12,6 +12,8 @@ mod files;
 #[cfg(feature = "stages")]
 mod model;
 #[cfg(feature = "stages")]
+mod look;
+#[cfg(feature = "stages")]
 mod material;
 #[cfg(feature = "stages")]
 mod stages;
