@@ -12,11 +12,12 @@
  * for await (const piece of cloche.generate("Once upon a time")) console.log(piece);
  * cloche.dispose();
  */
+import { ChatCompletions, TextCompletions } from "./completions.js";
 import { ClocheError } from "./errors.js";
 import type { Probe, ProbeOptions } from "./probes.js";
 import { Remote } from "./remote.js";
 import { Tokenizers } from "./tokenizers.js";
-import type { Api, DeviceInfo, GrowEvent, GrowOptions, OpenOptions, SamplingOptions, Steer } from "./protocol.js";
+import type { Api, DeviceInfo, GrowEvent, GrowOptions, OpenOptions, SamplingOptions, Steer, TokenPiece } from "./protocol.js";
 import type {
   DistillOptions,
   DpoOptions,
@@ -39,8 +40,10 @@ export type {
   Preset,
   SamplingOptions,
   Start,
+  TokenPiece,
 } from "./protocol.js";
 export type { NextToken, Probe, ProbeOptions, Spread } from "./probes.js";
+export type * from "./completions.js";
 export type * from "./tuning.js";
 export {
   Tokenizers,
@@ -84,6 +87,10 @@ export class Cloche {
   readonly #remote: Remote<Api>;
   /** The device in use and why. */
   readonly device: DeviceInfo;
+  /** The answer to a conversation, piece by piece; `chat.completions.create` gives it in OpenAI's shape. */
+  readonly chat: Chat;
+  /** Continued texts in OpenAI's shape. */
+  readonly completions: TextCompletions;
   /** Tokenizers apart from any model: to be trained, looked into and saved. */
   readonly tokenizers: Tokenizers;
 
@@ -92,6 +99,16 @@ export class Cloche {
     this.#remote = remote;
     this.tokenizers = new Tokenizers(remote);
     this.device = device;
+    const answer = (messages: Message[], options: SamplingOptions & Abortable = {}) => {
+      const { signal, ...sampling } = options;
+      return this.#remote.stream("chat", { messages, ...sampling }, signal);
+    };
+    this.chat = Object.assign((...asked: Parameters<typeof answer>) => textOf(answer(...asked)), {
+      completions: new ChatCompletions((messages, sampling, signal) => answer(messages, { ...sampling, ...(signal && { signal }) })),
+    });
+    this.completions = new TextCompletions((prompt, sampling, signal) =>
+      this.generateTokens(prompt, { ...sampling, ...(signal && { signal }) }),
+    );
   }
 
   /** Starts the worker, loads the engine and opens the device. */
@@ -177,14 +194,13 @@ export class Cloche {
 
   /** Continues a text, piece by piece, also while the model is still growing. */
   generate(prompt: string, options: SamplingOptions & Abortable = {}): AsyncGenerator<string, void> {
-    const { signal, ...sampling } = options;
-    return this.#remote.stream("generate", { prompt, ...sampling }, signal);
+    return textOf(this.generateTokens(prompt, options));
   }
 
-  /** The answer to a conversation, piece by piece. */
-  chat(messages: Message[], options: SamplingOptions & Abortable = {}): AsyncGenerator<string, void> {
+  /** As `generate`, with each token and its log-probability. */
+  generateTokens(prompt: string, options: SamplingOptions & Abortable = {}): AsyncGenerator<TokenPiece, void> {
     const { signal, ...sampling } = options;
-    return this.#remote.stream("chat", { messages, ...sampling }, signal);
+    return this.#remote.stream("generate", { prompt, ...sampling }, signal);
   }
 
   /** Reads a text with the weights of this moment, also while the model is still growing, and shows what happens inside. */
@@ -237,6 +253,16 @@ export class Run<Event = GrowEvent> implements AsyncIterable<Event> {
   [Symbol.asyncIterator](): AsyncGenerator<Event, void, void> {
     return this.#events;
   }
+}
+
+/** Answers a conversation. */
+export interface Chat {
+  (messages: Message[], options?: SamplingOptions & Abortable): AsyncGenerator<string, void>;
+  completions: ChatCompletions;
+}
+
+async function* textOf(pieces: AsyncIterable<TokenPiece>): AsyncGenerator<string, void> {
+  for await (const { text } of pieces) if (text !== "") yield text;
 }
 
 /** Options as they cross to the worker, where an address of the page means nothing. */

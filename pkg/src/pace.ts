@@ -67,23 +67,3 @@ export async function* paced<Event extends { event: string }, Outcome>(
     await breathe();
   }
 }
-
-/** Passes text on up to the first stop string, holding back what might yet become one. */
-export async function* untilStop(stops: string[], pieces: AsyncIterable<string>): AsyncGenerator<string> {
-  const longest = Math.max(0, ...stops.map((stop) => stop.length));
-  let held = "";
-  for await (const piece of pieces) {
-    held += piece;
-    const found = stops.map((stop) => held.indexOf(stop)).filter((at) => at >= 0);
-    if (found.length > 0) {
-      held = held.slice(0, Math.min(...found));
-      break;
-    }
-    const ready = held.length - Math.max(0, longest - 1);
-    if (ready > 0) {
-      yield held.slice(0, ready);
-      held = held.slice(ready);
-    }
-  }
-  if (held) yield held;
-}

@@ -124,6 +124,18 @@ export interface SamplingOptions {
   stop?: string[];
 }
 
+/** A piece of what a model says. */
+export interface TokenPiece {
+  /** It may be a token late, where that might yet become a character or a stop string. */
+  text: string;
+  /** The tokens drawn, and the log-probability of each, in nats. */
+  tokens: { id: number; text: string; logProb: number }[];
+  /** With the last piece: whether the text has come to an end, or to as many tokens as it may have. */
+  finish?: "stop" | "length";
+  /** With the last piece: how many tokens the prompt has. */
+  promptTokens?: number;
+}
+
 /** A way to steer a run from outside. */
 export type Steer = "pause" | "resume" | "stop";
 
@@ -148,8 +160,8 @@ export interface Api {
   grpo(options: GrpoOptions, signal: AbortSignal): AsyncIterable<TuneEvent>;
   distill(options: DistillOptions, signal: AbortSignal): AsyncIterable<TuneEvent>;
   steer(action: Steer): Promise<void>;
-  generate(options: SamplingOptions & { prompt: string }, signal: AbortSignal): AsyncIterable<string>;
-  chat(options: SamplingOptions & { messages: Message[] }, signal: AbortSignal): AsyncIterable<string>;
+  generate(options: SamplingOptions & { prompt: string }, signal: AbortSignal): AsyncIterable<TokenPiece>;
+  chat(options: SamplingOptions & { messages: Message[] }, signal: AbortSignal): AsyncIterable<TokenPiece>;
   probe(options: ProbeOptions & { text: string }): Promise<Probe>;
   files(options: { judge?: boolean }): Promise<Record<string, Uint8Array<ArrayBuffer>>>;
   trainTokenizer(

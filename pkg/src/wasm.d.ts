@@ -38,8 +38,8 @@ declare module "*/wasm/engine.js" {
   }
 
   export class Generator {
-    /** Some tokens; nothing after the last. */
-    next(): Promise<Uint32Array | undefined>;
+    /** Some tokens, each one's id and log-probability; nothing after the last. */
+    next(): Promise<Float32Array | undefined>;
     free(): void;
   }
 }

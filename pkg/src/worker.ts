@@ -4,10 +4,11 @@
  */
 import { prepare, storySource, textSource, type Corpus, type Source } from "./corpus.js";
 import { ClocheError, toWire } from "./errors.js";
-import { breathe, Gate, paced, Turns, untilStop } from "./pace.js";
-import type { Api, DeviceInfo, GrowEvent, GrowOptions, OpenOptions, SamplingOptions, Steer } from "./protocol.js";
+import { breathe, Gate, paced, Turns } from "./pace.js";
+import type { Api, DeviceInfo, GrowEvent, GrowOptions, OpenOptions, SamplingOptions, Steer, TokenPiece } from "./protocol.js";
 import { Viewer, type Probe, type ProbeOptions } from "./probes.js";
 import { serve, type Port } from "./remote.js";
+import { MAX_TOKENS, speak } from "./speech.js";
 import { begin, snakeCase, told, type School, type StageName, type StageOptions } from "./teaching.js";
 import type {
   DistillOptions,
@@ -21,11 +22,11 @@ import type {
   TuneEvent,
 } from "./tuning.js";
 import { fuse } from "./wasm/gemm.js";
-import type { Engine as PlainEngine, Generator, Pretrain } from "./wasm/engine.js";
+import type { Engine as PlainEngine, Pretrain } from "./wasm/engine.js";
 import type { Engine, Model } from "./wasm/teach.js";
 import type { Named, TokenizerEvent, TokenizerOptions } from "./tokenizers.js";
 import { Vocabularies } from "./vocabularies.js";
-import type { Chat, StreamDecoder, Tokenizer } from "./wasm/text.js";
+import type { Chat, Tokenizer } from "./wasm/text.js";
 
 /** The model that is there: to be sampled, saved and taught. */
 interface Grown {
@@ -152,51 +153,27 @@ class Session implements Api {
     this.#gate.open();
   }
 
-  async *generate(options: SamplingOptions & { prompt: string }, signal: AbortSignal): AsyncGenerator<string> {
-    const { tokenizer } = this.#model();
-    const { prompt, stop = [], ...sampling } = options;
+  async *generate({ prompt: text, ...options }: SamplingOptions & { prompt: string }, signal: AbortSignal): AsyncGenerator<TokenPiece> {
+    const { run, tokenizer } = this.#model();
     const stopIds = tokenizer.eotId === undefined ? [] : [tokenizer.eotId];
-    yield* untilStop(stop, this.#continuation(tokenizer.encode(prompt), { ...sampling, stopIds }, signal));
+    const prompt = tokenizer.encode(text);
+    yield* speak({ run, tokenizer, prompt, stopIds, turns: this.#turns }, options, signal);
   }
 
-  async *chat(options: SamplingOptions & { messages: Message[] }, signal: AbortSignal): AsyncGenerator<string> {
+  async *chat(options: SamplingOptions & { messages: Message[] }, signal: AbortSignal): AsyncGenerator<TokenPiece> {
     const grown = this.#model();
-    const { messages, stop = [], maxTokens = 200, ...sampling } = options;
+    const { messages, stop = [], maxTokens = MAX_TOKENS, ...sampling } = options;
     if (!grown.chat) grown.chat = new (await this.#text()).Chat(grown.tokenizer, true);
-    const { chat, run } = grown;
-    const ids = chat.prompt(JSON.stringify(messages));
-    const room = run.contextLen - ids.length;
+    const { chat, run, tokenizer } = grown;
+    const prompt = chat.prompt(JSON.stringify(messages));
+    const room = run.contextLen - prompt.length;
     if (room < 1) {
       const expected = `fewer than ${run.contextLen}, the model's context`;
-      throw new ClocheError("SETTINGS", `messages: found ${ids.length} tokens, expected ${expected}`);
+      throw new ClocheError("SETTINGS", `messages: found ${prompt.length} tokens, expected ${expected}`);
     }
-    const settings = { ...sampling, maxTokens: Math.min(maxTokens, room), stopIds: Array.from(chat.stopIds) };
     const stops = chat.stopText === undefined ? stop : [...stop, chat.stopText];
-    yield* untilStop(stops, this.#continuation(ids, settings, signal));
-  }
-
-  async *#continuation(prompt: Uint32Array, settings: object, signal: AbortSignal): AsyncGenerator<string> {
-    const { run, tokenizer } = this.#model();
-    const generator = await this.#turns.take(() => run.generate(prompt, snakeCase(settings)));
-    const decoder = tokenizer.streamDecoder();
-    try {
-      yield* this.#pieces(generator, decoder, signal);
-    } finally {
-      // After the turn that may be under way: an object that computes cannot be freed.
-      await this.#turns.take(() => generator.free());
-      decoder.free();
-    }
-  }
-
-  async *#pieces(generator: Generator, decoder: StreamDecoder, signal: AbortSignal): AsyncGenerator<string> {
-    for (;;) {
-      const tokens = await this.#turns.take(() => generator.next());
-      signal.throwIfAborted();
-      if (!tokens) break;
-      yield decoder.pushMany(tokens);
-      await breathe();
-    }
-    yield decoder.finish();
+    const settings = { ...sampling, stop: stops, maxTokens: Math.min(maxTokens, room) };
+    yield* speak({ run, tokenizer, prompt, stopIds: chat.stopIds, turns: this.#turns }, settings, signal);
   }
 
   async probe({ text, ...options }: ProbeOptions & { text: string }): Promise<Probe> {

@@ -1,7 +1,7 @@
 //! Continuing a prompt, pulled a few tokens at a time.
 
 use crate::{error, thrown};
-use cloche_models::{GenerateSettings, Network, Sampling};
+use cloche_models::{GenerateSettings, Network, Sampling, Token};
 use cloche_tensor::Device;
 use serde::Deserialize;
 use std::cell::RefCell;
@@ -69,14 +69,16 @@ impl Generator {
 
 #[wasm_bindgen]
 impl Generator {
-    /// The next ids; nothing after the last. A token that ends the text is not among them.
-    pub async fn next(&self) -> Result<Option<Vec<u32>>, JsValue> {
+    /// The next tokens, each one's id and log-probability in turns; nothing after the last. A token that ends the text is
+    /// not among them.
+    pub async fn next(&self) -> Result<Option<Vec<f32>>, JsValue> {
         let Some(mut generator) = self.generator.take() else { return Ok(None) };
         let tokens = generator.next().await.map_err(|e| error("DEVICE_LOST", &e.to_string()))?;
-        let said = |id: &u32| !generator.settings.stop_ids.contains(id);
-        let ids = tokens.map(|tokens| tokens.iter().map(|t| t.id).filter(said).collect());
-        self.generator.replace(ids.is_some().then_some(generator));
-        Ok(ids)
+        let said = |t: &&Token| !generator.settings.stop_ids.contains(&t.id);
+        let pair = |t: &Token| [t.id as f32, t.log_prob];
+        let pairs = tokens.map(|tokens| tokens.iter().filter(said).flat_map(pair).collect());
+        self.generator.replace(pairs.is_some().then_some(generator));
+        Ok(pairs)
     }
 }
 

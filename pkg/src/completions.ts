@@ -1,0 +1,232 @@
+/**
+ * Completions in the shape of OpenAI's client, over whatever model is there: what was written against
+ * `openai.chat.completions.create` runs against `cloche.chat.completions.create`.
+ */
+import { ClocheError } from "./errors.js";
+import type { SamplingOptions, TokenPiece } from "./protocol.js";
+import type { Message } from "./tuning.js";
+
+/** What both kinds take. Fields of OpenAI's that mean nothing here, such as `model` and `user`, are let pass. */
+export interface CompletionParams {
+  model?: string;
+  max_tokens?: number | null;
+  max_completion_tokens?: number | null;
+  temperature?: number | null;
+  top_p?: number | null;
+  seed?: number | null;
+  stop?: string | string[] | null;
+  /** How many answers. @default 1 */
+  n?: number | null;
+  stream?: boolean | null;
+  user?: string;
+}
+
+export interface ChatCompletionParams extends CompletionParams {
+  messages: Message[];
+  logprobs?: boolean | null;
+}
+
+export interface TextCompletionParams extends CompletionParams {
+  prompt: string;
+  logprobs?: number | boolean | null;
+}
+
+export type FinishReason = "stop" | "length";
+
+/** The log-probability of a token, in nats. */
+export interface TokenLogprob {
+  token: string;
+  logprob: number;
+  bytes: number[];
+}
+
+export interface Usage {
+  prompt_tokens: number;
+  completion_tokens: number;
+  total_tokens: number;
+}
+
+interface Head<Kind extends string> {
+  id: string;
+  object: Kind;
+  /** In seconds since 1970. */
+  created: number;
+  model: string;
+}
+
+export interface ChatCompletion extends Head<"chat.completion"> {
+  choices: {
+    index: number;
+    message: { role: "assistant"; content: string };
+    finish_reason: FinishReason;
+    logprobs: { content: TokenLogprob[] } | null;
+  }[];
+  usage: Usage;
+}
+
+export interface ChatCompletionChunk extends Head<"chat.completion.chunk"> {
+  choices: {
+    index: number;
+    delta: { role?: "assistant"; content?: string };
+    finish_reason: FinishReason | null;
+    logprobs: { content: TokenLogprob[] } | null;
+  }[];
+  /** With the last chunk. */
+  usage?: Usage;
+}
+
+export interface TextCompletion extends Head<"text_completion"> {
+  choices: {
+    index: number;
+    text: string;
+    finish_reason: FinishReason | null;
+    logprobs: { tokens: string[]; token_logprobs: number[] } | null;
+  }[];
+  usage?: Usage;
+}
+
+/** How a request is aborted. */
+export interface RequestOptions {
+  signal?: AbortSignal;
+}
+
+/** Draws an answer, token by token. */
+type Draw<Asked> = (asked: Asked, sampling: SamplingOptions, signal?: AbortSignal) => AsyncGenerator<TokenPiece, void>;
+
+/** A piece of one of the answers, with what is known once it has ended. */
+interface Said extends TokenPiece {
+  index: number;
+}
+
+/** `cloche.chat.completions`. */
+export class ChatCompletions {
+  readonly #draw: Draw<Message[]>;
+
+  constructor(draw: Draw<Message[]>) {
+    this.#draw = draw;
+  }
+
+  create(params: ChatCompletionParams & { stream: true }, options?: RequestOptions): Promise<AsyncGenerator<ChatCompletionChunk, void>>;
+  create(params: ChatCompletionParams & { stream?: false | null }, options?: RequestOptions): Promise<ChatCompletion>;
+  async create(params: ChatCompletionParams, options: RequestOptions = {}): Promise<ChatCompletion | AsyncGenerator<ChatCompletionChunk, void>> {
+    const { messages, logprobs } = params;
+    if (!Array.isArray(messages)) throw new ClocheError("SETTINGS", "messages: found none, expected a list of messages");
+    const said = answers(this.#draw, messages, params, options.signal);
+    const logs = (piece: TokenPiece) => (logprobs ? { content: piece.tokens.map(logOf) } : null);
+    if (params.stream) return chunks(headOf("chat.completion.chunk", params), said, logs);
+    const { texts, usage } = await collected(said);
+    const choices = texts.map(({ text, tokens, finish }, index) => ({
+      index,
+      message: { role: "assistant" as const, content: text },
+      finish_reason: finish!,
+      logprobs: logs({ text, tokens }),
+    }));
+    return { ...headOf("chat.completion", params), choices, usage };
+  }
+}
+
+/** `cloche.completions`. */
+export class TextCompletions {
+  readonly #draw: Draw<string>;
+
+  constructor(draw: Draw<string>) {
+    this.#draw = draw;
+  }
+
+  create(params: TextCompletionParams & { stream: true }, options?: RequestOptions): Promise<AsyncGenerator<TextCompletion, void>>;
+  create(params: TextCompletionParams & { stream?: false | null }, options?: RequestOptions): Promise<TextCompletion>;
+  async create(params: TextCompletionParams, options: RequestOptions = {}): Promise<TextCompletion | AsyncGenerator<TextCompletion, void>> {
+    const { prompt, logprobs } = params;
+    if (typeof prompt !== "string") throw new ClocheError("SETTINGS", "prompt: found none, expected a text");
+    const head = headOf("text_completion", params);
+    const said = answers(this.#draw, prompt, params, options.signal);
+    const choice = ({ text, tokens, finish }: TokenPiece, index: number) => {
+      const logs = { tokens: tokens.map((token) => token.text), token_logprobs: tokens.map((token) => token.logProb) };
+      return { index, text, finish_reason: finish ?? null, logprobs: logprobs === 0 || logprobs ? logs : null };
+    };
+    if (params.stream) return streamed(said, (piece): TextCompletion => ({ ...head, choices: [choice(piece, piece.index)] }));
+    const { texts, usage } = await collected(said);
+    return { ...head, choices: texts.map(choice), usage };
+  }
+}
+
+function headOf<Kind extends string>(object: Kind, { model = "cloche" }: CompletionParams): Head<Kind> {
+  return { id: `cloche-${crypto.randomUUID()}`, object, created: Math.floor(Date.now() / 1000), model };
+}
+
+/** OpenAI's names for what is sampled, in ours. */
+function samplingOf(params: CompletionParams, index: number): SamplingOptions {
+  const { temperature, top_p, seed, stop } = params;
+  const maxTokens = params.max_completion_tokens ?? params.max_tokens;
+  return {
+    ...(typeof maxTokens === "number" && { maxTokens }),
+    ...(typeof temperature === "number" && { temperature }),
+    ...(typeof top_p === "number" && { topP: top_p }),
+    seed: (seed ?? Math.floor(Math.random() * 2 ** 31)) + index,
+    ...(stop && { stop: [stop].flat() }),
+  };
+}
+
+/** All answers, one after the other. */
+async function* answers<Asked>(draw: Draw<Asked>, asked: Asked, params: CompletionParams, signal?: AbortSignal): AsyncGenerator<Said, void> {
+  for (let index = 0; index < (params.n ?? 1); index++) {
+    for await (const piece of draw(asked, samplingOf(params, index), signal)) yield { ...piece, index };
+  }
+}
+
+async function collected(said: AsyncIterable<Said>): Promise<{ texts: TokenPiece[]; usage: Usage }> {
+  const texts: TokenPiece[] = [];
+  const usage = new Count();
+  for await (const piece of said) {
+    const whole = (texts[piece.index] ??= { text: "", tokens: [] });
+    whole.text += piece.text;
+    whole.tokens.push(...piece.tokens);
+    if (piece.finish) whole.finish = piece.finish;
+    usage.add(piece);
+  }
+  return { texts, usage: usage.total() };
+}
+
+/** The pieces of a conversation's answer: the role first, how it ended last. */
+async function* chunks(head: Head<"chat.completion.chunk">, said: AsyncGenerator<Said, void>, logs: (piece: TokenPiece) => { content: TokenLogprob[] } | null): AsyncGenerator<ChatCompletionChunk, void> {
+  let begun = -1;
+  yield* streamed(said, (piece): ChatCompletionChunk => {
+    const { index, text, finish } = piece;
+    const isFirst = index > begun;
+    begun = index;
+    const delta = { ...(isFirst && { role: "assistant" as const }), ...((text !== "" || isFirst) && { content: text }) };
+    return { ...head, choices: [{ index, delta, finish_reason: finish ?? null, logprobs: logs(piece) }] };
+  });
+}
+
+/** Pieces as chunks, the usage with the last of them. */
+async function* streamed<Chunk extends { usage?: Usage }>(said: AsyncGenerator<Said, void>, chunkOf: (piece: Said) => Chunk): AsyncGenerator<Chunk, void> {
+  const usage = new Count();
+  let last: Chunk | undefined;
+  for await (const piece of said) {
+    if (last) yield last;
+    last = chunkOf(piece);
+    usage.add(piece);
+  }
+  if (last) yield { ...last, usage: usage.total() };
+}
+
+/** What was read and said. */
+class Count {
+  #prompt = 0;
+  #said = 0;
+
+  add(piece: TokenPiece): void {
+    this.#said += piece.tokens.length;
+    // A prompt counts once, however many answers it has.
+    this.#prompt = piece.promptTokens ?? this.#prompt;
+  }
+
+  total(): Usage {
+    return { prompt_tokens: this.#prompt, completion_tokens: this.#said, total_tokens: this.#prompt + this.#said };
+  }
+}
+
+function logOf({ text, logProb }: TokenPiece["tokens"][number]): TokenLogprob {
+  return { token: text, logprob: logProb, bytes: Array.from(new TextEncoder().encode(text)) };
+}
