@@ -2,8 +2,9 @@
 import { css, html, nothing, type TemplateResult } from "lit";
 import { csv, download } from "./download.js";
 import { greenhouse } from "./greenhouse.js";
-import { ProbingElement } from "./probe.js";
+import { ProbingElement } from "./probing.js";
 import { anyOf, anyText, integer, property, setting } from "./settings.js";
+import type { AttentionElement } from "./types.js";
 import { viridis } from "./viridis.js";
 
 /** More characters than these make a map that nobody can read. */
@@ -16,7 +17,7 @@ interface Cell {
   column: number;
 }
 
-export class ClocheAttention extends ProbingElement {
+export class ClocheAttention extends ProbingElement implements AttentionElement {
   static override styles = [ProbingElement.styles, css`
     .map { display: grid; grid-template-columns: minmax(0, 1fr); gap: 0.6em; max-width: 30em; }
     canvas { display: block; width: 100%; aspect-ratio: 1; image-rendering: pixelated; border: 1px solid var(--line); cursor: crosshair; }

@@ -5,9 +5,10 @@ import { ClocheElement } from "./element.js";
 import { greenhouse } from "./greenhouse.js";
 import { hidesSampling, samplingControls, samplingOf, samplingSettings, type Sampling } from "./sampling.js";
 import { anyText, integer, property, setting } from "./settings.js";
+import type { ChatElement } from "./types.js";
 
 export interface ClocheChat extends Sampling {}
-export class ClocheChat extends ClocheElement {
+export class ClocheChat extends ClocheElement implements ChatElement {
   static override styles = [ClocheElement.styles, css`
     ol { list-style: none; margin: 0 0 0.8em; padding: 0; display: grid; gap: 0.7em; }
     li { max-width: 85%; padding: 0.6em 0.9em; border-radius: var(--radius); background: var(--card); border: 1px solid var(--line); }

@@ -17,14 +17,17 @@ import { ClochePrompt } from "./prompt.js";
 import { ClocheSamples } from "./samples.js";
 import { ClocheTokens } from "./tokens.js";
 import { ClocheTrainer } from "./trainer.js";
+import type { ClocheElements } from "./types.js";
 
 export { csv, download } from "./download.js";
 export { bytes, duration, large } from "./format.js";
 export { greenhouse, type Greenhouse, type GrowState, type LossRow, type RunRecord, type Sample } from "./greenhouse.js";
+export type { NextToken, Probe, ProbeOptions } from "./probe.js";
+export type * from "./types.js";
 export { unzip, withoutFolder, zip } from "./zip.js";
 
 /** Every element by its name. */
-export const ELEMENTS = {
+export const ELEMENTS: Record<keyof ClocheElements, CustomElementConstructor> = {
   "cloche-trainer": ClocheTrainer,
   "cloche-loss": ClocheLoss,
   "cloche-samples": ClocheSamples,
@@ -33,7 +36,7 @@ export const ELEMENTS = {
   "cloche-next-token": ClocheNextToken,
   "cloche-prompt": ClochePrompt,
   "cloche-chat": ClocheChat,
-} satisfies Record<string, CustomElementConstructor>;
+};
 
 for (const [name, element] of Object.entries(ELEMENTS)) define(name, element);
 

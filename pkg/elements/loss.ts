@@ -6,6 +6,7 @@ import { csv, download } from "./download.js";
 import { ClocheElement } from "./element.js";
 import type { LossRow, RunRecord } from "./greenhouse.js";
 import { anyOf, anyText, property, setting } from "./settings.js";
+import type { LossElement } from "./types.js";
 
 /** The table shows about this many rows; the CSV has them all. */
 const TABLE_ROWS = 40;
@@ -27,7 +28,7 @@ interface Series {
   lines: Line[];
 }
 
-export class ClocheLoss extends ClocheElement {
+export class ClocheLoss extends ClocheElement implements LossElement {
   static override styles = [ClocheElement.styles, unsafeCSS(plotCss), css`
     #plot { width: 100%; min-height: 300px; touch-action: pan-y; }
     .uplot { font-family: inherit; }

@@ -2,15 +2,17 @@
 import { css, html, nothing, type TemplateResult } from "lit";
 import { csv, download } from "./download.js";
 import { greenhouse } from "./greenhouse.js";
-import { ProbingElement, type NextToken } from "./probe.js";
+import type { NextToken } from "./probe.js";
+import { ProbingElement } from "./probing.js";
 import { hidesSampling, reshaped, samplingControls, samplingOf, samplingSettings, type Sampling } from "./sampling.js";
 import { anyText, integer, setting } from "./settings.js";
+import type { NextTokenElement } from "./types.js";
 
 /** The controls act on so many tokens; what is less likely than these hardly counts. */
 const ASKED = 512;
 
 export interface ClocheNextToken extends Sampling {}
-export class ClocheNextToken extends ProbingElement {
+export class ClocheNextToken extends ProbingElement implements NextTokenElement {
   static override styles = [ProbingElement.styles, css`
     table { width: 100%; }
     th, td { padding: 0.1em 0.6em 0.1em 0; }
@@ -20,7 +22,7 @@ export class ClocheNextToken extends ProbingElement {
     .plain { min-height: 1.8em; }
     .own { fill: none; stroke: var(--quiet); stroke-width: 1; vector-effect: non-scaling-stroke; }
     .now { fill: var(--cloche-train, light-dark(#0072b2, #56b4e9)); }
-    .out { opacity: 0.55; }
+    .out td { color: var(--quiet); }
   `];
   static override properties = {
     ...samplingSettings,

@@ -4,12 +4,13 @@ import { ClocheElement } from "./element.js";
 import { greenhouse } from "./greenhouse.js";
 import { hidesSampling, samplingControls, samplingOf, samplingSettings, type Sampling } from "./sampling.js";
 import { anyText, integer, property, setting } from "./settings.js";
+import type { PromptElement } from "./types.js";
 
 /** Seeds that follow from each other, so that the same first one gives the same answers. */
 const SEED_STEP = 7919;
 
 export interface ClochePrompt extends Sampling {}
-export class ClochePrompt extends ClocheElement {
+export class ClochePrompt extends ClocheElement implements PromptElement {
   static override styles = [ClocheElement.styles, css`
     .answers { list-style: none; margin: 0.8em 0 0; padding: 0; display: grid; gap: 0.8em;
       grid-template-columns: repeat(auto-fit, minmax(min(16em, 100%), 1fr)); }

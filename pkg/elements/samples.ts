@@ -3,8 +3,9 @@ import { css, html, nothing, type TemplateResult } from "lit";
 import { ClocheElement } from "./element.js";
 import type { Sample } from "./greenhouse.js";
 import { anyOf, anyText, property, setting } from "./settings.js";
+import type { SamplesElement } from "./types.js";
 
-export class ClocheSamples extends ClocheElement {
+export class ClocheSamples extends ClocheElement implements SamplesElement {
   static override styles = [ClocheElement.styles, css`
     blockquote { margin: 0.6em 0 0.8em; padding: 0.9em 1.1em; min-height: 9em; background: var(--card);
       border-left: 3px solid var(--accent); border-radius: 0 var(--radius) var(--radius) 0; }

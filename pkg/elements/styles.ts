@@ -99,6 +99,7 @@ export const sheet = css`
     border-radius: var(--radius);
   }
   textarea {
+    margin-bottom: 0.6em;
     resize: vertical;
   }
   input[type="range"] {

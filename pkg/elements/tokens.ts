@@ -4,6 +4,7 @@ import type { TokenizerHandle, TokenTrace, TracePiece, TraceToken } from "cloche
 import { ClocheElement } from "./element.js";
 import { greenhouse } from "./greenhouse.js";
 import { anyOf, anyText, flag, property, setting, tokenizerKind } from "./settings.js";
+import type { TokensElement } from "./types.js";
 
 /** More chips than these help nobody. */
 const MAX_CHIPS = 300;
@@ -22,9 +23,9 @@ interface Reading {
   vocabSize: number;
 }
 
-export class ClocheTokens extends ClocheElement {
+export class ClocheTokens extends ClocheElement implements TokensElement {
   static override styles = [ClocheElement.styles, css`
-    .chips { display: flex; flex-wrap: wrap; gap: 0.3em 0.15em; margin: 0.4em 0 0.6em; padding: 0; max-height: 18em; overflow: auto; }
+    .chips { display: flex; flex-wrap: wrap; gap: 0.3em 0.15em; margin: 0.4em 0 0.6em; padding: 0; max-height: 24em; overflow: auto; }
     .chips [role="option"] { display: grid; justify-items: center; padding: 0.1em 0.3em; border-radius: 0.3em; cursor: pointer;
       border: 1px solid transparent; line-height: 1.35; }
     .chips [aria-selected="true"] { border-color: var(--ink); }

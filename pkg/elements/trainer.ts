@@ -7,6 +7,7 @@ import { estimate, noteSpeed } from "./estimate.js";
 import { bytes, duration, large } from "./format.js";
 import { greenhouse, type RunRecord } from "./greenhouse.js";
 import { anyOf, anyText, flag, integer, number, oneOf, property, setting, tokenizerKind } from "./settings.js";
+import type { TrainerElement } from "./types.js";
 import { zip } from "./zip.js";
 
 const SIZES: [Preset, string][] = [
@@ -40,7 +41,7 @@ const SAMPLES = 8;
 /** Screen readers hear of the progress this often. */
 const ANNOUNCE_MS = 5000;
 
-export class ClocheTrainer extends ClocheElement {
+export class ClocheTrainer extends ClocheElement implements TrainerElement {
   static override styles = [ClocheElement.styles, css`
     .choice { display: flex; flex-wrap: wrap; gap: 0.3em 1.4em; margin: 0.3em 0 0.8em; }
     .choice label { color: var(--ink); }

@@ -1,11 +1,13 @@
 /** The elements on a static page with one script tag. */
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
 import { offences } from "./axe.js";
 
 /** @typedef {import("playwright-core").Page} Page */
 
 /** @type {import("./page.js").Scene[]} */
 export const ELEMENT_SCENES = [
+  ["custom-elements.json names every element, attribute and part", holdManifest],
   ["elements start nothing before a gesture", waitForGesture],
   ["a bad attribute is named in place, and the default is taken", nameBadAttribute],
   ["several elements share one worker, and each shows its trainer's run", shareWorker],
@@ -14,6 +16,26 @@ export const ELEMENT_SCENES = [
   ["a conversation is asked, answered again, and begun anew", converse],
   ["axe finds no fault with the elements", async (page) => assert.deepEqual(await offences(page), [])],
 ];
+
+/** @param {Page} page */
+async function holdManifest(page) {
+  const manifest = JSON.parse(await readFile(new URL("../../pkg/custom-elements.json", import.meta.url), "utf8"));
+  const names = (/** @type {{ name: string }[]} */ list) => list.map(({ name }) => name).sort();
+  const told = Object.fromEntries(
+    manifest.modules[0].declarations.map((/** @type {any} */ { tagName, attributes }) => [tagName, names(attributes)]),
+  );
+  const found = await page.evaluate(async () => {
+    const { ELEMENTS } = await import(/** @type {string} */ ("/pkg/elements.js"));
+    const attributes = Object.entries(ELEMENTS).map(([name, element]) => [name, element.observedAttributes.toSorted()]);
+    return Object.fromEntries(attributes);
+  });
+  assert.deepEqual(found, told);
+  for (const { tagName, cssParts } of manifest.modules[0].declarations) {
+    const shown = await page.locator(tagName).first().evaluate((e) => Array.from(e.shadowRoot?.querySelectorAll("[part]") ?? [], (p) => p.part.value));
+    const surplus = shown.filter((part) => !names(cssParts).includes(part));
+    assert.deepEqual(surplus, [], `parts of <${tagName}> that are not told of`);
+  }
+}
 
 /** @param {Page} page */
 async function waitForGesture(page) {

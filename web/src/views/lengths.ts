@@ -69,9 +69,9 @@ class LabLengths extends LitElement {
 
   #bar(name: string, kind: number, { count, lost }: Length, longest: number): TemplateResult {
     return html`<div class="bar">
-      <span class="note">${name}</span>
+      <span class="note">${name}${lost ? html`<small class="error">some left out</small>` : nothing}</span>
       <svg class="track" viewBox="0 0 ${longest} 1" preserveAspectRatio="none" aria-hidden="true"><rect class="k${kind}" width=${count} height="1"></rect></svg>
-      <span class="count">${count}${lost ? html` <small class="error">some left out</small>` : nothing}</span>
+      <span class="count">${count}</span>
     </div>`;
   }
 
