@@ -43,7 +43,7 @@ export abstract class ClocheElement extends LitElement {
     this.requestUpdate();
   }
 
-  /** Called when something has changed in the greenhouse, at most once a frame. */
+  /** Called when something has changed in the greenhouse, a few times a second. */
   protected greenhouseChanged(): void {
     this.requestUpdate();
   }

@@ -1,6 +1,6 @@
 /**
  * What all elements of a page share: one worker with at most one model in it, and the runs of this visit. An element
- * asks it for the engine, tells it to grow, and listens to `change`, which comes at most once a frame.
+ * asks it for the engine, tells it to grow, and listens to `change`, which comes a few times a second.
  */
 import { Cloche, ClocheError } from "cloche";
 import type { CreateOptions, Files, GrowEvent, GrowOptions, Run, Start, TokenizerHandle, TokenizerProgress } from "cloche";
@@ -43,6 +43,8 @@ export interface RunRecord {
   done?: Event<"done">;
 }
 
+/** Hundreds of steps a second are no reason to draw more often than people see. */
+const CHANGE_MS = 60;
 /** Errors after which the worker is of no use. */
 const FATAL = ["ENGINE_CRASHED", "LOAD_FAILED", "DEVICE_LOST"];
 
@@ -63,7 +65,7 @@ export class Greenhouse extends EventTarget {
   #device: CreateOptions["device"];
   #run: Run | undefined;
   readonly #tokenizers = new Map<string, Promise<TokenizerHandle>>();
-  #frame = 0;
+  #telling: ReturnType<typeof setTimeout> | undefined;
 
   /** The engine where it is awake already. */
   get cloche(): Cloche | undefined {
@@ -154,12 +156,12 @@ export class Greenhouse extends EventTarget {
     this.changed();
   }
 
-  /** Tells the elements in the next frame. */
+  /** Tells the elements soon, once for whatever else changes until then. */
   changed(): void {
-    this.#frame ||= requestAnimationFrame(() => {
-      this.#frame = 0;
+    this.#telling ||= setTimeout(() => {
+      this.#telling = undefined;
       this.dispatchEvent(new Event("change"));
-    });
+    }, CHANGE_MS);
   }
 
   #record(options: GrowOptions, owner: Element | undefined): RunRecord {

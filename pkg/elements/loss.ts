@@ -45,6 +45,7 @@ export class ClocheLoss extends ClocheElement implements LossElement {
     heading: setting(anyText, "Loss"),
     compareWith: property<number | undefined>(undefined),
     cursor: property<number | undefined>(undefined),
+    tabular: property(false),
   };
   declare for: string;
   declare heading: string;
@@ -52,6 +53,8 @@ export class ClocheLoss extends ClocheElement implements LossElement {
   declare compareWith: number | undefined;
   /** The point that is read out. */
   protected declare cursor: number | undefined;
+  /** Whether the table is open; a closed one is not kept up to date. */
+  protected declare tabular: boolean;
 
   #chart: Chart | undefined;
   #series: Series = { run: undefined, other: undefined, x: [], lines: [] };
@@ -115,9 +118,10 @@ export class ClocheLoss extends ClocheElement implements LossElement {
 
   #table(): TemplateResult {
     const { x, lines } = this.#series;
+    const toggle = (event: Event) => (this.tabular = (event.target as HTMLDetailsElement).open);
     const every = Math.max(1, Math.ceil(x.length / TABLE_ROWS));
-    const kept = [...x.keys()].filter((i) => i % every === 0 || i === x.length - 1 || lines.some((l) => l.sparse && l.values[i] != null));
-    return html`<details>
+    const kept = (this.tabular ? [...x.keys()] : []).filter((i) => i % every === 0 || i === x.length - 1 || lines.some((l) => l.sparse && l.values[i] != null));
+    return html`<details @toggle=${toggle}>
       <summary>Show as a table</summary>
       <div class="scroll" tabindex="0" role="region" aria-label="${this.heading} as a table">
         <table part="table">

@@ -70,7 +70,7 @@ export interface CreateOptions {
   textWasmUrl?: string | URL;
   /** The stories' wasm module. */
   storiesWasmUrl?: string | URL;
-  /** The worker's script; it must have the page's origin. */
+  /** The worker's script. */
   workerUrl?: string | URL;
   /** Gives up waiting for the engine. */
   signal?: AbortSignal;
@@ -113,10 +113,7 @@ export class Cloche {
 
   /** Starts the worker, loads the engine and opens the device. */
   static async create(options: CreateOptions = {}): Promise<Cloche> {
-    // Written out in one expression, because that is what bundlers look for.
-    const worker = options.workerUrl
-      ? new Worker(ofThisOrigin(options.workerUrl), { type: "module" })
-      : new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
+    const worker = startWorker(options.workerUrl);
     const remote = new Remote<Api>(worker);
     worker.onerror = (event) => {
       remote.fail(new ClocheError("LOAD_FAILED", event.message || "the worker's script could not be loaded"));
@@ -269,6 +266,14 @@ async function* textOf(pieces: AsyncIterable<TokenPiece>): AsyncGenerator<string
 function judged<Options extends { verifier?: string | URL }>(options: Options): Options {
   if (options.verifier === undefined) return options;
   return { ...options, verifier: new URL(options.verifier, globalThis.location?.href).href };
+}
+
+function startWorker(url: string | URL | undefined): Worker {
+  const here = import.meta.url;
+  const foreign = /^https?:/.test(here) && new URL(here).origin !== location.origin;
+  if (url || foreign) return new Worker(ofThisOrigin(url ?? new URL("worker.js", here)), { type: "module" });
+  // Written out in one expression, because that is what bundlers look for.
+  return new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
 }
 
 /**

@@ -11,6 +11,7 @@ export const ELEMENT_SCENES = [
   ["elements start nothing before a gesture", waitForGesture],
   ["a bad attribute is named in place, and the default is taken", nameBadAttribute],
   ["several elements share one worker, and each shows its trainer's run", shareWorker],
+  ["a run rests while nobody sees its trainer, where the page asks for that", restUnseen],
   ["what the model says is text, whatever it says", textOnly],
   ["a look into the model is drawn, read out and filtered", lookInside],
   ["a conversation is asked, answered again, and begun anew", converse],
@@ -66,6 +67,22 @@ async function shareWorker(page) {
   assert.match(lasts[0] ?? "", /^step 30: /);
   assert.match(lasts[1] ?? "", /^step 20: /);
   assert.equal(page.workers().length, 1);
+}
+
+/** @param {Page} page */
+async function restUnseen(page) {
+  const first = page.locator("#first");
+  const status = (/** @type {RegExp} */ text) => first.locator("[part=status]").filter({ hasText: text });
+  await first.evaluate((trainer) => Object.assign(trainer, { pauseHidden: true, steps: 100_000 }));
+  await first.getByRole("button", { name: "Grow" }).click();
+  await status(/^Step [1-9]/).waitFor();
+  await first.evaluate((trainer) => (trainer.style.marginTop = "500vh"));
+  await status(/^Paused/).waitFor({ state: "attached" });
+  await first.evaluate((trainer) => (trainer.style.marginTop = ""));
+  await first.scrollIntoViewIfNeeded();
+  await status(/^Step /).waitFor();
+  await first.getByRole("button", { name: "Stop" }).click();
+  await status(/^Stopped/).waitFor();
 }
 
 /** @param {Page} page */
