@@ -18,16 +18,20 @@ interface Cell {
 }
 
 export class ClocheAttention extends ProbingElement implements AttentionElement {
-  static override styles = [ProbingElement.styles, css`
+  static override styles = [
+    ProbingElement.styles,
+    css`
     .map { display: grid; grid-template-columns: minmax(0, 1fr); gap: 0.6em; max-width: 30em; }
-    canvas { display: block; width: 100%; aspect-ratio: 1; image-rendering: pixelated; border: 1px solid var(--line); cursor: crosshair; }
+    canvas { display: block; width: 100%; aspect-ratio: 1; image-rendering: pixelated; border: 1px solid var(--line);
+      cursor: crosshair; }
     .field > select { width: auto; min-width: 6em; }
     .looks { margin: 0; line-height: 1.9; }
     .looks span { padding: 0.1em 0.05em; border-radius: 0.2em; white-space: pre-wrap; }
     .looks .query { outline: 2px solid var(--ink); }
     .legend { display: flex; align-items: center; gap: 0.5em; font-size: 0.85em; color: var(--quiet); }
     .legend i { flex: 1; height: 0.7em; border-radius: 0.2em; }
-  `];
+  `,
+  ];
   static override properties = {
     text: setting(anyText, ""),
     layer: setting(integer(0, 1000), 0),
@@ -41,7 +45,7 @@ export class ClocheAttention extends ProbingElement implements AttentionElement 
   declare layer: number;
   declare head: number;
   declare heading: string;
-  protected declare cell: Cell | undefined;
+  declare protected cell: Cell | undefined;
 
   protected override question() {
     const text = this.text || (greenhouse.runs.at(-1)?.samples.at(-1)?.text ?? "");
@@ -57,11 +61,20 @@ export class ClocheAttention extends ProbingElement implements AttentionElement 
   protected override render(): TemplateResult {
     const missing = this.why();
     return html`<figure part="figure">
-      ${this.shows("caption") ? html`<figcaption part="heading">${this.heading} <small>as a share of 1</small></figcaption>` : nothing}
-      ${this.shows("text") ? html`<label class="field">A text <textarea part="text" rows="2" placeholder="the newest sample" maxlength=${MAX_CHARS} .value=${this.text} @input=${this.#onText}></textarea></label>` : nothing}
+      ${this.shows("caption")
+        ? html`<figcaption part="heading">${this.heading} <small>as a share of 1</small></figcaption>`
+        : nothing}
+      ${this.shows("text")
+        ? html`<label class="field">A text <textarea part="text" rows="2" placeholder="the newest sample"
+          maxlength=${MAX_CHARS} .value=${this.text} @input=${this.#onText}></textarea></label>`
+        : nothing}
       <div class="actions">${this.#menu("layer", "Layer")} ${this.#menu("head", "Head")}</div>
       ${this.complaints()}
-      ${missing ? html`<p class="note" role="status">${missing}</p>` : this.probe?.attention ? this.#map(this.probe.tokens, this.probe.attention) : nothing}
+      ${missing
+        ? html`<p class="note" role="status">${missing}</p>`
+        : this.probe?.attention
+          ? this.#map(this.probe.tokens, this.probe.attention)
+          : nothing}
     </figure>`;
   }
 
@@ -81,14 +94,21 @@ export class ClocheAttention extends ProbingElement implements AttentionElement 
     const share = (at: number) => attention[row * tokens.length + at] ?? 0;
     const reading = `“${tokens[row]}” (${row}) looks at “${tokens[column]}” (${column}): ${share(column).toFixed(3)}`;
     return html`<div class="map">
-      <canvas part="map" tabindex="0" role="slider" aria-label="Attention: up and down choose the token that looks, left and right the one it looks at"
-        aria-valuemin="0" aria-valuemax=${tokens.length ** 2 - 1} aria-valuenow=${row * tokens.length + column} aria-valuetext=${reading}
-        @keydown=${(event: KeyboardEvent) => this.#onKey(event, { row, column }, last)} @pointermove=${(event: PointerEvent) => this.#onPointer(event, tokens.length)}></canvas>
+      <canvas part="map" tabindex="0" role="slider"
+        aria-label="Attention: up and down choose the token that looks, left and right the one it looks at"
+        aria-valuemin="0" aria-valuemax=${tokens.length ** 2 - 1} aria-valuenow=${row * tokens.length + column}
+          aria-valuetext=${reading}
+        @keydown=${(event: KeyboardEvent) => this.#onKey(event, { row, column }, last)}
+          @pointermove=${(event: PointerEvent) => this.#onPointer(event, tokens.length)}></canvas>
       <div class="legend" aria-hidden="true">0 <i .style=${`background: linear-gradient(to right, ${LEGEND})`}></i> 1</div>
       <p part="reading">${reading}</p>
-      <p class="looks" part="tokens" aria-hidden="true">${tokens.slice(0, row + 1).map((token, at) => html`<span class=${at === row ? "query" : ""}
-        .style=${`background: color-mix(in srgb, #1f9e89 ${Math.round(85 * share(at))}%, transparent)`}>${token}</span>`)}</p>
-      ${this.shows("csv") ? html`<p><button class="plain" @click=${() => this.#save(tokens, attention)}>Save as CSV</button></p>` : nothing}
+      <p class="looks" part="tokens" aria-hidden="true">${tokens.slice(0, row + 1).map(
+        (token, at) => html`<span class=${at === row ? "query" : ""}
+        .style=${`background: color-mix(in srgb, #1f9e89 ${Math.round(85 * share(at))}%, transparent)`}>${token}</span>`,
+      )}</p>
+      ${this.shows("csv")
+        ? html`<p><button class="plain" @click=${() => this.#save(tokens, attention)}>Save as CSV</button></p>`
+        : nothing}
     </div>`;
   }
 
@@ -118,7 +138,10 @@ export class ClocheAttention extends ProbingElement implements AttentionElement 
   }
 
   #save(tokens: string[], attention: Float32Array): void {
-    const rows = tokens.map((token, row) => [token, ...attention.slice(row * tokens.length, (row + 1) * tokens.length)]);
+    const rows = tokens.map((token, row) => [
+      token,
+      ...attention.slice(row * tokens.length, (row + 1) * tokens.length),
+    ]);
     download("attention.csv", [csv(["looks at", ...tokens], rows)], "text/csv");
   }
 }

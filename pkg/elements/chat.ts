@@ -9,12 +9,16 @@ import type { ChatElement } from "./types.js";
 
 export interface ClocheChat extends Sampling {}
 export class ClocheChat extends ClocheElement implements ChatElement {
-  static override styles = [ClocheElement.styles, css`
+  static override styles = [
+    ClocheElement.styles,
+    css`
     ol { list-style: none; margin: 0 0 0.8em; padding: 0; display: grid; gap: 0.7em; }
-    li { max-width: 85%; padding: 0.6em 0.9em; border-radius: var(--radius); background: var(--card); border: 1px solid var(--line); }
+    li { max-width: 85%; padding: 0.6em 0.9em; border-radius: var(--radius); background: var(--card); 
+      border: 1px solid var(--line); }
     li.user { justify-self: end; background: color-mix(in srgb, var(--accent) 14%, var(--card)); }
     form .field { margin-bottom: 0.6em; }
-  `];
+  `,
+  ];
   static override properties = {
     ...samplingSettings,
     system: setting(anyText, ""),
@@ -83,24 +87,41 @@ export class ClocheChat extends ClocheElement implements ChatElement {
 
   protected override render(): TemplateResult {
     const speaking = this.#speaking !== undefined;
-    const silent = !greenhouse.model || speaking;
+    const { model } = greenhouse;
+    const silent = !model || speaking;
     return html`<div role="log" aria-label="Conversation" aria-busy=${speaking}><ol part="messages">
-        ${this.messages.map(({ role, content }) => html`<li class=${role} part=${role}>
-          <span class="hidden">${role === "user" ? "You: " : "The model: "}</span><p class="said">${content || "(silence)"}</p>
-        </li>`)}
+        ${this.messages.map(
+          ({ role, content }) => html`<li class=${role} part=${role}>
+          <span class="hidden">${role === "user" ? "You: " : "The model: "}</span>
+          <p class="said">${content || "(silence)"}</p>
+        </li>`,
+        )}
       </ol></div>
       ${this.complaints()}
       <form part="form" @submit=${this.#onSubmit}>
-        <label class="field">You say <textarea part="text" rows="2" placeholder=${this.placeholder} @keydown=${this.#onKey}></textarea></label>
-        ${samplingControls(this, (control) => this.shows(control), (change) => this.#choose(change))}
+        <label class="field">You say <textarea part="text" rows="2" placeholder=${this.placeholder}
+          @keydown=${this.#onKey}></textarea></label>
+        ${samplingControls(
+          this,
+          (control) => this.shows(control),
+          (change) => this.#choose(change),
+        )}
         <div class="actions">
           <button type="submit" part="say" ?disabled=${silent}>Say it</button>
           <button type="button" part="stop" ?disabled=${!speaking} @click=${this.stop}>Enough</button>
-          ${this.shows("again") ? html`<button type="button" part="again" ?disabled=${silent || this.messages.length === 0} @click=${this.again}>Another answer</button>` : nothing}
-          ${this.shows("clear") ? html`<button type="button" part="clear" ?disabled=${speaking || this.messages.length === 0} @click=${() => (this.messages = [])}>Begin anew</button>` : nothing}
+          ${this.shows("again")
+            ? html`<button type="button" part="again" ?disabled=${silent || this.messages.length === 0}
+              @click=${this.again}>Another answer</button>`
+            : nothing}
+          ${this.shows("clear")
+            ? html`<button type="button" part="clear" ?disabled=${speaking || this.messages.length === 0}
+              @click=${() => (this.messages = [])}>Begin anew</button>`
+            : nothing}
         </div>
       </form>
-      ${this.shows("note") ? html`<p class="note" role="status">${greenhouse.model ? `Talking to ${greenhouse.model}.` : "There is no model yet: grow one first."}</p>` : nothing}`;
+      ${this.shows("note")
+        ? html`<p class="note" role="status">${model ? `Talking to ${model}.` : "There is no model yet: grow one first."}</p>`
+        : nothing}`;
   }
 
   #choose(change: Partial<Sampling>): void {

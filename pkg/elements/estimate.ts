@@ -1,4 +1,5 @@
-/** What a run will take, as far as it is known before it begins: its size, its arithmetic, and the time from earlier runs. */
+/** What a run will take, as far as it is known before it begins: its size, its arithmetic, and the time from earlier
+  runs. */
 import type { Preset } from "cloche";
 
 /** The sizes of the presets, as the engine has them, and the rows of a step. */
@@ -9,7 +10,14 @@ const SIZES: Record<Preset, Size> = {
   gpt2: { layers: 12, heads: 12, width: 768, context: 1024, rows: 12, weights: 12 * 768 ** 2 },
   "llama-tiny": { layers: 2, heads: 4, width: 64, context: 64, rows: 12, weights: 4 * 64 ** 2 + 3 * 64 * 192 },
   "llama-nano": { layers: 4, heads: 4, width: 128, context: 64, rows: 12, weights: 4 * 128 ** 2 + 3 * 128 * 352 },
-  "llama-mini": { layers: 6, heads: 6, width: 384, context: 256, rows: 64, weights: (8 / 3) * 384 ** 2 + 3 * 384 * 1024 },
+  "llama-mini": {
+    layers: 6,
+    heads: 6,
+    width: 384,
+    context: 256,
+    rows: 64,
+    weights: (8 / 3) * 384 ** 2 + 3 * 384 * 1024,
+  },
 };
 
 interface Size extends Shape {
@@ -26,6 +34,14 @@ export interface Shape {
   heads: number;
 }
 
+/** What a run is asked to be. */
+export interface Prospect {
+  preset: Preset;
+  tokenizer: string;
+  steps: number;
+  device: string;
+}
+
 /** What is known of a run before it begins. */
 export interface Estimate {
   params: number;
@@ -40,7 +56,7 @@ export function shapeOf(preset: Preset): Shape {
 }
 
 /** What a run will take. `vocabulary` is that of the tokenizer, as near as can be said before it is trained. */
-export function estimate(preset: Preset, tokenizer: string, steps: number, device: string): Estimate {
+export function estimate({ preset, tokenizer, steps, device }: Prospect): Estimate {
   const { layers, width, context, rows, weights } = SIZES[preset];
   const vocabulary = tokenizer === "char" ? 70 : tokenizer === "byte" ? 257 : Number(tokenizer.slice(4));
   const matrices = layers * weights + vocabulary * width;

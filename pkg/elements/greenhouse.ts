@@ -3,7 +3,16 @@
  * asks it for the engine, tells it to grow, and listens to `change`, which comes a few times a second.
  */
 import { Cloche, ClocheError } from "cloche";
-import type { CreateOptions, Files, GrowEvent, GrowOptions, Run, Start, TokenizerHandle, TokenizerProgress } from "cloche";
+import type {
+  CreateOptions,
+  Files,
+  GrowEvent,
+  GrowOptions,
+  Run,
+  Start,
+  TokenizerHandle,
+  TokenizerProgress,
+} from "cloche";
 
 import { shapeOf, type Shape } from "./estimate.js";
 
@@ -148,7 +157,10 @@ export class Greenhouse extends EventTarget {
 
   /** Ends the worker; the next who asks for it starts a new one. The runs stay as they were seen. */
   forget(): void {
-    void this.#cloche?.then((cloche) => cloche.dispose(), () => {});
+    void this.#cloche?.then(
+      (cloche) => cloche.dispose(),
+      () => {},
+    );
     this.#cloche = undefined;
     this.#opened = undefined;
     this.#tokenizers.clear();

@@ -21,7 +21,14 @@ import type { ClocheElements } from "./types.js";
 
 export { csv, download } from "./download.js";
 export { bytes, duration, large } from "./format.js";
-export { greenhouse, type Greenhouse, type GrowState, type LossRow, type RunRecord, type Sample } from "./greenhouse.js";
+export {
+  greenhouse,
+  type Greenhouse,
+  type GrowState,
+  type LossRow,
+  type RunRecord,
+  type Sample,
+} from "./greenhouse.js";
 export type { NextToken, Probe, ProbeOptions } from "./probe.js";
 export type * from "./types.js";
 export { unzip, withoutFolder, zip } from "./zip.js";

@@ -29,7 +29,10 @@ interface Series {
 }
 
 export class ClocheLoss extends ClocheElement implements LossElement {
-  static override styles = [ClocheElement.styles, unsafeCSS(plotCss), css`
+  static override styles = [
+    ClocheElement.styles,
+    unsafeCSS(plotCss),
+    css`
     #plot { width: 100%; min-height: 300px; touch-action: pan-y; }
     .uplot { font-family: inherit; }
     .legend { display: flex; flex-wrap: wrap; gap: 0.2em 1.4em; margin: 0.3em 0 0.6em; padding: 0; list-style: none;
@@ -38,7 +41,8 @@ export class ClocheLoss extends ClocheElement implements LossElement {
     .foot { display: flex; flex-wrap: wrap; gap: 0.4em 1.4em; align-items: start; }
     .foot details { flex: 1 1 14em; }
     .foot label select { width: auto; display: inline-block; margin: 0; }
-  `];
+  `,
+  ];
   static override properties = {
     for: setting(anyText, ""),
     hide: setting(anyOf("caption", "table", "csv", "compare"), []),
@@ -52,9 +56,9 @@ export class ClocheLoss extends ClocheElement implements LossElement {
   /** The number of the run beside the newest one. */
   declare compareWith: number | undefined;
   /** The point that is read out. */
-  protected declare cursor: number | undefined;
+  declare protected cursor: number | undefined;
   /** Whether the table is open; a closed one is not kept up to date. */
-  protected declare tabular: boolean;
+  declare protected tabular: boolean;
 
   #chart: Chart | undefined;
   #series: Series = { run: undefined, other: undefined, x: [], lines: [] };
@@ -87,9 +91,12 @@ export class ClocheLoss extends ClocheElement implements LossElement {
     const at = this.cursor ?? x.length - 1;
     const reading = x.length > 0 ? `step ${x[at]}: ${readings(lines, at)}` : "no data yet";
     return html`<figure part="figure">
-      ${this.shows("caption") ? html`<figcaption part="heading">${this.heading} <small>in nats per token</small></figcaption>` : nothing}
+      ${this.shows("caption")
+        ? html`<figcaption part="heading">${this.heading} <small>in nats per token</small></figcaption>`
+        : nothing}
       ${this.complaints()}
-      <div id="plot" part="plot" tabindex="0" role="slider" aria-label=${`${this.heading}, by step: arrow keys move the cursor`}
+      <div id="plot" part="plot" tabindex="0" role="slider"
+        aria-label=${`${this.heading}, by step: arrow keys move the cursor`}
         aria-valuemin="0" aria-valuemax=${Math.max(0, x.length - 1)} aria-valuenow=${Math.max(0, at)}
         aria-valuetext=${reading} @keydown=${this.#onKey}></div>
       <ul class="legend" part="legend">
@@ -99,7 +106,9 @@ export class ClocheLoss extends ClocheElement implements LossElement {
       <div class="foot">
         ${this.shows("compare") ? this.#comparison() : nothing}
         ${this.shows("table") ? this.#table() : nothing}
-        ${this.shows("csv") && x.length > 0 ? html`<button class="plain" @click=${this.#save}>Save as CSV</button>` : nothing}
+        ${this.shows("csv") && x.length > 0
+          ? html`<button class="plain" @click=${this.#save}>Save as CSV</button>`
+          : nothing}
       </div>
     </figure>`;
   }
@@ -112,7 +121,8 @@ export class ClocheLoss extends ClocheElement implements LossElement {
     };
     return html`<label>Compare with <select class="bare" @change=${choose}>
       <option value="">no other run</option>
-      ${runs.map(({ number, name }) => html`<option value=${number} ?selected=${number === this.compareWith}>${name}</option>`)}
+      ${runs.map(({ number, name }) => html`<option value=${number}
+        ?selected=${number === this.compareWith}>${name}</option>`)}
     </select></label>`;
   }
 
@@ -120,13 +130,20 @@ export class ClocheLoss extends ClocheElement implements LossElement {
     const { x, lines } = this.#series;
     const toggle = (event: Event) => (this.tabular = (event.target as HTMLDetailsElement).open);
     const every = Math.max(1, Math.ceil(x.length / TABLE_ROWS));
-    const kept = (this.tabular ? [...x.keys()] : []).filter((i) => i % every === 0 || i === x.length - 1 || lines.some((l) => l.sparse && l.values[i] != null));
+    const kept = (this.tabular ? [...x.keys()] : []).filter(
+      (i) => i % every === 0 || i === x.length - 1 || lines.some((l) => l.sparse && l.values[i] != null),
+    );
     return html`<details @toggle=${toggle}>
       <summary>Show as a table</summary>
       <div class="scroll" tabindex="0" role="region" aria-label="${this.heading} as a table">
         <table part="table">
           <thead><tr><th scope="col">Step</th>${lines.map(({ label }) => html`<th scope="col">${label}</th>`)}</tr></thead>
-          <tbody>${kept.map((i) => html`<tr><td>${x[i]}</td>${lines.map((l) => html`<td>${l.values[i]?.toFixed(4) ?? ""}</td>`)}</tr>`)}</tbody>
+          <tbody>
+            ${kept.map((i) => {
+              const cells = lines.map(({ values }) => html`<td>${values[i]?.toFixed(4) ?? ""}</td>`);
+              return html`<tr><td>${x[i]}</td>${cells}</tr>`;
+            })}
+          </tbody>
         </table>
       </div>
     </details>`;
@@ -137,8 +154,14 @@ export class ClocheLoss extends ClocheElement implements LossElement {
     const at = this.cursor ?? last;
     const page = Math.max(1, Math.round(last / 10));
     const moves: Record<string, number> = {
-      ArrowLeft: at - 1, ArrowDown: at - 1, ArrowRight: at + 1, ArrowUp: at + 1,
-      PageDown: at - page, PageUp: at + page, Home: 0, End: last,
+      ArrowLeft: at - 1,
+      ArrowDown: at - 1,
+      ArrowRight: at + 1,
+      ArrowUp: at + 1,
+      PageDown: at - page,
+      PageUp: at + page,
+      Home: 0,
+      End: last,
     };
     const to = moves[event.key];
     if (to === undefined || last < 0) return;
@@ -162,11 +185,30 @@ function seriesOf(run: RunRecord | undefined, other: RunRecord | undefined): Ser
   const x = other ? [...new Set([...own.keys(), ...others.keys()])].sort((a, b) => a - b) : rows.map((row) => row.step);
   const aligned: (LossRow | undefined)[] = other ? x.map((step) => own.get(step)) : rows;
   const lines = [
-    line("training", COLORS.train, DASHES.solid, aligned.map((row) => row?.train ?? null)),
-    line("validation", COLORS.val, DASHES.val, aligned.map((row) => row?.val ?? null), true),
+    line(
+      "training",
+      COLORS.train,
+      DASHES.solid,
+      aligned.map((row) => row?.train ?? null),
+    ),
+    line(
+      "validation",
+      COLORS.val,
+      DASHES.val,
+      aligned.map((row) => row?.val ?? null),
+      true,
+    ),
   ];
   const floor = run?.start?.floor;
-  if (floor !== undefined) lines.push(line("floor", COLORS.floor, DASHES.floor, x.map(() => floor)));
+  if (floor !== undefined)
+    lines.push(
+      line(
+        "floor",
+        COLORS.floor,
+        DASHES.floor,
+        x.map(() => floor),
+      ),
+    );
   if (other) {
     const name = `run ${other.number}`;
     const values = (key: "train" | "val") => x.map((step) => others.get(step)?.[key] ?? null);

@@ -11,13 +11,17 @@ const SEED_STEP = 7919;
 
 export interface ClochePrompt extends Sampling {}
 export class ClochePrompt extends ClocheElement implements PromptElement {
-  static override styles = [ClocheElement.styles, css`
+  static override styles = [
+    ClocheElement.styles,
+    css`
     .answers { list-style: none; margin: 0.8em 0 0; padding: 0; display: grid; gap: 0.8em;
       grid-template-columns: repeat(auto-fit, minmax(min(16em, 100%), 1fr)); }
-    .answers li { padding: 0.8em 1em; background: var(--card); border-left: 3px solid var(--accent); border-radius: 0 var(--radius) var(--radius) 0; }
+    .answers li { padding: 0.8em 1em; background: var(--card); border-left: 3px solid var(--accent); border-radius: 0
+      var(--radius) var(--radius) 0; }
     .answers .beginning { color: var(--quiet); }
     .short > input { max-width: 8em; }
-  `];
+  `,
+  ];
   static override properties = {
     ...samplingSettings,
     text: setting(anyText, "Once there was"),
@@ -33,7 +37,7 @@ export class ClochePrompt extends ClocheElement implements PromptElement {
   /** Without one, each press of the button gives other answers. */
   declare seed: number | undefined;
   /** The continuations as far as they have come. */
-  protected declare said: string[];
+  declare protected said: string[];
 
   #beginning = "";
   #speaking: AbortController | undefined;
@@ -79,21 +83,30 @@ export class ClochePrompt extends ClocheElement implements PromptElement {
   protected override render(): TemplateResult {
     const speaking = this.#speaking !== undefined;
     return html`<form part="form" @submit=${this.#onSubmit}>
-        ${this.shows("text") ? html`<label class="field">Your beginning <textarea part="text" rows="2" .value=${this.text} @input=${this.#onText}></textarea></label>` : nothing}
-        ${samplingControls(this, (control) => this.shows(control), (change) => this.#choose(change))}
+        ${this.shows("text")
+          ? html`<label class="field">Your beginning <textarea part="text" rows="2" .value=${this.text}
+            @input=${this.#onText}></textarea></label>`
+          : nothing}
+        ${samplingControls(
+          this,
+          (control) => this.shows(control),
+          (change) => this.#choose(change),
+        )}
         <div class="grid">
           ${this.shows("max-tokens") ? this.#number("maxTokens", "Tokens", 10_000) : nothing}
           ${this.shows("answers") ? this.#number("answers", "Answers at once", 8) : nothing}
         </div>
         <div class="actions">
-          <button type="submit" part="continue" ?disabled=${speaking || !greenhouse.model}>${this.said.length > 0 ? "Again" : "Continue"}</button>
+          <button type="submit" part="continue"
+            ?disabled=${speaking || !greenhouse.model}>${this.said.length > 0 ? "Again" : "Continue"}</button>
           <button type="button" part="stop" ?disabled=${!speaking} @click=${this.stop}>Enough</button>
         </div>
       </form>
       ${this.complaints()}
       ${this.shows("note") ? html`<p class="note" role="status">${this.#note()}</p>` : nothing}
       <ul class="answers" part="answers" aria-label="Answers" aria-busy=${speaking}>
-        ${this.said.map((text) => html`<li><p class="said"><span class="beginning">${this.#beginning}</span>${text}</p></li>`)}
+        ${this.said.map((text) => html`<li><p class="said"><span
+          class="beginning">${this.#beginning}</span>${text}</p></li>`)}
       </ul>`;
   }
 
@@ -102,12 +115,15 @@ export class ClochePrompt extends ClocheElement implements PromptElement {
       const field = event.target as HTMLInputElement;
       if (field.validity.valid) this[name] = Number(field.value);
     };
-    return html`<label class="field short">${title} <input name=${name} type="number" min="1" max=${max} required .value=${String(this[name])} @change=${change} /></label>`;
+    return html`<label class="field short">${title} <input name=${name} type="number" min="1" max=${max} required
+      .value=${String(this[name])} @change=${change} /></label>`;
   }
 
   #note(): string {
     if (!greenhouse.model) return "There is no model yet: grow one first.";
-    return greenhouse.state === "idle" ? `Asking ${greenhouse.model}.` : `Asking ${greenhouse.model}, while it is growing.`;
+    return greenhouse.state === "idle"
+      ? `Asking ${greenhouse.model}.`
+      : `Asking ${greenhouse.model}, while it is growing.`;
   }
 
   #choose(change: Partial<Sampling>): void {

@@ -32,11 +32,47 @@ interface Control {
 }
 
 const CONTROLS: Control[] = [
-  { name: "temperature", hidden: "temperature", title: "Temperature", about: "below 1 safer, above 1 wilder", min: 0, max: 2, step: 0.05, off: 1 },
+  {
+    name: "temperature",
+    hidden: "temperature",
+    title: "Temperature",
+    about: "below 1 safer, above 1 wilder",
+    min: 0,
+    max: 2,
+    step: 0.05,
+    off: 1,
+  },
   { name: "topK", hidden: "top-k", title: "Top-k", about: "only the k likeliest", min: 0, max: 50, step: 1, off: 0 },
-  { name: "topP", hidden: "top-p", title: "Top-p", about: "only the likeliest that together reach p", min: 0.05, max: 1, step: 0.05, off: 1 },
-  { name: "minP", hidden: "min-p", title: "Min-p", about: "only those near the likeliest", min: 0, max: 0.5, step: 0.01, off: 0 },
-  { name: "repetitionPenalty", hidden: "repetition-penalty", title: "Repetition penalty", about: "what was said counts less", min: 1, max: 2, step: 0.05, off: 1 },
+  {
+    name: "topP",
+    hidden: "top-p",
+    title: "Top-p",
+    about: "only the likeliest that together reach p",
+    min: 0.05,
+    max: 1,
+    step: 0.05,
+    off: 1,
+  },
+  {
+    name: "minP",
+    hidden: "min-p",
+    title: "Min-p",
+    about: "only those near the likeliest",
+    min: 0,
+    max: 0.5,
+    step: 0.01,
+    off: 0,
+  },
+  {
+    name: "repetitionPenalty",
+    hidden: "repetition-penalty",
+    title: "Repetition penalty",
+    about: "what was said counts less",
+    min: 1,
+    max: 2,
+    step: 0.05,
+    off: 1,
+  },
 ];
 
 /** What an element has chosen. */
@@ -56,8 +92,10 @@ export function samplingControls(
     ${shown.map(({ name, title, about, min, max, step, off }) => {
       const value = chosen[name];
       const change = (event: Event) => choose({ [name]: Number((event.target as HTMLInputElement).value) });
-      return html`<label class="field" title=${about}>${title} <span class="value">${value === off && name !== "temperature" ? "off" : value}</span>
-        <input type="range" name=${name} min=${min} max=${max} step=${step} .value=${String(value)} aria-description=${about} @input=${change} />
+      return html`<label class="field" title=${about}>${title} <span
+        class="value">${value === off && name !== "temperature" ? "off" : value}</span>
+        <input type="range" name=${name} min=${min} max=${max} step=${step} .value=${String(value)}
+          aria-description=${about} @input=${change} />
       </label>`;
     })}
   </div>`;

@@ -24,12 +24,17 @@ interface Reading {
 }
 
 export class ClocheTokens extends ClocheElement implements TokensElement {
-  static override styles = [ClocheElement.styles, css`
-    .chips { display: flex; flex-wrap: wrap; gap: 0.3em 0.15em; margin: 0.4em 0 0.6em; padding: 0; max-height: 24em; overflow: auto; }
-    .chips [role="option"] { display: grid; justify-items: center; padding: 0.1em 0.3em; border-radius: 0.3em; cursor: pointer;
+  static override styles = [
+    ClocheElement.styles,
+    css`
+    .chips { display: flex; flex-wrap: wrap; gap: 0.3em 0.15em; margin: 0.4em 0 0.6em; padding: 0;
+      max-height: 24em; overflow: auto; }
+    .chips [role="option"] { display: grid; justify-items: center; padding: 0.1em 0.3em; border-radius: 0.3em;
+      cursor: pointer;
       border: 1px solid transparent; line-height: 1.35; }
     .chips [aria-selected="true"] { border-color: var(--ink); }
-    .chips .id { font-size: 0.68em; color: color-mix(in srgb, var(--ink) 80%, var(--quiet)); font-variant-numeric: tabular-nums; }
+    .chips .id { font-size: 0.68em; color: color-mix(in srgb, var(--ink) 80%, var(--quiet));
+      font-variant-numeric: tabular-nums; }
     .t0 { background: color-mix(in srgb, #56b4e9 26%, var(--card)); }
     .t1 { background: color-mix(in srgb, #e69f00 26%, var(--card)); }
     .t2 { background: color-mix(in srgb, #009e73 24%, var(--card)); }
@@ -40,7 +45,8 @@ export class ClocheTokens extends ClocheElement implements TokensElement {
     .merges li { display: flex; flex-wrap: wrap; gap: 0.25em; align-items: baseline; padding: 0.15em 0; }
     .merges .symbol { padding: 0 0.3em; border: 1px solid var(--line); border-radius: 0.3em; }
     .merges .new { border-color: var(--accent); background: color-mix(in srgb, var(--accent) 18%, var(--card)); }
-  `];
+  `,
+  ];
   static override properties = {
     text: setting(anyText, "Once there was a little seed."),
     kind: setting(tokenizerKind, "bpe:512"),
@@ -58,10 +64,10 @@ export class ClocheTokens extends ClocheElement implements TokensElement {
   declare data: string;
   declare heading: string;
   declare autostart: boolean;
-  protected declare reading: Reading | undefined;
+  declare protected reading: Reading | undefined;
   /** The chip whose piece is shown in detail. */
-  protected declare chosen: number;
-  protected declare waiting: string;
+  declare protected chosen: number;
+  declare protected waiting: string;
 
   /** Whether somebody has asked; before that, nothing is loaded. */
   #begun = false;
@@ -106,9 +112,14 @@ export class ClocheTokens extends ClocheElement implements TokensElement {
     const { reading } = this;
     return html`<figure part="figure">
       ${this.heading ? html`<figcaption part="heading">${this.heading}</figcaption>` : nothing}
-      ${this.shows("text") ? html`<label class="field">Text <textarea part="text" rows="3" dir="auto" .value=${this.text} @input=${this.#onInput}></textarea></label>` : nothing}
+      ${this.shows("text")
+        ? html`<label class="field">Text <textarea part="text" rows="3" dir="auto" .value=${this.text}
+          @input=${this.#onInput}></textarea></label>`
+        : nothing}
       ${this.complaints()}
-      ${this.#begun || this.autostart ? nothing : html`<p class="actions"><button class="primary" part="split" @click=${this.split}>Split it</button></p>`}
+      ${this.#begun || this.autostart
+        ? nothing
+        : html`<p class="actions"><button class="primary" part="split" @click=${this.split}>Split it</button></p>`}
       ${this.waiting ? html`<p class="note" role="status">${this.waiting}</p>` : nothing}
       ${reading ? this.#read(reading) : nothing}
     </figure>`;
@@ -116,38 +127,49 @@ export class ClocheTokens extends ClocheElement implements TokensElement {
 
   #read(reading: Reading): TemplateResult {
     const chips = chipsOf(reading.trace);
+    const chosen = chips[Math.min(this.chosen, chips.length - 1)];
     return html`${this.shows("counts") ? html`<p class="note" part="counts" role="status">${counts(reading)}</p>` : nothing}
-      <div class="chips" part="tokens" role="listbox" aria-label=${`${this.heading || "Text"} as tokens`} dir="auto" aria-orientation="horizontal" @keydown=${this.#onKey}>
+      <div class="chips" part="tokens" role="listbox" aria-label=${`${this.heading || "Text"} as tokens`} dir="auto"
+        aria-orientation="horizontal" @keydown=${this.#onKey}>
         ${chips.slice(0, MAX_CHIPS).map((chip, i) => this.#chip(chip, i))}
       </div>
       ${chips.length > MAX_CHIPS ? html`<p class="note">The first ${MAX_CHIPS} tokens are shown.</p>` : nothing}
-      ${this.shows("merges") && chips.length > 0 ? this.#merges(reading.trace, chips[Math.min(this.chosen, chips.length - 1)]!) : nothing}`;
+      ${this.shows("merges") && chosen ? this.#merges(reading.trace, chosen) : nothing}`;
   }
 
   #chip({ token, piece }: Chip, i: number): TemplateResult {
     const selected = i === this.chosen;
     const lost = token.id < 0;
     const choose = () => (this.chosen = i);
-    return html`<span role="option" part="token" class=${lost ? "lost" : `t${i % 4}`} data-piece=${piece} aria-selected=${selected}
+    return html`<span role="option" part="token" class=${lost ? "lost" : `t${i % 4}`} data-piece=${piece}
+      aria-selected=${selected}
         tabindex=${selected ? 0 : -1} title=${lost ? "not in the vocabulary: left out" : nothing} @click=${choose}>
-      <span>${visible(token)}</span>${this.shows("ids") ? html`<span class="id">${lost ? "none" : token.id}</span>` : nothing}
+      <span>${visible(token)}</span>
+      ${this.shows("ids") ? html`<span class="id">${lost ? "none" : token.id}</span>` : nothing}
     </span>`;
   }
 
   #merges({ pieces }: TokenTrace, { piece }: Chip): TemplateResult {
     const { text, symbols, steps, tokens } = pieces[piece]!;
     if (steps.length === 0) {
-      const rest = tokens.length === 0 ? "is not in the vocabulary and is left out" : `stays as it is: ${tokens.length === 1 ? "one token" : `${tokens.length} tokens`}, nothing merges`;
+      const rest =
+        tokens.length === 0
+          ? "is not in the vocabulary and is left out"
+          : `stays as it is: ${tokens.length === 1 ? "one token" : `${tokens.length} tokens`}, nothing merges`;
       return html`<p class="note" part="merges">“${text}” ${rest}.</p>`;
     }
     return html`<div part="merges">
-      <p class="note">How “${text}” comes together: of all pairs that stand side by side, the one learnt first merges first.</p>
+      <p class="note">How “${text}” comes together: of all pairs that stand side by side, the one learnt first merges
+        first.</p>
       <ol class="merges">
         <li>${symbols.map((symbol) => html`<span class="symbol">${symbol}</span>`)}</li>
-        ${steps.map((step) => html`<li>
-          ${step.symbols.map((symbol) => html`<span class="symbol ${symbol === step.left + step.right ? "new" : ""}">${symbol}</span>`)}
+        ${steps.map(
+          (step) => html`<li>
+          ${step.symbols.map((symbol) => html`<span
+            class="symbol ${symbol === step.left + step.right ? "new" : ""}">${symbol}</span>`)}
           <span class="note">merge ${step.rank + 1}: ${step.left} + ${step.right}</span>
-        </li>`)}
+        </li>`,
+        )}
       </ol>
     </div>`;
   }
@@ -159,7 +181,12 @@ export class ClocheTokens extends ClocheElement implements TokensElement {
 
   async #onKey(event: KeyboardEvent): Promise<void> {
     const last = Math.min(MAX_CHIPS, chipsOf(this.reading!.trace).length) - 1;
-    const moves: Record<string, number> = { ArrowLeft: this.chosen - 1, ArrowRight: this.chosen + 1, Home: 0, End: last };
+    const moves: Record<string, number> = {
+      ArrowLeft: this.chosen - 1,
+      ArrowRight: this.chosen + 1,
+      Home: 0,
+      End: last,
+    };
     const to = moves[event.key];
     if (to === undefined) return;
     event.preventDefault();
@@ -201,5 +228,6 @@ function counts({ text, count, vocabSize }: Reading): string {
   const characters = Array.from(text).length;
   const bytes = new TextEncoder().encode(text).length;
   const ratio = count > 0 ? ` ${(bytes / count).toFixed(2)} bytes a token.` : "";
-  return `${characters} characters, ${bytes} bytes, ${count} tokens of a vocabulary of ${vocabSize.toLocaleString("en")}.${ratio}`;
+  const all = vocabSize.toLocaleString("en");
+  return `${characters} characters, ${bytes} bytes, ${count} tokens of a vocabulary of ${all}.${ratio}`;
 }

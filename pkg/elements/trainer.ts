@@ -4,8 +4,9 @@ import { ClocheError, type CreateOptions, type GrowEvent, type GrowOptions, type
 import { download } from "./download.js";
 import { ClocheElement } from "./element.js";
 import { estimate, noteSpeed } from "./estimate.js";
-import { bytes, duration, large } from "./format.js";
+import { bytes } from "./format.js";
 import { greenhouse, type RunRecord } from "./greenhouse.js";
+import { factsOf, outcomeOf, PAUSED, prospectOf, statusOf } from "./progress.js";
 import { anyOf, anyText, flag, integer, number, oneOf, property, setting, tokenizerKind } from "./settings.js";
 import type { TrainerElement } from "./types.js";
 import { zip } from "./zip.js";
@@ -29,12 +30,6 @@ const DEVICES = [
   ["webgpu", "WebGPU"],
   ["cpu", "CPU"],
 ];
-const PHASES = {
-  reading: "Reading the text",
-  tokenizer: "Choosing the units of text",
-  encoding: "Turning the text into numbers",
-  compiling: "Preparing the device",
-};
 /** How often a run evaluates and how often it speaks. */
 const EVALUATIONS = 10;
 const SAMPLES = 8;
@@ -42,20 +37,24 @@ const SAMPLES = 8;
 const ANNOUNCE_MS = 5000;
 
 export class ClocheTrainer extends ClocheElement implements TrainerElement {
-  static override styles = [ClocheElement.styles, css`
+  static override styles = [
+    ClocheElement.styles,
+    css`
     .choice { display: flex; flex-wrap: wrap; gap: 0.3em 1.4em; margin: 0.3em 0 0.8em; }
     .choice label { color: var(--ink); }
     .drop { border: 2px dashed var(--line); border-radius: var(--radius); padding: 0.8em; margin-bottom: 1em; }
     .drop.over { border-color: var(--accent); }
     input[type="file"] { display: block; max-width: 100%; margin: 0.3em 0 0.6em; }
     .status { font-variant-numeric: tabular-nums; min-height: 1.5em; margin: 0.9em 0 0.3em; }
-    progress { appearance: none; display: block; width: 100%; height: 0.5em; border: 0; border-radius: 1em; overflow: hidden;
+    progress { appearance: none; display: block; width: 100%; height: 0.5em; border: 0; border-radius: 1em; 
+      overflow: hidden;
       background: var(--line); }
     progress::-webkit-progress-bar { background: var(--line); }
     progress::-webkit-progress-value { background: var(--accent); }
     progress::-moz-progress-bar { background: var(--accent); }
     .facts { margin: 0.6em 0 0; }
-  `];
+  `,
+  ];
   static override properties = {
     preset: setting(oneOf<Preset>("tiny", "nano", "mini", "gpt2", "llama-tiny", "llama-nano", "llama-mini"), "tiny"),
     tokenizer: setting(tokenizerKind, "char"),
@@ -68,7 +67,10 @@ export class ClocheTrainer extends ClocheElement implements TrainerElement {
     src: setting(anyText, ""),
     autostart: flag(),
     pauseHidden: flag("pause-hidden"),
-    hide: setting(anyOf("source", "preset", "tokenizer", "steps", "device", "estimate", "status", "pause", "stop", "save"), []),
+    hide: setting(
+      anyOf("source", "preset", "tokenizer", "steps", "device", "estimate", "status", "pause", "stop", "save"),
+      [],
+    ),
     data: property<"stories" | Blob | string>("stories"),
     over: property(false),
   };
@@ -85,7 +87,7 @@ export class ClocheTrainer extends ClocheElement implements TrainerElement {
   declare pauseHidden: boolean;
   /** What is read: `"stories"`, a text, or a file. */
   declare data: "stories" | Blob | string;
-  protected declare over: boolean;
+  declare protected over: boolean;
 
   #own = false;
   #outcome = "";
@@ -162,8 +164,7 @@ export class ClocheTrainer extends ClocheElement implements TrainerElement {
     this.send("cloche-event", event);
     if (event.event !== "done") return;
     this.#outcome = outcomeOf(event);
-    const start = this.run?.start;
-    if (start) noteSpeed(this.device, estimate(this.preset, this.tokenizer, event.step, this.device).flops, event.seconds);
+    noteSpeed(this.device, estimate({ ...settingsOf(this), steps: event.step }).flops, event.seconds);
   }
 
   /** Pauses while nobody sees the element, where the page asks for that. */
@@ -187,12 +188,15 @@ export class ClocheTrainer extends ClocheElement implements TrainerElement {
           <div class="grid">
             ${this.shows("preset") ? this.#menu("preset", "Size", SIZES) : nothing}
             ${this.shows("tokenizer") ? this.#menu("tokenizer", "Units of text", TOKENIZERS) : nothing}
-            ${this.shows("steps")
-              ? html`<label class="field">Steps <input name="steps" type="number" min="1" max="1000000" required .value=${String(this.steps)} /></label>`
-              : nothing}
+            ${
+              this.shows("steps")
+                ? html`<label class="field">Steps <input name="steps" type="number" min="1" max="1000000" required
+                  .value=${String(this.steps)} /></label>`
+                : nothing
+            }
             ${this.shows("device") ? this.#menu("device", "Device", DEVICES) : nothing}
           </div>
-          ${this.shows("estimate") ? html`<p class="note" part="estimate">${this.#estimate()}</p>` : nothing}
+          ${this.shows("estimate") ? html`<p class="note" part="estimate">${prospectOf(this)}</p>` : nothing}
         </fieldset>
         ${this.#actions(busy)}
       </form>
@@ -206,27 +210,33 @@ export class ClocheTrainer extends ClocheElement implements TrainerElement {
         <label><input type="radio" name="source" value="stories" .checked=${!mine} /> Small stories, made up here</label>
         <label><input type="radio" name="source" value="mine" .checked=${mine} /> A text of mine</label>
       </div>
-      ${mine
-        ? html`<div class="drop ${this.over ? "over" : ""}" part="drop" @dragover=${drag} @dragleave=${drag} @drop=${drag}>
-            <label>Drop a text file here, or choose one <input name="file" type="file" accept=".txt,.md,.csv,.html,.tex,text/*" /></label>
-            ${this.data instanceof File ? html`<p class="note">${this.data.name}, ${bytes(this.data.size)}</p>` : nothing}
-            <label>or paste a text <textarea name="text" rows="3" .value=${typeof this.data === "string" ? this.data : ""}></textarea></label>
+      ${
+        mine
+          ? html`<div class="drop ${this.over ? "over" : ""}" part="drop" @dragover=${drag} @dragleave=${drag}
+            @drop=${drag}>
+            <label>Drop a text file here, or choose one <input name="file" type="file"
+              accept=".txt,.md,.csv,.html,.tex,text/*" /></label>
+            ${
+              this.data instanceof File
+                ? html`<p class="note">${this.data.name}, ${bytes(this.data.size)}</p>`
+                : nothing
+            }
+            <label>or paste a text <textarea name="text" rows="3"
+              .value=${typeof this.data === "string" ? this.data : ""}></textarea></label>
           </div>`
-        : nothing}`;
+          : nothing
+      }`;
   }
 
   #menu(name: "preset" | "tokenizer" | "device", title: string, choices: string[][]): TemplateResult {
     const known = choices.some(([value]) => value === this[name]);
     const all = known ? choices : [...choices, [this[name], this[name]]];
     return html`<label class="field">${title}
-      <select name=${name}>${all.map(([value, text]) => html`<option value=${value!} .selected=${value === this[name]}>${text}</option>`)}</select>
+      <select name=${name}>${all.map(
+        ([value, text]) => html`<option value=${value!}
+        .selected=${value === this[name]}>${text}</option>`,
+      )}</select>
     </label>`;
-  }
-
-  #estimate(): string {
-    const { params, tokens, flops, seconds } = estimate(this.preset, this.tokenizer, this.steps, this.device);
-    const time = seconds === undefined ? "the first run will show how long that takes here" : `about ${duration(Math.max(1, seconds))} here`;
-    return `${large(Math.round(params))} parameters will read ${large(tokens)} tokens, ${arithmetic(flops)}: ${time}.`;
   }
 
   #actions(busy: boolean): TemplateResult {
@@ -234,11 +244,22 @@ export class ClocheTrainer extends ClocheElement implements TrainerElement {
     const running = this.#own && (paused || greenhouse.state === "growing");
     return html`<div class="actions">
       <button type="submit" class="primary" part="grow" ?disabled=${busy}>Grow</button>
-      ${this.shows("pause")
-        ? html`<button type="button" part="pause" ?disabled=${!running} @click=${() => (paused ? greenhouse.resume() : greenhouse.pause())}>${paused ? "Resume" : "Pause"}</button>`
-        : nothing}
-      ${this.shows("stop") ? html`<button type="button" part="stop" ?disabled=${!running} @click=${() => greenhouse.stop()}>Stop</button>` : nothing}
-      ${this.shows("save") && greenhouse.model ? html`<button type="button" part="save" @click=${this.#save}>Save the model</button>` : nothing}
+      ${
+        this.shows("pause")
+          ? html`<button type="button" part="pause" ?disabled=${!running}
+            @click=${() => (paused ? greenhouse.resume() : greenhouse.pause())}>${paused ? "Resume" : "Pause"}</button>`
+          : nothing
+      }
+      ${
+        this.shows("stop")
+          ? html`<button type="button" part="stop" ?disabled=${!running} @click=${() => greenhouse.stop()}>Stop</button>`
+          : nothing
+      }
+      ${
+        this.shows("save") && greenhouse.model
+          ? html`<button type="button" part="save" @click=${this.#save}>Save the model</button>`
+          : nothing
+      }
     </div>`;
   }
 
@@ -250,35 +271,15 @@ export class ClocheTrainer extends ClocheElement implements TrainerElement {
     this.#announce(sentence);
     return html`<p class="status" part="status">${sentence}</p>
       <progress part="progress" max="1" value=${waiting ? nothing : share} aria-label="Progress"></progress>
-      ${run?.start ? html`<p class="note facts" part="facts">${this.#facts(run)}</p>` : nothing}
+      ${run?.start ? html`<p class="note facts" part="facts">${factsOf(run, greenhouse.cloche?.device.why)}</p>` : nothing}
       ${this.#saved ? html`<p class="note" role="status">${this.#saved}</p>` : nothing}
       <p class="hidden" aria-live="polite">${this.#announcement}</p>`;
   }
 
   #status(run: RunRecord | undefined): string {
-    if (!this.#own) {
-      if (greenhouse.state !== "idle") return "Another model is growing on this page.";
-      return this.#outcome || "Nothing is growing yet.";
-    }
-    if (greenhouse.state === "paused") return "Paused. The model can be tried and saved meanwhile.";
-    if (!run?.start) {
-      if (!run?.phase) return "Waking the engine …";
-      const { phase, done } = run.phase;
-      return `${PHASES[phase]}${done > 0 ? `: ${large(done)} so far` : ""} …`;
-    }
-    const step = run.latest?.step ?? 0;
-    const speed = run.latest ? `, ${large(Math.round(run.latest.tokens_per_s))} tokens a second` : "";
-    const left = run.latest && step < run.start.steps ? `, ${duration(run.latest.seconds_left)} left` : "";
-    return `Step ${step.toLocaleString("en")} of ${run.start.steps.toLocaleString("en")}${speed}${left}`;
-  }
-
-  #facts(run: RunRecord): string {
-    const { n_params, vocab_size, train_tokens, peak_bytes } = run.start!;
-    const skipped = run.skipped ? ` Step ${run.skipped.step} gave no finite number and was skipped.` : "";
-    return (
-      `${large(n_params)} parameters, a vocabulary of ${vocab_size.toLocaleString("en")}, ${large(train_tokens)} tokens of text, ` +
-      `${bytes(peak_bytes)} of memory. Computing on ${greenhouse.cloche?.device.why ?? "no device any more"}.${skipped}`
-    );
+    if (this.#own) return greenhouse.state === "paused" ? PAUSED : statusOf(run);
+    if (greenhouse.state !== "idle") return "Another model is growing on this page.";
+    return this.#outcome || "Nothing is growing yet.";
   }
 
   #announce(sentence: string): void {
@@ -301,8 +302,7 @@ export class ClocheTrainer extends ClocheElement implements TrainerElement {
     if (name === "source") this.data = value === "stories" ? "stories" : "";
     if (name === "text") this.data = value;
     if (name === "file" && field.files?.[0]) this.data = field.files[0];
-    const { preset, tokenizer, steps, device } = this;
-    this.send("cloche-settings", { preset, tokenizer, steps, device });
+    this.send("cloche-settings", settingsOf(this));
   }
 
   #onDrag(event: DragEvent): void {
@@ -317,7 +317,8 @@ export class ClocheTrainer extends ClocheElement implements TrainerElement {
       const files = await (await greenhouse.open()).export();
       download("cloche-model.zip", zip(files), "application/zip");
       const size = [...files.values()].reduce((sum, file) => sum + file.length, 0);
-      this.#saved = `Saved ${files.size} files, ${bytes(size)}, as a Hugging Face folder in a zip: ${[...files.keys()].join(", ")}.`;
+      const names = [...files.keys()].join(", ");
+      this.#saved = `Saved ${files.size} files, ${bytes(size)}, as a Hugging Face folder in a zip: ${names}.`;
       this.requestUpdate();
     } catch (error) {
       this.complain(error);
@@ -325,16 +326,9 @@ export class ClocheTrainer extends ClocheElement implements TrainerElement {
   }
 }
 
-function outcomeOf({ step, seconds, reason }: Extract<GrowEvent, { event: "done" }>): string {
-  const done = `${step.toLocaleString("en")} steps in ${duration(seconds)}`;
-  if (reason === "diverged") return `Stopped after ${done}: nothing finite came any more. The last good weights are kept.`;
-  return reason === "stopped" ? `Stopped after ${done}. The model stays.` : `Grown: ${done}.`;
-}
-
-/** 3.2e12 → "3.2 trillion multiplications and additions". */
-function arithmetic(flops: number): string {
-  const [unit, name] = flops < 1e9 ? [1e6, "million"] : flops < 1e12 ? [1e9, "billion"] : flops < 1e15 ? [1e12, "trillion"] : [1e15, "quadrillion"];
-  return `${Math.round(flops / unit).toLocaleString("en")} ${name} sums and products`;
+/** What decides how long a run takes. */
+function settingsOf({ preset, tokenizer, steps, device }: TrainerElement) {
+  return { preset, tokenizer, steps, device };
 }
 
 /** The text at an address that the page's author gave. */

@@ -43,13 +43,22 @@ export async function unzip(archive: Blob): Promise<Files> {
   let at = view.getUint32(endOf(view) + 16, true);
   for (let left = view.getUint16(endOf(view) + 10, true); left > 0; left--) {
     if (at + 46 > bytes.length || view.getUint32(at, true) !== SIGNATURES.entry) throw damaged();
-    const [method, checksum, size] = [view.getUint16(at + 10, true), view.getUint32(at + 16, true), view.getUint32(at + 20, true)];
-    const [nameLength, extra, comment] = [28, 30, 32].map((field) => view.getUint16(at + field, true)) as [number, number, number];
+    const [method, checksum, size] = [
+      view.getUint16(at + 10, true),
+      view.getUint32(at + 16, true),
+      view.getUint32(at + 20, true),
+    ];
+    const [nameLength, extra, comment] = [28, 30, 32].map((field) => view.getUint16(at + field, true)) as [
+      number,
+      number,
+      number,
+    ];
     const name = new TextDecoder().decode(bytes.subarray(at + 46, at + 46 + nameLength));
     const local = view.getUint32(at + 42, true);
     if (local + 30 > bytes.length) throw damaged();
     const from = local + 30 + view.getUint16(local + 26, true) + view.getUint16(local + 28, true);
-    if (!name.endsWith("/")) files.set(name, await unpacked(bytes.subarray(from, from + size), { name, method, checksum }));
+    if (!name.endsWith("/"))
+      files.set(name, await unpacked(bytes.subarray(from, from + size), { name, method, checksum }));
     at += 46 + nameLength + extra + comment;
   }
   return withoutFolder(files);
@@ -72,7 +81,8 @@ async function unpacked(
   }
   const stream = () => new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
   const bytes = method === METHODS.stored ? packed.slice() : new Uint8Array(await new Response(stream()).arrayBuffer());
-  if (crc32(bytes) !== checksum) throw new ClocheError("CHECKPOINT", `${name}: its checksum is wrong, the archive is damaged`);
+  if (crc32(bytes) !== checksum)
+    throw new ClocheError("CHECKPOINT", `${name}: its checksum is wrong, the archive is damaged`);
   return bytes;
 }
 
@@ -84,7 +94,9 @@ function damaged(): ClocheError {
 export function withoutFolder(files: Files): Files {
   const config = [...files.keys()].find((name) => name.split("/").at(-1) === "config.json");
   const folder = config?.slice(0, -"config.json".length) ?? "";
-  return new Map([...files].flatMap(([name, bytes]) => (name.startsWith(folder) ? [[name.slice(folder.length), bytes]] : [])));
+  return new Map(
+    [...files].flatMap(([name, bytes]) => (name.startsWith(folder) ? [[name.slice(folder.length), bytes]] : [])),
+  );
 }
 
 /** Little-endian fields of the given widths. */

@@ -14,6 +14,9 @@ export async function offences(page) {
   await page.evaluate(SCRIPT);
   const { violations } = await page.evaluate(() => /** @type {any} */ (globalThis).axe.run());
   return violations.flatMap((/** @type {any} */ { id, help, nodes }) =>
-    nodes.map((/** @type {any} */ { target, failureSummary }) => `${id}: ${help} at ${target.flat().join(" ")}: ${failureSummary}`),
+    nodes.map(
+      (/** @type {any} */ { target, failureSummary }) =>
+        `${id}: ${help} at ${target.flat().join(" ")}: ${failureSummary}`,
+    ),
   );
 }

@@ -32,7 +32,10 @@ async function holdManifest(page) {
   });
   assert.deepEqual(found, told);
   for (const { tagName, cssParts } of manifest.modules[0].declarations) {
-    const shown = await page.locator(tagName).first().evaluate((e) => Array.from(e.shadowRoot?.querySelectorAll("[part]") ?? [], (p) => p.part.value));
+    const shown = await page
+      .locator(tagName)
+      .first()
+      .evaluate((e) => Array.from(e.shadowRoot?.querySelectorAll("[part]") ?? [], (p) => p.part.value));
     const surplus = shown.filter((part) => !names(cssParts).includes(part));
     assert.deepEqual(surplus, [], `parts of <${tagName}> that are not told of`);
   }
@@ -55,7 +58,11 @@ async function nameBadAttribute(page) {
 
 /** @param {Page} page */
 async function shareWorker(page) {
-  const grown = (/** @type {string} */ id) => page.locator(`#${id} [part=status]`).filter({ hasText: /^Grown/ }).waitFor();
+  const grown = (/** @type {string} */ id) =>
+    page
+      .locator(`#${id} [part=status]`)
+      .filter({ hasText: /^Grown/ })
+      .waitFor();
   await page.locator("#first").getByRole("button", { name: "Grow" }).click();
   await page.locator("#second [part=status]").filter({ hasText: "Another model is growing" }).waitFor();
   await grown("first");
@@ -63,7 +70,9 @@ async function shareWorker(page) {
   await grown("second");
   await page.getByRole("button", { name: "Split it" }).click();
   await page.getByText("4 bytes, 4 tokens of a vocabulary of 257").waitFor();
-  const lasts = await page.locator("cloche-loss [role=slider]").evaluateAll((all) => all.map((e) => e.getAttribute("aria-valuetext")));
+  const lasts = await page
+    .locator("cloche-loss [role=slider]")
+    .evaluateAll((all) => all.map((e) => e.getAttribute("aria-valuetext")));
   assert.match(lasts[0] ?? "", /^step 30: /);
   assert.match(lasts[1] ?? "", /^step 20: /);
   assert.equal(page.workers().length, 1);
@@ -102,7 +111,8 @@ async function lookInside(page) {
     const next = [0.5, 0.3, 0.15, 0.05].map((probability, id) => ({ token: "abcd"[id], id, probability }));
     const attention = Float32Array.from([1, 0, 0, 0.25, 0.75, 0, 0.125, 0.25, 0.625]);
     Cloche.prototype.probe = async (/** @type {string} */ text) => ({ tokens: [...text].slice(0, 3), next, attention });
-    for (const element of document.querySelectorAll("cloche-next-token, cloche-attention")) /** @type {any} */ (element).requestUpdate();
+    for (const element of document.querySelectorAll("cloche-next-token, cloche-attention"))
+      /** @type {any} */ (element).requestUpdate();
   });
   const bars = page.locator("cloche-next-token");
   await bars.scrollIntoViewIfNeeded();
@@ -131,12 +141,16 @@ async function lookInside(page) {
 /** @param {Page} page */
 async function converse(page) {
   const chat = page.locator("cloche-chat");
-  const answered = () => chat.evaluate((e) => new Promise((resolve) => e.addEventListener("cloche-answer", resolve, { once: true })));
+  const answered = () =>
+    chat.evaluate((e) => new Promise((resolve) => e.addEventListener("cloche-answer", resolve, { once: true })));
   let answer = answered();
   await chat.getByLabel("You say").fill("Hi");
   await page.keyboard.press("Enter");
   await answer;
-  assert.deepEqual(await chat.locator("li").evaluateAll((items) => items.map((item) => item.className)), ["user", "assistant"]);
+  assert.deepEqual(await chat.locator("li").evaluateAll((items) => items.map((item) => item.className)), [
+    "user",
+    "assistant",
+  ]);
   answer = answered();
   await chat.getByRole("button", { name: "Another answer" }).click();
   await answer;

@@ -34,7 +34,10 @@ export const LAB_SCENES = [
 /** The lab that is shown. @param {Page} page */
 const lab = (page) => page.locator("main > article:not([hidden])");
 /** A part of it by its title. @param {Page} page @param {string} title */
-const section = (page, title) => lab(page).locator("section").filter({ has: page.getByRole("heading", { name: title }) });
+const section = (page, title) =>
+  lab(page)
+    .locator("section")
+    .filter({ has: page.getByRole("heading", { name: title }) });
 
 /** Opens a lab as a link does. @param {Page} page @param {string} id */
 async function open(page, id) {
@@ -120,9 +123,11 @@ async function growFromStories(page) {
   await status(page, new RegExp(`^Grown: ${STEPS} steps`));
   const loss = page.locator("cloche-loss");
   await loss.getByText("Show as a table").click();
-  const cells = await loss.locator("tbody tr").evaluateAll((rows) =>
-    rows.map((row) => Array.from(row.children, (cell) => (cell.textContent ? Number(cell.textContent) : undefined))),
-  );
+  const cells = await loss
+    .locator("tbody tr")
+    .evaluateAll((rows) =>
+      rows.map((row) => Array.from(row.children, (cell) => (cell.textContent ? Number(cell.textContent) : undefined))),
+    );
   const train = cells.flatMap(([, value]) => value ?? []);
   const val = cells.flatMap(([, , value]) => value ?? []);
   assert.ok(train.length >= STEPS / 2, `${train.length} training losses in the table`);
@@ -130,7 +135,10 @@ async function growFromStories(page) {
   const [first, last] = [train[0] ?? 0, train.at(-1) ?? Infinity];
   assert.ok(last < first - 0.5 && last < 3.4, `the loss went from ${first} to ${last}`);
   assert.match((await loss.getByRole("slider").getAttribute("aria-valuetext")) ?? "", /^step 60: .*floor 0\.\d+/);
-  assert.match((await page.locator("cloche-trainer [part=facts]").textContent()) ?? "", /parameters, a vocabulary of \d+/);
+  assert.match(
+    (await page.locator("cloche-trainer [part=facts]").textContent()) ?? "",
+    /parameters, a vocabulary of \d+/,
+  );
   const samples = page.locator("cloche-samples");
   await samples.getByText("All of them").click();
   const said = await samples.locator("li .said").allTextContents();
@@ -145,7 +153,9 @@ async function continueText(page) {
   const prompt = lab(page).locator("cloche-prompt");
   await prompt.getByLabel("Your beginning").fill("Once there was");
   await prompt.getByLabel("Tokens").fill("60");
-  const answered = prompt.evaluate((e) => new Promise((resolve) => e.addEventListener("cloche-answer", resolve, { once: true })));
+  const answered = prompt.evaluate(
+    (e) => new Promise((resolve) => e.addEventListener("cloche-answer", resolve, { once: true })),
+  );
   await prompt.getByRole("button", { name: /Continue|Again/ }).click();
   await answered;
   const text = ((await prompt.locator("[part=answers] li").textContent()) ?? "").trim();
@@ -232,7 +242,10 @@ async function talkToSaved(page) {
   await next.getByLabel("Temperature").fill("0");
   const prompt = lab(page).locator("cloche-prompt");
   const answered = prompt.evaluate(
-    (e) => new Promise((resolve) => e.addEventListener("cloche-answer", (event) => resolve(/** @type {any} */ (event).detail), { once: true })),
+    (e) =>
+      new Promise((resolve) =>
+        e.addEventListener("cloche-answer", (event) => resolve(/** @type {any} */ (event).detail), { once: true }),
+      ),
   );
   await prompt.getByLabel("Tokens").fill("12");
   await prompt.getByRole("button", { name: "Continue" }).click();
@@ -312,7 +325,12 @@ async function narrowAndDark(page) {
   for (const id of ["", "tokens", "grow", "talk"]) {
     await open(page, id);
     if (id === "tokens") await page.locator("lab-lengths figure").waitFor();
-    for (const [width, colorScheme] of /** @type {const} */ ([[320, "light"], [375, "dark"], [768, "light"], [1280, "dark"]])) {
+    for (const [width, colorScheme] of /** @type {const} */ ([
+      [320, "light"],
+      [375, "dark"],
+      [768, "light"],
+      [1280, "dark"],
+    ])) {
       await page.setViewportSize({ width, height: 900 });
       await page.emulateMedia({ colorScheme });
       await page.waitForTimeout(150);

@@ -18,13 +18,20 @@ export async function* checkPage(origin, only) {
   const browser = await launchChromium();
   try {
     yield* play(browser, { address: origin, scenes: LAB_SCENES, only, what: "the labs" });
-    yield* play(browser, { address: `${origin}/checks/elements.html`, scenes: ELEMENT_SCENES, only, what: "the elements" });
+    yield* play(browser, {
+      address: `${origin}/checks/elements.html`,
+      scenes: ELEMENT_SCENES,
+      only,
+      what: "the elements",
+    });
   } finally {
     await browser.close();
   }
   const plain = await launchChromium({ webgpu: false });
   try {
-    const scenes = /** @type {Scene[]} */ ([["without WebGPU a model grows on the CPU, and the page says so", growsWithoutWebgpu]]);
+    const scenes = /** @type {Scene[]} */ ([
+      ["without WebGPU a model grows on the CPU, and the page says so", growsWithoutWebgpu],
+    ]);
     yield* play(plain, { address: origin, scenes, only, what: "the page without WebGPU" });
   } finally {
     await plain.close();

@@ -14,9 +14,11 @@ export function firstPage(): TemplateResult {
     </div>
     ${seedling}</div>
     <ol class="doors">
-      ${LABS.map((lab) => html`<li>
+      ${LABS.map(
+        (lab) => html`<li>
         <a href="#/${lab.id}"><h2>${lab.question}</h2></a>
         <p>${lab.about}</p>
-      </li>`)}
+      </li>`,
+      )}
     </ol>`;
 }

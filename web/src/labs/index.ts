@@ -12,7 +12,7 @@ export interface Lab {
   title: string;
   question: string;
   /** What one does there. */
-  about: string;
+  about: TemplateResult | string;
   /** What is in it; asked for once, when it is first opened. */
   render(setup: Setup): TemplateResult;
 }

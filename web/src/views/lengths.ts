@@ -44,7 +44,9 @@ class LabLengths extends LitElement {
         const ids = await tokenizer.encode(text);
         return { count: ids.length, lost: (await tokenizer.decode(ids)) !== text };
       };
-      this.lengths = await Promise.all(SENTENCES.map(({ text }) => Promise.all(tokenizers.map((t) => length(text, t)))));
+      this.lengths = await Promise.all(
+        SENTENCES.map(({ text }) => Promise.all(tokenizers.map((t) => length(text, t)))),
+      );
     } catch (error) {
       this.trouble = error instanceof Error ? error.message : String(error);
     }
@@ -52,14 +54,17 @@ class LabLengths extends LitElement {
 
   protected override render(): TemplateResult {
     if (this.trouble) return html`<p class="error" role="alert">${this.trouble}</p>`;
-    if (this.lengths.length === 0) return html`<p class="note" role="status">Learning three tokenizers from the stories …</p>`;
+    if (this.lengths.length === 0)
+      return html`<p class="note" role="status">Learning three tokenizers from the stories …</p>`;
     const longest = Math.max(...this.lengths.flat().map(({ count }) => count));
     return html`<figure>
       <figcaption>The same sentence in four languages <small>in tokens</small></figcaption>
-      ${SENTENCES.map(({ language, lang, text }, i) => html`<div class="sentence">
+      ${SENTENCES.map(
+        ({ language, lang, text }, i) => html`<div class="sentence">
         <p><b>${language}</b> <span lang=${lang} dir="auto">${text}</span></p>
         ${KINDS.map(({ name }, k) => this.#bar(name, k, this.lengths[i]![k]!, longest))}
-      </div>`)}
+      </div>`,
+      )}
       <div class="foot">
         <details><summary>Show as a table</summary>${this.#table()}</details>
         <button class="quiet" @click=${this.#save}>Save as CSV</button>
@@ -70,7 +75,8 @@ class LabLengths extends LitElement {
   #bar(name: string, kind: number, { count, lost }: Length, longest: number): TemplateResult {
     return html`<div class="bar">
       <span class="note">${name}${lost ? html`<small class="error">some left out</small>` : nothing}</span>
-      <svg class="track" viewBox="0 0 ${longest} 1" preserveAspectRatio="none" aria-hidden="true"><rect class="k${kind}" width=${count} height="1"></rect></svg>
+      <svg class="track" viewBox="0 0 ${longest} 1" preserveAspectRatio="none" aria-hidden="true"><rect class="k${kind}"
+        width=${count} height="1"></rect></svg>
       <span class="count">${count}</span>
     </div>`;
   }
@@ -78,12 +84,21 @@ class LabLengths extends LitElement {
   #table(): TemplateResult {
     return html`<table>
       <thead><tr><th scope="col">Language</th>${KINDS.map(({ name }) => html`<th scope="col">${name}</th>`)}</tr></thead>
-      <tbody>${SENTENCES.map(({ language }, i) => html`<tr><th scope="row">${language}</th>${this.lengths[i]!.map(({ count, lost }) => html`<td>${count}${lost ? ", some left out" : ""}</td>`)}</tr>`)}</tbody>
+      <tbody>
+        ${SENTENCES.map(({ language }, i) => {
+          const cells = this.lengths[i]!.map(({ count, lost }) => html`<td>${count}${lost ? ", some left out" : ""}</td>`);
+          return html`<tr><th scope="row">${language}</th>${cells}</tr>`;
+        })}
+      </tbody>
     </table>`;
   }
 
   #save(): void {
-    const rows = SENTENCES.map(({ language, text }, i) => [language, text, ...this.lengths[i]!.map(({ count }) => count)]);
+    const rows = SENTENCES.map(({ language, text }, i) => [
+      language,
+      text,
+      ...this.lengths[i]!.map(({ count }) => count),
+    ]);
     download("lengths.csv", [csv(["language", "text", ...KINDS.map(({ name }) => name)], rows)], "text/csv");
   }
 }

@@ -77,13 +77,15 @@ class LabMerges extends LitElement {
       </p>
       ${this.trouble ? html`<p class="error" role="alert">${this.trouble}</p>` : nothing}
       <p class="symbols" aria-label="The text in tokens">
-        ${symbols.map((symbol) => html`<span class=${symbol === step?.token ? "symbol new" : "symbol"}>${symbol.replaceAll(" ", "·")}</span>`)}
+        ${symbols.map((symbol) => html`<span
+          class=${symbol === step?.token ? "symbol new" : "symbol"}>${symbol.replaceAll(" ", "·")}</span>`)}
       </p>
       <p class="note" role="status">${this.#reading(symbols.length)}</p>
       <div class="actions">
         <button @click=${() => this.#move(this.at + 1)} ?disabled=${this.at >= steps.length}>Merge</button>
         <button @click=${() => this.#move(this.at - 1)} ?disabled=${this.at === 0}>Back</button>
-        <button @click=${this.#toggle} ?disabled=${steps.length === 0}>${this.playing === undefined ? "Play" : "Pause"}</button>
+        <button @click=${this.#toggle}
+          ?disabled=${steps.length === 0}>${this.playing === undefined ? "Play" : "Pause"}</button>
       </div>
       ${this.at > 0 ? this.#table() : nothing}`;
   }
@@ -94,18 +96,22 @@ class LabMerges extends LitElement {
     if (!this.trace) return "Waking the engine …";
     if (!last) return `${length} tokens, one for each character. ${steps.length === 0 ? "No pair occurs twice." : ""}`;
     const end = this.at === steps.length ? " No pair occurs twice any more." : "";
-    return `Merge ${this.at}: “${last.left}” + “${last.right}” stood there ${last.count} times. ${length} tokens now.${end}`;
+    const merge = `Merge ${this.at}: “${last.left}” + “${last.right}” stood there ${last.count} times.`;
+    return `${merge} ${length} tokens now.${end}`;
   }
 
   #table(): TemplateResult {
     const shown = this.trace!.steps.slice(0, this.at);
     return html`<div class="scroll" tabindex="0" role="region" aria-label="Merges so far">
       <table>
-        <thead><tr><th scope="col">Merge</th><th scope="col">Pair</th><th scope="col">Times</th><th scope="col">New token</th><th scope="col">Short</th></tr></thead>
+        <thead><tr><th scope="col">Merge</th><th scope="col">Pair</th><th scope="col">Times</th><th
+          scope="col">New token</th><th scope="col">Short</th></tr></thead>
         <tbody>
-          ${shown.map(({ left, right, count, token, letter }, i) => html`<tr>
+          ${shown.map(
+            ({ left, right, count, token, letter }, i) => html`<tr>
             <td>${i + 1}</td><td>${left} + ${right}</td><td>${count}</td><td>${token}</td><td>${letter}</td>
-          </tr>`)}
+          </tr>`,
+          )}
         </tbody>
       </table>
     </div>

@@ -31,13 +31,23 @@ class LabModel extends LitElement {
 
   protected override render(): TemplateResult {
     const { model } = greenhouse;
-    return html`<p class="model">${model ? html`You are talking to <b>${model}</b>.` : "There is no model yet. Grow a small one here, or open one that was saved."}</p>
-      ${model ? nothing : html`<cloche-trainer preset="tiny" tokenizer="bpe:512" steps="300" hide="source preset tokenizer steps device estimate pause save"></cloche-trainer>`}
+    return html`<p class="model">
+        ${model
+          ? html`You are talking to <b>${model}</b>.`
+          : "There is no model yet. Grow a small one here, or open one that was saved."}
+      </p>
+      ${model ? nothing : html`<cloche-trainer preset="tiny" tokenizer="bpe:512" steps="300"
+        hide="source preset tokenizer steps device estimate pause save"></cloche-trainer>`}
       <div class="openers">
-        <label class="field">Open a zip of a Hugging Face folder <input type="file" accept=".zip,application/zip" ?disabled=${this.busy} @change=${this.#openZip} /></label>
-        <label class="field">or the folder itself <input type="file" webkitdirectory multiple ?disabled=${this.busy} @change=${this.#openFolder} /></label>
+        <label class="field">Open a zip of a Hugging Face folder <input type="file" accept=".zip,application/zip"
+          ?disabled=${this.busy} @change=${this.#openZip} /></label>
+        <label class="field">or the folder itself <input type="file" webkitdirectory multiple ?disabled=${this.busy}
+          @change=${this.#openFolder} /></label>
       </div>
-      ${model ? html`<p class="actions"><button ?disabled=${this.busy} @click=${() => this.#do(() => this.#save())}>Save the model</button></p>` : nothing}
+      ${model
+        ? html`<p class="actions"><button ?disabled=${this.busy} @click=${() => this.#do(() => this.#save())}>Save the
+          model</button></p>`
+        : nothing}
       <p class="note" role="status">${this.note}</p>
       ${this.trouble ? html`<p class="error" role="alert">${this.trouble}</p>` : nothing}`;
   }
