@@ -11,13 +11,19 @@
 //! There is no state of a random generator and no cursor into the data: batches, masks and samples are functions of
 //! the seed and the step. This module makes and reads bytes; where they are kept is the business of others.
 
+mod keeper;
+mod reading;
+
+pub use keeper::Keeper;
+
 use std::collections::BTreeMap;
 
-use cloche_nn::checkpoint::{Checkpoint, CheckpointError, Extras, NamedTensor, write};
+use cloche_nn::checkpoint::{Checkpoint, CheckpointError, Extras};
 use cloche_nn::optim::Moments;
 use cloche_nn::{ParamSpec, Weights};
 use cloche_tensor::{Data, Device};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 use crate::error::Error;
@@ -34,7 +40,7 @@ const STATE: &str = "trainer_state.json";
 pub type Files = Vec<(String, Vec<u8>)>;
 
 /// What a run knows besides its numbers on the device. `S` are the settings of its stage.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct State<S = Settings> {
     /// Steps done.
     pub step: u64,
@@ -49,7 +55,7 @@ pub struct State<S = Settings> {
 }
 
 /// Losses so far: enough to draw the curve, never more than a few thousand points.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct History {
     /// Every how many steps a loss is kept.
     pub stride: u64,
@@ -59,23 +65,29 @@ pub struct History {
     pub evals: Vec<(u64, f32, f32)>,
 }
 
-/// The layout's version and the program's, around the state, so that a reader of the file sees them first.
-#[derive(Serialize, Deserialize)]
-struct StateFile<S> {
+/// The layout's version and the program's, and then the state, so that a reader of the file sees them first.
+///
+/// It is written out, and these files are read by hand (`reading`), because serde takes several kilobytes of a page's module
+/// for a flattened structure, and for each structure that it reads from text.
+#[derive(Serialize)]
+struct StateFile<'a, S> {
     format: u32,
-    cloche: String,
-    #[serde(flatten)]
-    state: State<S>,
+    cloche: &'a str,
+    step: u64,
+    nonfinite_in_a_row: u32,
+    settings: &'a S,
+    data: &'a str,
+    history: &'a History,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 struct Manifest {
     format: u32,
     step: u64,
     files: BTreeMap<String, Digested>,
 }
 
-#[derive(PartialEq, Serialize, Deserialize)]
+#[derive(PartialEq, Serialize)]
 struct Digested {
     bytes: u64,
     sha256: String,
@@ -85,8 +97,11 @@ struct Digested {
 pub struct Saved<S = Settings> {
     /// Where the run was. Settings may be changed before going on: more steps, another rhythm of samples.
     pub state: State<S>,
-    parts: Vec<Part>,
+    pub(crate) parts: Parts,
 }
+
+/// The models of a checkpoint.
+pub(crate) struct Parts(Vec<Part>);
 
 /// A model that was being trained: what is kept of it. The name says which of a stage's models it is.
 struct Part {
@@ -160,37 +175,6 @@ impl Default for History {
     }
 }
 
-/// Reads everything back from the device and makes files of it; the manifest is the last one.
-///
-/// # Errors
-/// A lost device, or an error of earlier work on it.
-pub(crate) async fn files<S: Clone + Serialize>(
-    state: &State<S>,
-    parts: &[(&str, &Weights, &Moments)],
-) -> Result<Files, Error> {
-    let mut files = Vec::new();
-    for &(name, weights, moments) in parts {
-        let (host, m, v) = (weights.read().await?, moments.m.read().await?, moments.v.read().await?);
-        let shape = [m.f32().len()];
-        let moments =
-            [("m", m.f32()), ("v", v.f32())].map(|(name, data)| NamedTensor { name, shape: &shape, data });
-        files.push((model_file(name), whole(&host.tensors())?));
-        files.push((optimizer_file(name), whole(&moments)?));
-    }
-    let file = StateFile { format: FORMAT, cloche: env!("CARGO_PKG_VERSION").into(), state: state.clone() };
-    files.push((STATE.into(), json(&file)));
-    let mut digests = BTreeMap::new();
-    for (name, bytes) in &files {
-        digests.insert(name.clone(), digest(bytes));
-    }
-    files.push((MANIFEST.into(), json(&Manifest { format: FORMAT, step: state.step, files: digests })));
-    Ok(files)
-}
-
-fn whole(tensors: &[NamedTensor]) -> Result<Vec<u8>, CheckpointError> {
-    Ok(write(tensors, &[], None)?.remove(0).1)
-}
-
 fn model_file(part: &str) -> String {
     format!("{part}.safetensors")
 }
@@ -204,15 +188,17 @@ fn optimizer_file(part: &str) -> String {
 ///
 /// # Errors
 /// A file that is missing, cut off or altered; another version of the layout.
-pub fn open<S: for<'a> Deserialize<'a>>(mut files: Files) -> Result<Saved<S>, ResumeError> {
+pub fn open<S: DeserializeOwned>(mut files: Files) -> Result<Saved<S>, ResumeError> {
     let manifest = verify(&mut files)?;
     // Only now is anything of it believed.
-    let StateFile { format, state, .. } = parse(STATE, &take(&mut files, STATE)?)?;
-    expect_format(STATE, format)?;
+    let state = reading::state(STATE, &take(&mut files, STATE)?)?;
     let mut parts = Vec::new();
-    let is_model = |name: &str| name.ends_with(".safetensors") && !name.ends_with("optimizer.safetensors");
+    // What others keep beside the run lies in folders.
+    let is_model = |name: &str| {
+        name.ends_with(".safetensors") && !name.ends_with("optimizer.safetensors") && !name.contains('/')
+    };
     for file in manifest.files.keys().filter(|name| is_model(name)) {
-        let name = file.trim_end_matches(".safetensors").to_string();
+        let name = file.strip_suffix(".safetensors").unwrap_or_default().to_string();
         let mut open = |file: String| {
             let bytes = take(&mut files, &file)?;
             Ok::<_, ResumeError>(Checkpoint::from_bytes(vec![(file, bytes)])?)
@@ -220,7 +206,7 @@ pub fn open<S: for<'a> Deserialize<'a>>(mut files: Files) -> Result<Saved<S>, Re
         let (model, mut optimizer) = (open(file.clone())?, open(optimizer_file(&name))?);
         parts.push(Part { name, model, m: optimizer.tensor("m")?.1, v: optimizer.tensor("v")?.1 });
     }
-    Ok(Saved { state, parts })
+    Ok(Saved { state, parts: Parts(parts) })
 }
 
 /// Whether the files are a checkpoint, of whatever stage, and as their manifest says.
@@ -231,8 +217,7 @@ pub(crate) fn is_whole(mut files: Files) -> bool {
 
 /// Takes the manifest out, and holds all other files against it.
 fn verify(files: &mut Files) -> Result<Manifest, ResumeError> {
-    let manifest: Manifest = parse(MANIFEST, take(files, MANIFEST)?.as_slice())?;
-    expect_format(MANIFEST, manifest.format)?;
+    let manifest = reading::manifest(MANIFEST, &take(files, MANIFEST)?)?;
     for (name, expected) in &manifest.files {
         let found = files.iter().find(|(file, _)| file == name);
         let found = found.map(|(_, bytes)| digest(bytes)).ok_or_else(|| missing(name))?;
@@ -244,7 +229,7 @@ fn verify(files: &mut Files) -> Result<Manifest, ResumeError> {
     Ok(manifest)
 }
 
-impl<S> Saved<S> {
+impl Parts {
     /// Puts a part back onto a device: weights as `specs` have them, and their moments into `moments`.
     pub(crate) fn restore(
         &mut self,
@@ -253,8 +238,7 @@ impl<S> Saved<S> {
         (specs, extras): (&[ParamSpec], &Extras),
         moments: &Moments,
     ) -> Result<Weights, Error> {
-        let saved =
-            self.parts.iter_mut().find(|p| p.name == part).ok_or_else(|| missing(&model_file(part)))?;
+        let saved = self.0.iter_mut().find(|p| p.name == part).ok_or_else(|| missing(&model_file(part)))?;
         for (name, state, values) in [("m", &moments.m, &saved.m), ("v", &moments.v, &saved.v)] {
             if state.numel() != values.len() {
                 let numbers = |n: usize| format!("{n} numbers");
@@ -265,7 +249,9 @@ impl<S> Saved<S> {
         }
         Ok(Weights::load(device, specs, &mut saved.model, extras)?)
     }
+}
 
+impl<S> Saved<S> {
     /// The same with other settings, where a run's are kept by a name of somebody else's.
     pub fn with_settings<T>(self, settings: T) -> Saved<T> {
         let State { step, nonfinite_in_a_row, data, history, .. } = self.state;
@@ -296,18 +282,6 @@ fn missing(name: &str) -> ResumeError {
 
 fn damaged(file: &str, found: String, expected: String) -> ResumeError {
     ResumeError::Damaged { file: file.into(), found, expected }
-}
-
-fn parse<T: for<'a> Deserialize<'a>>(name: &str, bytes: &[u8]) -> Result<T, ResumeError> {
-    serde_json::from_slice(bytes).map_err(|e| damaged(name, e.to_string(), "what Cloche writes".into()))
-}
-
-fn expect_format(name: &str, format: u32) -> Result<(), ResumeError> {
-    if format == FORMAT {
-        Ok(())
-    } else {
-        Err(damaged(name, format!("format {format}"), format!("format {FORMAT}")))
-    }
 }
 
 fn json(value: &impl Serialize) -> Vec<u8> {

@@ -12,7 +12,7 @@ use cloche_nn::{Params, loss};
 use cloche_tensor::{DType, Device, Graph, Program, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::{self, MODEL, Saved};
+use crate::checkpoint::{Keeper, MODEL, Saved};
 use crate::error::Error;
 use crate::events::{Metrics, TuneEvent};
 use crate::examples::{Deck, Example, Rows, check_examples, fingerprint};
@@ -78,6 +78,7 @@ pub struct Data {
 pub struct Run {
     device: Device,
     session: Session<Settings>,
+    keeper: Keeper,
     data: Data,
     learner: Learner,
     update: Update,
@@ -110,7 +111,7 @@ impl Run {
         let all = || data.train.iter().chain(&data.held_out);
         let rows = Rows::new(o.batch_size, Rows::width_of(all(), config.context_len));
         let session = Session::open(settings.clone(), fingerprint(all()), saved.as_ref())?;
-        let learner = Learner::new(device, student, saved.as_mut().map(|saved| (saved, MODEL)))?;
+        let learner = Learner::new(device, student, saved.as_mut().map(|saved| (&mut saved.parts, MODEL)))?;
         let shape = (o.batch_size, rows.width);
         let extra = [(TEACHER, teacher.weights.state())];
         let update = learner.update_beside(device, &o, &extra, |graph, p| {
@@ -131,12 +132,29 @@ impl Run {
         let prepare = |exam: &Exam| exam.rollouts(device, &learner.network, &settings.stop_ids);
         let rollouts = data.exam.as_ref().map(prepare).transpose()?;
         let deck = Deck::new(data.train.len(), o.seed);
-        Ok(Run { device: device.clone(), session, data, learner, update, evaluation, rollouts, rows, deck })
+        let keeper = session.keeper(&learner);
+        Ok(Run {
+            device: device.clone(),
+            session,
+            keeper,
+            data,
+            learner,
+            update,
+            evaluation,
+            rollouts,
+            rows,
+            deck,
+        })
     }
 
     /// The student as it is on the device: it can be sampled from and saved between two events.
     pub fn network(&self) -> Network {
         self.learner.network.clone()
+    }
+
+    /// Whoever can make a checkpoint of the run between two events, and behind the last one.
+    pub fn keeper(&self) -> Keeper {
+        self.keeper.clone()
     }
 
     /// The run as a stage that yields [`TuneEvent`]s.
@@ -180,11 +198,11 @@ fn record(
 
 /// The stage itself.
 async fn distill(mut run: Run, events: Events<TuneEvent>) -> Result<(), Error> {
-    let o = run.session.state.settings.optimization.clone();
+    let o = run.session.state().settings.optimization.clone();
     let mut control =
         events.send(run.session.start("distill", &run.device, &run.learner.network, o.steps)).await;
     while control == Control::Continue {
-        let done = run.session.state.step;
+        let done = run.session.state().step;
         // 1. Look at where we are: how far the student is from the teacher, and answers to questions never asked before.
         if run.session.due(o.eval_every) || done == 0 || done == o.steps {
             control = run.examine(&events).await?;
@@ -210,10 +228,10 @@ async fn distill(mut run: Run, events: Events<TuneEvent>) -> Result<(), Error> {
         }
         // 5. Save. On the way out it happens below.
         if run.session.due(o.checkpoint_every) && done + 1 < o.steps && control == Control::Continue {
-            control = events.send(run.checkpoint().await?).await;
+            control = events.send(run.keeper.tune_event().await?).await;
         }
     }
-    events.send(run.checkpoint().await?).await;
+    events.send(run.keeper.tune_event().await?).await;
     events.send(run.session.done(o.steps)).await;
     Ok(())
 }
@@ -221,10 +239,10 @@ async fn distill(mut run: Run, events: Events<TuneEvent>) -> Result<(), Error> {
 impl Run {
     /// Means over all held-out tokens, and the exam.
     async fn examine(&mut self, events: &Events<TuneEvent>) -> Result<Control, Error> {
-        let step = self.session.state.step;
+        let step = self.session.state().step;
         let mut sums = [0.0f64; HELD_OUT.len()];
         let mut targets = 0;
-        let batch = self.session.state.settings.optimization.batch_size;
+        let batch = self.session.state().settings.optimization.batch_size;
         for chunk in self.data.held_out.chunks(batch) {
             targets += self.rows.fill(chunk.iter());
             self.evaluation.write("x", &self.rows.x);
@@ -248,12 +266,6 @@ impl Run {
             control = events.send(sample).await;
         }
         Ok(control)
-    }
-
-    async fn checkpoint(&self) -> Result<TuneEvent, Error> {
-        let parts = [(MODEL, self.learner.weights(), &self.learner.moments)];
-        let files = checkpoint::files(&self.session.state, &parts).await?;
-        Ok(TuneEvent::Checkpoint { step: self.session.state.step, files })
     }
 }
 

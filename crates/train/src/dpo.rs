@@ -11,7 +11,7 @@ use cloche_nn::loss::preference::{Dpo, Objective, PairLogProbs, dpo as objective
 use cloche_tensor::{DType, Device, Graph, Program, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::{self, MODEL, Saved};
+use crate::checkpoint::{Keeper, MODEL, Saved};
 use crate::error::Error;
 use crate::events::{Metrics, TuneEvent};
 use crate::examples::{Deck, Example, Pair, Rows, check_pairs, fingerprint};
@@ -116,6 +116,7 @@ pub struct Data {
 pub struct Run {
     device: Device,
     session: Session<Settings>,
+    keeper: Keeper,
     data: Data,
     learner: Learner,
     reference: Likelihood,
@@ -154,7 +155,7 @@ impl Run {
         let reference = reference.ok_or_else(missing)?;
         expect_alike("reference", &reference, &config)?;
         let session = Session::open(settings.clone(), fingerprint(all.into_iter()), saved.as_ref())?;
-        let learner = Learner::new(device, network, saved.as_mut().map(|saved| (saved, MODEL)))?;
+        let learner = Learner::new(device, network, saved.as_mut().map(|saved| (&mut saved.parts, MODEL)))?;
         let update = learner.update(device, &o, |graph, p| {
             let measured = record(&settings, &config, graph, p, shape, &Pass::train(graph, config.dropout));
             let mut means = METRICS.iter().zip(&measured).map(|((name, _), x)| (*name, x.mean_all()));
@@ -173,12 +174,30 @@ impl Run {
         let reference = Likelihood::new(device, &reference, shape, settings.total())?;
         let (rows, deck) = (Rows::new(shape.0, shape.1), Deck::new(data.train.len(), o.seed));
         let device = device.clone();
-        Ok(Run { device, session, data, learner, reference, update, evaluation, rollouts, rows, deck })
+        let keeper = session.keeper(&learner);
+        Ok(Run {
+            device,
+            session,
+            keeper,
+            data,
+            learner,
+            reference,
+            update,
+            evaluation,
+            rollouts,
+            rows,
+            deck,
+        })
     }
 
     /// The network as it is on the device: it can be sampled from and saved between two events.
     pub fn network(&self) -> Network {
         self.learner.network.clone()
+    }
+
+    /// Whoever can make a checkpoint of the run between two events, and behind the last one.
+    pub fn keeper(&self) -> Keeper {
+        self.keeper.clone()
     }
 
     /// The run as a stage that yields [`TuneEvent`]s.
@@ -232,7 +251,7 @@ fn record(
 
 /// The stage itself.
 async fn dpo(mut run: Run, events: Events<TuneEvent>) -> Result<(), Error> {
-    let settings = run.session.state.settings.clone();
+    let settings = run.session.state().settings.clone();
     let o = settings.optimization;
     let mut control = events.send(run.session.start("dpo", &run.device, &run.learner.network, o.steps)).await;
     // 1. What the reference finds likely never changes: once for what is held out, and by option for all.
@@ -242,7 +261,7 @@ async fn dpo(mut run: Run, events: Events<TuneEvent>) -> Result<(), Error> {
         false => Vec::new(),
     };
     while control == Control::Continue {
-        let done = run.session.state.step;
+        let done = run.session.state().step;
         // 2. Look at where we are: comparisons that are held out, and answers to questions never asked before.
         if run.session.due(o.eval_every) || done == 0 || done == o.steps {
             control = run.examine(&held_out, &events).await?;
@@ -270,10 +289,10 @@ async fn dpo(mut run: Run, events: Events<TuneEvent>) -> Result<(), Error> {
         }
         // 6. Save. On the way out it happens below.
         if run.session.due(o.checkpoint_every) && done + 1 < o.steps && control == Control::Continue {
-            control = events.send(run.checkpoint().await?).await;
+            control = events.send(run.keeper.tune_event().await?).await;
         }
     }
-    events.send(run.checkpoint().await?).await;
+    events.send(run.keeper.tune_event().await?).await;
     events.send(run.session.done(o.steps)).await;
     Ok(())
 }
@@ -295,8 +314,8 @@ fn write(program: &mut Program, rows: &mut Rows, pairs: &[&Pair], mut reference:
 impl Run {
     /// Means over all held-out pairs, and the exam.
     async fn examine(&mut self, reference: &[f32], events: &Events<TuneEvent>) -> Result<Control, Error> {
-        let step = self.session.state.step;
-        let batch = self.session.state.settings.optimization.batch_size;
+        let step = self.session.state().step;
+        let batch = self.session.state().settings.optimization.batch_size;
         let mut sums = [0.0f64; METRICS.len()];
         let pairs: Vec<&Pair> = self.data.held_out.iter().collect();
         for (pairs, reference) in pairs.chunks(batch).zip(reference.chunks(2 * batch)) {
@@ -320,11 +339,5 @@ impl Run {
             control = events.send(sample).await;
         }
         Ok(control)
-    }
-
-    async fn checkpoint(&self) -> Result<TuneEvent, Error> {
-        let parts = [(MODEL, self.learner.weights(), &self.learner.moments)];
-        let files = checkpoint::files(&self.session.state, &parts).await?;
-        Ok(TuneEvent::Checkpoint { step: self.session.state.step, files })
     }
 }

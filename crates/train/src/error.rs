@@ -64,17 +64,20 @@ impl From<WeightsError> for Error {
 /// ```
 /// use cloche_train::bytes_in_words;
 /// assert_eq!([999, 64_000, 5_230_000_000, 123_400_000].map(bytes_in_words), ["999 bytes", "64 kB", "5.2 GB", "123 MB"]);
+/// assert_eq!([9_949, 9_950, 1_500, u64::MAX].map(bytes_in_words), ["9.9 kB", "10 kB", "1.5 kB", "18 EB"]);
 /// ```
 pub fn bytes_in_words(bytes: u64) -> String {
     if bytes < 1000 {
         return format!("{bytes} bytes");
     }
     let units = ["kB", "MB", "GB", "TB", "PB", "EB"];
-    let power = (bytes.ilog10() / 3) as usize;
-    let unit = 1000u128.pow(power as u32);
-    let tenths = (10 * bytes as u128 + unit / 2) / unit;
-    match (tenths / 10, units[power - 1]) {
-        (whole @ 0..10, unit) => format!("{whole}.{} {unit}", tenths % 10),
-        (_, name) => format!("{} {name}", (bytes as u128 + unit / 2) / unit),
+    let power = bytes.ilog10() / 3;
+    let unit = 1000u64.pow(power);
+    // Rounded, without ever multiplying what may be as large as a number can be.
+    let in_parts_of = |part: u64| bytes / part + u64::from(bytes % part >= part - part / 2);
+    let tenths = in_parts_of(unit / 10);
+    match (tenths / 10, units[power as usize - 1]) {
+        (whole @ 0..10, name) => format!("{whole}.{} {name}", tenths % 10),
+        (_, name) => format!("{} {name}", in_parts_of(unit)),
     }
 }

@@ -18,7 +18,7 @@ use cloche_tensor::{DType, Device, Graph};
 use serde::{Deserialize, Serialize};
 
 use crate::advantage::{Scale, group_advantages};
-use crate::checkpoint::{self, MODEL, Saved};
+use crate::checkpoint::{Keeper, MODEL, Saved};
 use crate::error::Error;
 use crate::events::TuneEvent;
 use crate::examples::{Deck, Prompt, Rows, check_prompts};
@@ -116,6 +116,7 @@ pub struct Data {
 pub struct Run {
     device: Device,
     session: Session<Settings>,
+    keeper: Keeper,
     data: Data,
     learner: Learner,
     update: Accumulation,
@@ -146,7 +147,7 @@ impl Run {
         require("beta", s.beta, s.beta == 0.0 || reference.is_some(), "0 where there is no reference model")?;
         let session =
             Session::open(settings.clone(), policy::fingerprint_of(&data.prompts, &[]), saved.as_ref())?;
-        let learner = Learner::new(device, network, saved.as_mut().map(|saved| (saved, MODEL)))?;
+        let learner = Learner::new(device, network, saved.as_mut().map(|saved| (&mut saved.parts, MODEL)))?;
         let rows = s.n_answers().min(s.micro_batch);
         let shape = (rows, policy::width_of(&data.prompts, s.max_tokens, config.context_len));
         let update =
@@ -157,12 +158,30 @@ impl Run {
         let exam_rollouts = data.exam.as_ref().map(prepare).transpose()?;
         let (rows, deck) = (Rows::new(shape.0, shape.1), Deck::new(data.prompts.len(), s.optimization.seed));
         let device = device.clone();
-        Ok(Run { device, session, data, learner, update, reference, rollouts, exam_rollouts, rows, deck })
+        let keeper = session.keeper(&learner);
+        Ok(Run {
+            device,
+            session,
+            keeper,
+            data,
+            learner,
+            update,
+            reference,
+            rollouts,
+            exam_rollouts,
+            rows,
+            deck,
+        })
     }
 
     /// The network as it is on the device: it can be sampled from and saved between two events.
     pub fn network(&self) -> Network {
         self.learner.network.clone()
+    }
+
+    /// Whoever can make a checkpoint of the run between two events, and behind the last one.
+    pub fn keeper(&self) -> Keeper {
+        self.keeper.clone()
     }
 
     /// The run as a stage that yields [`TuneEvent`]s.
@@ -214,12 +233,12 @@ fn record(
 
 /// The stage itself.
 async fn grpo(mut run: Run, events: Events<TuneEvent>) -> Result<(), Error> {
-    let s = run.session.state.settings.clone();
+    let s = run.session.state().settings.clone();
     let o = &s.optimization;
     let mut control =
         events.send(run.session.start("grpo", &run.device, &run.learner.network, o.steps)).await;
     while control == Control::Continue {
-        let done = run.session.state.step;
+        let done = run.session.state().step;
         // 1. Look at where we are: answers to questions never asked before.
         if run.session.due(o.eval_every) || done == 0 || done == o.steps {
             control = run.examine(&events).await?;
@@ -258,10 +277,10 @@ async fn grpo(mut run: Run, events: Events<TuneEvent>) -> Result<(), Error> {
         }
         // 7. Save. On the way out it happens below.
         if run.session.due(o.checkpoint_every) && done + 1 < o.steps && control == Control::Continue {
-            control = events.send(run.checkpoint().await?).await;
+            control = events.send(run.keeper.tune_event().await?).await;
         }
     }
-    events.send(run.checkpoint().await?).await;
+    events.send(run.keeper.tune_event().await?).await;
     events.send(run.session.done(o.steps)).await;
     Ok(())
 }
@@ -299,7 +318,7 @@ impl Run {
 
     /// The exam, where there is one.
     async fn examine(&mut self, events: &Events<TuneEvent>) -> Result<Control, Error> {
-        let step = self.session.state.step;
+        let step = self.session.state().step;
         let (Some(exam), Some(rollouts)) = (&mut self.data.exam, &mut self.exam_rollouts) else {
             return Ok(Control::Continue);
         };
@@ -309,12 +328,6 @@ impl Run {
             control = events.send(sample).await;
         }
         Ok(control)
-    }
-
-    async fn checkpoint(&self) -> Result<TuneEvent, Error> {
-        let parts = [(MODEL, self.learner.weights(), &self.learner.moments)];
-        let files = checkpoint::files(&self.session.state, &parts).await?;
-        Ok(TuneEvent::Checkpoint { step: self.session.state.step, files })
     }
 }
 

@@ -10,7 +10,7 @@ use cloche_nn::{Params, Weights};
 use cloche_tensor::{Data, Device, Graph, LOG_RUNS, Program, State, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::Saved;
+use crate::checkpoint::Parts;
 use crate::error::Error;
 use crate::events::Metrics;
 use crate::settings::{SettingsError, require};
@@ -168,10 +168,10 @@ pub(crate) struct Outcome {
 
 impl Learner {
     /// Prepares a network to learn; its weights are those it has, or those of `part` of a checkpoint.
-    pub fn new<S>(
+    pub fn new(
         device: &Device,
         mut network: Network,
-        saved: Option<(&mut Saved<S>, &str)>,
+        saved: Option<(&mut Parts, &str)>,
     ) -> Result<Learner, Error> {
         let moments = Moments::new(device, network.trained().specs())?;
         if let Some((saved, part)) = saved {

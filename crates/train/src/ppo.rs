@@ -16,7 +16,7 @@ pub use settings::Settings;
 use cloche_models::Network;
 use cloche_tensor::Device;
 
-use crate::checkpoint::{self, CRITIC, MODEL, Saved};
+use crate::checkpoint::{CRITIC, Keeper, MODEL, Saved};
 use crate::error::Error;
 use crate::events::TuneEvent;
 use crate::examples::{Deck, Example, Prompt, Rows, check_examples, check_prompts};
@@ -78,9 +78,9 @@ pub struct Data {
 pub struct Run {
     device: Device,
     session: Session<Settings>,
+    keeper: Keeper,
     data: Data,
     policy: Learner,
-    critic: Learner,
     policy_update: Update,
     critic_update: Update,
     /// What the updates of this step have come to so far, those of the policy and those of the critic.
@@ -122,8 +122,10 @@ impl Run {
             policy::fingerprint_of(&data.prompts, &data.pretraining),
             saved.as_ref(),
         )?;
-        let policy = Learner::new(device, models.policy, saved.as_mut().map(|saved| (saved, MODEL)))?;
-        let critic = Learner::new(device, models.critic, saved.as_mut().map(|saved| (saved, CRITIC)))?;
+        let policy =
+            Learner::new(device, models.policy, saved.as_mut().map(|saved| (&mut saved.parts, MODEL)))?;
+        let critic =
+            Learner::new(device, models.critic, saved.as_mut().map(|saved| (&mut saved.parts, CRITIC)))?;
         let rows = s.optimization.batch_size / s.minibatches;
         let width = policy::width_of(&data.prompts, s.max_tokens, config.context_len);
         let text_rows = Rows::new(rows, Rows::width_of(data.pretraining.iter(), config.context_len));
@@ -143,10 +145,10 @@ impl Run {
             deck: Deck::new(data.prompts.len(), s.optimization.seed),
             texts: Deck::new(data.pretraining.len(), s.optimization.seed),
             device: device.clone(),
+            keeper: session.keeper_of(&[(MODEL, &policy), (CRITIC, &critic)]),
             session,
             data,
             policy,
-            critic,
             policy_update,
             critic_update,
             outcomes: Default::default(),
@@ -159,6 +161,11 @@ impl Run {
         self.policy.network.clone()
     }
 
+    /// Whoever can make a checkpoint of the run between two events, and behind the last one.
+    pub fn keeper(&self) -> Keeper {
+        self.keeper.clone()
+    }
+
     /// The run as a stage that yields [`TuneEvent`]s.
     pub fn stage(self) -> Stage<TuneEvent, Error> {
         stage(async |events| ppo(self, events).await)
@@ -167,11 +174,11 @@ impl Run {
 
 /// The stage itself.
 async fn ppo(mut run: Run, events: Events<TuneEvent>) -> Result<(), Error> {
-    let s = run.session.state.settings.clone();
+    let s = run.session.state().settings.clone();
     let o = &s.optimization;
     let mut control = events.send(run.session.start("ppo", &run.device, &run.policy.network, o.steps)).await;
     while control == Control::Continue {
-        let done = run.session.state.step;
+        let done = run.session.state().step;
         // 1. Look at where we are: answers to questions never asked before.
         if run.session.due(o.eval_every) || done == 0 || done == o.steps {
             control = run.examine(&events).await?;
@@ -202,10 +209,10 @@ async fn ppo(mut run: Run, events: Events<TuneEvent>) -> Result<(), Error> {
         }
         // 7. Save. On the way out it happens below.
         if run.session.due(o.checkpoint_every) && done + 1 < o.steps && control == Control::Continue {
-            control = events.send(run.checkpoint().await?).await;
+            control = events.send(run.keeper.tune_event().await?).await;
         }
     }
-    events.send(run.checkpoint().await?).await;
+    events.send(run.keeper.tune_event().await?).await;
     events.send(run.session.done(o.steps)).await;
     Ok(())
 }
@@ -213,8 +220,8 @@ async fn ppo(mut run: Run, events: Events<TuneEvent>) -> Result<(), Error> {
 impl Run {
     /// Updates policy and critic from all answers, minibatch by minibatch. Epochs are counted through the whole run.
     async fn learn(&mut self, experience: &Experience, epoch: u64) -> Result<(), Error> {
-        let s = &self.session.state.settings;
-        let (o, critic, step) = (&s.optimization, s.critic(), self.session.state.step + 1);
+        let s = self.session.state().settings.clone();
+        let (o, critic, step) = (&s.optimization, s.critic(), self.session.state().step + 1);
         let (rows, at_once) = (&mut self.rows, o.batch_size / s.minibatches);
         for (number, answers) in experience.answers.chunks(at_once).enumerate() {
             let these = number * at_once..number * at_once + answers.len();
@@ -260,7 +267,7 @@ impl Run {
 
     /// The exam, where there is one.
     async fn examine(&mut self, events: &Events<TuneEvent>) -> Result<Control, Error> {
-        let step = self.session.state.step;
+        let step = self.session.state().step;
         let (Some(exam), Some(rollouts)) = (&mut self.data.exam, &mut self.exam_rollouts) else {
             return Ok(Control::Continue);
         };
@@ -270,14 +277,5 @@ impl Run {
             control = events.send(sample).await;
         }
         Ok(control)
-    }
-
-    async fn checkpoint(&self) -> Result<TuneEvent, Error> {
-        let parts = [
-            (MODEL, self.policy.weights(), &self.policy.moments),
-            (CRITIC, self.critic.weights(), &self.critic.moments),
-        ];
-        let files = checkpoint::files(&self.session.state, &parts).await?;
-        Ok(TuneEvent::Checkpoint { step: self.session.state.step, files })
     }
 }

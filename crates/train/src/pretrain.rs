@@ -5,13 +5,14 @@
 //! function of the seed and the step, so that a resumed run equals an uninterrupted one bit for bit; a step whose
 //! gradient is not finite is skipped on the device.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use cloche_models::Network;
 use cloche_tensor::{Cost, Device};
 use web_time::Instant;
 
-use crate::checkpoint::{self, MODEL, ResumeError, Saved};
+use crate::checkpoint::{History, Keeper, MODEL, Parts, ResumeError, Saved, State};
 use crate::cost::Planned;
 use crate::data::{Corpus, Tokens, Windows};
 use crate::error::Error;
@@ -38,8 +39,9 @@ pub struct Run {
     /// Windows of both splits that evaluations take.
     train_windows: Windows<Rc<dyn Tokens>>,
     val_windows: Windows<Rc<dyn Tokens>>,
-    /// Steps done, and what they came to.
-    state: checkpoint::State,
+    /// Steps done, and what they came to; shared with whoever keeps the run.
+    state: Rc<RefCell<State>>,
+    keeper: Keeper,
 }
 
 impl Run {
@@ -54,8 +56,7 @@ impl Run {
         available_bytes: Option<u64>,
     ) -> Result<Run, Error> {
         let data = corpus.fingerprint().to_string();
-        let state =
-            checkpoint::State { step: 0, nonfinite_in_a_row: 0, settings, data, history: Default::default() };
+        let state = State { step: 0, nonfinite_in_a_row: 0, settings, data, history: Default::default() };
         Self::prepare(device, state, corpus, available_bytes, None)
     }
 
@@ -70,15 +71,15 @@ impl Run {
         available_bytes: Option<u64>,
     ) -> Result<Run, Error> {
         saved.expect_data(corpus.fingerprint())?;
-        Self::prepare(device, saved.state.clone(), corpus, available_bytes, Some(&mut saved))
+        Self::prepare(device, saved.state.clone(), corpus, available_bytes, Some(&mut saved.parts))
     }
 
     fn prepare(
         device: &Device,
-        state: checkpoint::State,
+        state: State,
         corpus: Corpus,
         available_bytes: Option<u64>,
-        saved: Option<&mut Saved>,
+        saved: Option<&mut Parts>,
     ) -> Result<Run, Error> {
         let settings = state.settings.clone();
         let Planned { step, evaluation, cost } = Planned::new(device, &settings, available_bytes)?;
@@ -93,8 +94,21 @@ impl Run {
         let (train_windows, val_windows) = (windows(&corpus.train)?, windows(&corpus.val)?);
         let trainer = Trainer::new(device, &settings, step, corpus.train.clone(), saved)?;
         let evaluator = Evaluator::load(device, evaluation, &trainer.network.states(), rows.0 * rows.1)?;
-        let device = device.clone();
-        Ok(Run { device, settings, corpus, cost, trainer, evaluator, train_windows, val_windows, state })
+        let (device, state) = (device.clone(), Rc::new(RefCell::new(state)));
+        let model = (MODEL, trainer.network.weights.clone(), trainer.moments.clone());
+        let keeper = Keeper::new(&state, vec![model]);
+        Ok(Run {
+            device,
+            settings,
+            corpus,
+            cost,
+            trainer,
+            evaluator,
+            train_windows,
+            val_windows,
+            state,
+            keeper,
+        })
     }
 
     /// The model as it is on the device, its weights shared with the run: it can be sampled from and saved at any time
@@ -109,8 +123,13 @@ impl Run {
     }
 
     /// Losses so far, where the run goes on from a checkpoint.
-    pub fn history(&self) -> &checkpoint::History {
-        &self.state.history
+    pub fn history(&self) -> History {
+        self.state.borrow().history.clone()
+    }
+
+    /// Whoever can make a checkpoint of the run between two events, and behind the last one.
+    pub fn keeper(&self) -> Keeper {
+        self.keeper.clone()
     }
 
     /// The run as a stage that yields [`Event`]s.
@@ -129,7 +148,7 @@ async fn pretrain(mut run: Run, events: Events<Event>) -> Result<(), Error> {
 
     while control == Control::Continue {
         // 1. Look at where we are: losses on both splits, and a sample.
-        let done = run.state.step;
+        let done = run.state.borrow().step;
         let due = |every: u64| every > 0 && done.is_multiple_of(every);
         if due(settings.eval_every) || done == settings.steps {
             control = events.send(run.evaluate().await?).await;
@@ -143,7 +162,7 @@ async fn pretrain(mut run: Run, events: Events<Event>) -> Result<(), Error> {
         }
         // 2. Take steps: batch, forward, backward, clip, update. Their losses are read together.
         let until = (done / read_every + 1) * read_every;
-        let patience = MAX_NONFINITE.saturating_sub(run.state.nonfinite_in_a_row).max(1) as u64;
+        let patience = MAX_NONFINITE.saturating_sub(run.state.borrow().nonfinite_in_a_row).max(1) as u64;
         let until = until.min(settings.next_stop(done)).min(done + patience);
         let began = Instant::now();
         for step in done + 1..=until {
@@ -151,30 +170,31 @@ async fn pretrain(mut run: Run, events: Events<Event>) -> Result<(), Error> {
         }
         let outcomes = run.trainer.outcomes(&settings).await?;
         clock.add(began.elapsed().as_secs_f64(), (until - done) as usize * settings.tokens_per_step());
-        // 3. Tell them.
-        for (step, outcome) in (done + 1..).zip(outcomes) {
-            let event = run.record(step, outcome, &clock);
+        // 3. Note them all, so that a checkpoint has what the weights have learnt, and tell them.
+        let told: Vec<Event> =
+            (done + 1..).zip(outcomes).map(|(step, outcome)| run.record(step, outcome, &clock)).collect();
+        for event in told {
             if events.send(event).await == Control::Stop {
                 control = Control::Stop;
             }
         }
         // 4. Ten bad steps in a row: the weights have not changed since the last good one.
-        if run.state.nonfinite_in_a_row >= MAX_NONFINITE {
+        if run.state.borrow().nonfinite_in_a_row >= MAX_NONFINITE {
             reason = Reason::Diverged;
             break;
         }
         // 5. Save. On the way out it happens below.
         let due = settings.checkpoint_every > 0 && until.is_multiple_of(settings.checkpoint_every);
         if due && until < settings.steps && control == Control::Continue {
-            control = events.send(run.checkpoint().await?).await;
+            control = events.send(run.keeper.event().await?).await;
         }
     }
-    if run.state.step < settings.steps && reason == Reason::Finished {
+    if run.state.borrow().step < settings.steps && reason == Reason::Finished {
         reason = Reason::Stopped;
     }
-    events.send(run.checkpoint().await?).await;
-    let val_loss = run.state.history.evals.last().map(|&(_, _, val_loss)| val_loss);
-    let done = Done { step: run.state.step, reason, val_loss, seconds: clock.total as f32 };
+    events.send(run.keeper.event().await?).await;
+    let val_loss = run.state.borrow().history.evals.last().map(|&(_, _, val_loss)| val_loss);
+    let done = Done { step: run.state.borrow().step, reason, val_loss, seconds: clock.total as f32 };
     events.send(Event::Done(done)).await;
     Ok(())
 }
@@ -193,7 +213,7 @@ impl Run {
     fn start(&self) -> Start {
         let cost = self.cost;
         Start {
-            step: self.state.step,
+            step: self.state.borrow().step,
             steps: self.settings.steps,
             n_params: self.settings.model.n_params(),
             vocab_size: self.settings.model.vocab_size,
@@ -209,28 +229,23 @@ impl Run {
     async fn evaluate(&mut self) -> Result<Event, Error> {
         let train_loss = self.evaluator.loss(&self.train_windows).await?;
         let val_loss = self.evaluator.loss(&self.val_windows).await?;
-        let step = self.state.step;
-        self.state.history.push_eval(step, train_loss, val_loss);
+        let mut state = self.state.borrow_mut();
+        let step = state.step;
+        state.history.push_eval(step, train_loss, val_loss);
         Ok(Event::Eval { step, train_loss, val_loss })
     }
 
     /// Notes what a step came to, and makes an event of it.
     fn record(&mut self, step: u64, outcome: Outcome, clock: &Clock) -> Event {
-        self.state.step = step;
+        let mut state = self.state.borrow_mut();
+        state.step = step;
         if !outcome.finite {
-            self.state.nonfinite_in_a_row += 1;
-            return Event::Nonfinite { step, in_a_row: self.state.nonfinite_in_a_row };
+            state.nonfinite_in_a_row += 1;
+            return Event::Nonfinite { step, in_a_row: state.nonfinite_in_a_row };
         }
-        self.state.nonfinite_in_a_row = 0;
-        self.state.history.push(step, outcome.loss);
+        state.nonfinite_in_a_row = 0;
+        state.history.push(step, outcome.loss);
         Event::Step(clock.event(step, &self.settings, outcome))
-    }
-
-    async fn checkpoint(&self) -> Result<Event, Error> {
-        let files =
-            checkpoint::files(&self.state, &[(MODEL, &self.trainer.network.weights, &self.trainer.moments)])
-                .await?;
-        Ok(Event::Checkpoint { step: self.state.step, files })
     }
 }
 

@@ -13,7 +13,7 @@ use cloche_tensor::{DType, Device, Graph, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::calibration::{calibration_error, reliability};
-use crate::checkpoint::{self, MODEL, Saved};
+use crate::checkpoint::{Keeper, MODEL, Saved};
 use crate::error::Error;
 use crate::events::{Metrics, TuneEvent};
 use crate::examples::{Deck, Ranking, check_rankings, fingerprint};
@@ -61,6 +61,7 @@ pub struct Data {
 pub struct Run {
     device: Device,
     session: Session<Settings>,
+    keeper: Keeper,
     data: Data,
     learner: Learner,
     update: Update,
@@ -97,18 +98,35 @@ impl Run {
         let most = rankings().map(|ranking| ranking.answers.len()).max().unwrap_or(2);
         let (rows, n_pairs) = (o.batch_size * most, o.batch_size * most * (most - 1) / 2);
         let session = Session::open(settings.clone(), fingerprint(answers()), saved.as_ref())?;
-        let learner = Learner::new(device, network, saved.as_mut().map(|saved| (saved, MODEL)))?;
+        let learner = Learner::new(device, network, saved.as_mut().map(|saved| (&mut saved.parts, MODEL)))?;
         let update = learner
             .update(device, &o, |graph, p| record(&settings, &config, graph, p, (rows, width), n_pairs))?;
         let judge = Judge::new(device, &learner.network, rows, width)?;
         let texts = Texts::new(rows, width);
         let deck = Deck::new(data.train.len(), o.seed);
-        Ok(Run { device: device.clone(), session, data, learner, update, judge, texts, n_pairs, deck })
+        let keeper = session.keeper(&learner);
+        Ok(Run {
+            device: device.clone(),
+            session,
+            keeper,
+            data,
+            learner,
+            update,
+            judge,
+            texts,
+            n_pairs,
+            deck,
+        })
     }
 
     /// The network as it is on the device: it can judge and be saved between two events.
     pub fn network(&self) -> Network {
         self.learner.network.clone()
+    }
+
+    /// Whoever can make a checkpoint of the run between two events, and behind the last one.
+    pub fn keeper(&self) -> Keeper {
+        self.keeper.clone()
     }
 
     /// The run as a stage that yields [`TuneEvent`]s.
@@ -151,11 +169,11 @@ fn record(
 
 /// The stage itself.
 async fn reward(mut run: Run, events: Events<TuneEvent>) -> Result<(), Error> {
-    let o = run.session.state.settings.optimization.clone();
+    let o = run.session.state().settings.optimization.clone();
     let mut control =
         events.send(run.session.start("reward", &run.device, &run.learner.network, o.steps)).await;
     while control == Control::Continue {
-        let done = run.session.state.step;
+        let done = run.session.state().step;
         // 1. Look at where we are: comparisons that are held out.
         if run.session.due(o.eval_every) || done == 0 || done == o.steps {
             let metrics = run.examine().await?;
@@ -184,10 +202,10 @@ async fn reward(mut run: Run, events: Events<TuneEvent>) -> Result<(), Error> {
         }
         // 5. Save. On the way out it happens below.
         if run.session.due(o.checkpoint_every) && done + 1 < o.steps && control == Control::Continue {
-            control = events.send(run.checkpoint().await?).await;
+            control = events.send(run.keeper.tune_event().await?).await;
         }
     }
-    events.send(run.checkpoint().await?).await;
+    events.send(run.keeper.tune_event().await?).await;
     events.send(run.session.done(o.steps)).await;
     Ok(())
 }
@@ -214,7 +232,7 @@ impl Run {
             let sum: f64 = values.iter().zip(&weights).map(|(&x, &weight)| (f(x) * weight) as f64).sum();
             (sum / rankings.len() as f64) as f32
         };
-        let asked = self.session.state.settings.margin;
+        let asked = self.session.state().settings.margin;
         Ok(Metrics(vec![
             ("held_out_loss", mean(&margins, &|m| softplus(asked - m))),
             ("held_out_accuracy", mean(&margins, &|m| f32::from(m > 0.0))),
@@ -223,12 +241,6 @@ impl Run {
             ("held_out_rejected_reward", mean(&worse, &|r| r)),
             ("held_out_calibration_error", calibration_error(&reliability(&margins, BINS))),
         ]))
-    }
-
-    async fn checkpoint(&self) -> Result<TuneEvent, Error> {
-        let parts = [(MODEL, self.learner.weights(), &self.learner.moments)];
-        let files = checkpoint::files(&self.session.state, &parts).await?;
-        Ok(TuneEvent::Checkpoint { step: self.session.state.step, files })
     }
 }
 

@@ -1,17 +1,22 @@
 //! The bookkeeping of a stage after pre-training: what a step came to, the time, and when to stop.
 
+use std::cell::{Ref, RefCell};
+use std::rc::Rc;
+
 use cloche_models::Network;
 use cloche_tensor::Device;
+use serde::Serialize;
 use web_time::Instant;
 
-use crate::checkpoint::{History, ResumeError, Saved, State};
+use crate::checkpoint::{History, Keeper, MODEL, ResumeError, Saved, State};
 use crate::events::{Reason, TuneDone, TuneEvent, TuneStart, TuneStep};
-use crate::learner::{Optimization, Outcome};
+use crate::learner::{Learner, Optimization, Outcome};
 use crate::pretrain::MAX_NONFINITE;
 
 /// Where a run is, and how fast it goes.
 pub(crate) struct Session<S> {
-    pub state: State<S>,
+    /// Shared with whoever keeps the run.
+    state: Rc<RefCell<State<S>>>,
     began: Instant,
     /// Seconds spent in steps.
     total: f64,
@@ -27,7 +32,7 @@ impl<S> Session<S> {
 
     /// Where a checkpoint left off.
     pub fn resume(state: State<S>) -> Session<S> {
-        Session { state, began: Instant::now(), total: 0.0, recent: (0.0, 0.0) }
+        Session { state: Rc::new(RefCell::new(state)), began: Instant::now(), total: 0.0, recent: (0.0, 0.0) }
     }
 
     /// Where a checkpoint left off, or at the first step where there is none. The settings are those of now.
@@ -43,11 +48,34 @@ impl<S> Session<S> {
         Ok(Session::resume(State { settings, ..saved.state.clone() }))
     }
 
+    /// Where the run is.
+    pub fn state(&self) -> Ref<'_, State<S>> {
+        self.state.borrow()
+    }
+
+    /// What keeps a run in which one model learns.
+    pub fn keeper(&self, learner: &Learner) -> Keeper
+    where
+        S: Serialize + 'static,
+    {
+        self.keeper_of(&[(MODEL, learner)])
+    }
+
+    /// What keeps a run in which these models learn.
+    pub fn keeper_of(&self, learners: &[(&'static str, &Learner)]) -> Keeper
+    where
+        S: Serialize + 'static,
+    {
+        let part =
+            |&(name, learner): &(_, &Learner)| (name, learner.weights().clone(), learner.moments.clone());
+        Keeper::new(&self.state, learners.iter().map(part).collect())
+    }
+
     pub fn start(&self, stage: &'static str, device: &Device, network: &Network, steps: u64) -> TuneEvent {
         let numel = |specs: &[cloche_nn::ParamSpec]| specs.iter().map(|spec| spec.numel() as u64).sum();
         TuneEvent::Start(TuneStart {
             stage,
-            step: self.state.step,
+            step: self.state().step,
             steps,
             n_params: numel(network.weights.specs()),
             n_trained: numel(network.trained().specs()),
@@ -66,14 +94,15 @@ impl<S> Session<S> {
         let seconds = self.began.elapsed().as_secs_f64();
         self.total += seconds;
         self.recent = (MEMORY * self.recent.0 + seconds, MEMORY * self.recent.1 + tokens as f64);
-        self.state.step += 1;
-        let step = self.state.step;
+        let mut state = self.state.borrow_mut();
+        state.step += 1;
+        let step = state.step;
         if !outcome.finite {
-            self.state.nonfinite_in_a_row += 1;
-            return TuneEvent::Nonfinite { step, in_a_row: self.state.nonfinite_in_a_row };
+            state.nonfinite_in_a_row += 1;
+            return TuneEvent::Nonfinite { step, in_a_row: state.nonfinite_in_a_row };
         }
-        self.state.nonfinite_in_a_row = 0;
-        self.state.history.push(step, outcome.loss);
+        state.nonfinite_in_a_row = 0;
+        state.history.push(step, outcome.loss);
         let steps_in_memory = (1.0 - MEMORY.powi(step.min(1000) as i32)) / (1.0 - MEMORY);
         let seconds_a_step = self.recent.0 / steps_in_memory;
         TuneEvent::Step(TuneStep {
@@ -89,16 +118,16 @@ impl<S> Session<S> {
 
     /// Whether `every` steps have passed once more; never where it is 0.
     pub fn due(&self, every: u64) -> bool {
-        every > 0 && self.state.step.is_multiple_of(every)
+        every > 0 && self.state().step.is_multiple_of(every)
     }
 
     /// Whether nothing finite has come for so long that there is no use in going on.
     pub fn diverged(&self) -> bool {
-        self.state.nonfinite_in_a_row >= MAX_NONFINITE
+        self.state().nonfinite_in_a_row >= MAX_NONFINITE
     }
 
     pub fn done(&self, steps: u64) -> TuneEvent {
-        let step = self.state.step;
+        let step = self.state().step;
         let reason = match step {
             _ if self.diverged() => Reason::Diverged,
             step if step < steps => Reason::Stopped,

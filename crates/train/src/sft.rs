@@ -12,7 +12,7 @@ use cloche_nn::{Params, loss};
 use cloche_tensor::{Device, Graph, Program, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::{self, MODEL, Saved};
+use crate::checkpoint::{Keeper, MODEL, Saved};
 use crate::error::Error;
 use crate::events::{Metrics, TuneEvent};
 use crate::examples::{Example, Rows, check_examples, fingerprint};
@@ -63,6 +63,7 @@ pub struct Mixed {
 pub struct Run {
     device: Device,
     session: Session<Settings>,
+    keeper: Keeper,
     learner: Learner,
     update: Update,
     evaluation: Program,
@@ -107,7 +108,7 @@ impl Run {
         let cards: Vec<usize> = tables.iter().map(Table::rows).collect();
         let mixture = Mixture::new(&cards, &shares, o.seed)?;
         // 2. Programs.
-        let learner = Learner::new(device, network, saved.as_mut().map(|saved| (saved, MODEL)))?;
+        let learner = Learner::new(device, network, saved.as_mut().map(|saved| (&mut saved.parts, MODEL)))?;
         let shape = (o.batch_size, width);
         let training =
             |graph: &Graph| Batch::record(graph, shape, packing, Pass::train(graph, config.dropout));
@@ -127,6 +128,7 @@ impl Run {
         let exam = data.exam.map(prepare).transpose()?;
         Ok(Run {
             device: device.clone(),
+            keeper: session.keeper(&learner),
             session,
             filling: filling(tables.iter(), [width, padded_width]),
             batch: Batch::new(shape, packing),
@@ -148,6 +150,11 @@ impl Run {
     /// The network as it is on the device: it can be sampled from and saved between two events.
     pub fn network(&self) -> Network {
         self.learner.network.clone()
+    }
+
+    /// Whoever can make a checkpoint of the run between two events, and behind the last one.
+    pub fn keeper(&self) -> Keeper {
+        self.keeper.clone()
     }
 
     /// The run as a stage that yields [`TuneEvent`]s.
@@ -172,10 +179,10 @@ fn record(config: &ModelConfig, graph: &Graph, p: &Params, (x, y, pass): (Tensor
 
 /// The stage itself.
 async fn sft(mut run: Run, events: Events<TuneEvent>) -> Result<(), Error> {
-    let o = run.session.state.settings.optimization.clone();
+    let o = run.session.state().settings.optimization.clone();
     let mut control = events.send(run.session.start("sft", &run.device, &run.learner.network, o.steps)).await;
     while control == Control::Continue {
-        let done = run.session.state.step;
+        let done = run.session.state().step;
         // 1. Look at where we are: the loss on what is held out, and answers to questions never asked before.
         if run.session.due(o.eval_every) || done == 0 || done == o.steps {
             control = run.examine(&events).await?;
@@ -200,10 +207,10 @@ async fn sft(mut run: Run, events: Events<TuneEvent>) -> Result<(), Error> {
         }
         // 5. Save. On the way out it happens below.
         if run.session.due(o.checkpoint_every) && done + 1 < o.steps && control == Control::Continue {
-            control = events.send(run.checkpoint().await?).await;
+            control = events.send(run.keeper.tune_event().await?).await;
         }
     }
-    events.send(run.checkpoint().await?).await;
+    events.send(run.keeper.tune_event().await?).await;
     events.send(run.session.done(o.steps)).await;
     Ok(())
 }
@@ -211,10 +218,10 @@ async fn sft(mut run: Run, events: Events<TuneEvent>) -> Result<(), Error> {
 impl Run {
     /// Loss and token metrics over all held-out examples, and the exam.
     async fn examine(&mut self, events: &Events<TuneEvent>) -> Result<Control, Error> {
-        let step = self.session.state.step;
+        let step = self.session.state().step;
         let mut sums: Vec<f64> = Vec::new();
         let mut targets = 0;
-        let at_once = self.session.state.settings.optimization.batch_size;
+        let at_once = self.session.state().settings.optimization.batch_size;
         let n_rows = self.held_out.rows();
         for first in (0..n_rows).step_by(at_once) {
             let rows = first..n_rows.min(first + at_once);
@@ -241,11 +248,5 @@ impl Run {
             control = events.send(sample).await;
         }
         Ok(control)
-    }
-
-    async fn checkpoint(&self) -> Result<TuneEvent, Error> {
-        let parts = [(MODEL, self.learner.weights(), &self.learner.moments)];
-        let files = checkpoint::files(&self.session.state, &parts).await?;
-        Ok(TuneEvent::Checkpoint { step: self.session.state.step, files })
     }
 }

@@ -7,7 +7,7 @@ use cloche_nn::optim::{self, Moments};
 use cloche_nn::{ParamSpec, Params, Weights, loss};
 use cloche_tensor::{Cost, DType, Data, Device, Graph, LOG_RUNS, Plan, Program};
 
-use crate::checkpoint::{MODEL, Saved};
+use crate::checkpoint::{MODEL, Parts};
 use crate::data::{Batches, Tokens};
 use crate::error::Error;
 use crate::settings::Settings;
@@ -100,7 +100,7 @@ impl Trainer {
         settings: &Settings,
         plan: StepPlan,
         tokens: Rc<dyn Tokens>,
-        saved: Option<&mut Saved>,
+        saved: Option<&mut Parts>,
     ) -> Result<Self, Error> {
         let config = &settings.model;
         let batches = Batches::new(tokens, settings.batch_size, config.context_len, settings.seed)?;
