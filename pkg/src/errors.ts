@@ -7,6 +7,10 @@ export type ErrorCode =
   | "ABORTED"
   /** A second run was started while one is going on. */
   | "BUSY"
+  /** Files that are no model or no checkpoint, or damaged. */
+  | "CHECKPOINT"
+  /** A checkpoint of another run: of other data, another stage, or other settings. */
+  | "CHECKPOINT_DIFFERS"
   /** The browser took the device away. */
   | "DEVICE_LOST"
   /** `dispose()` has been called. */
@@ -21,6 +25,8 @@ export type ErrorCode =
   | "NOT_TEXT"
   /** A setting is out of range, or contradicts another. */
   | "SETTINGS"
+  /** A chat template that cannot be read, raises an error, does not end, or leaves out what is said. */
+  | "TEMPLATE"
   /** Too little text for the context, or none. */
   | "TEXT_EMPTY"
   | "TEXT_ONE_CHARACTER"

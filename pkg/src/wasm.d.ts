@@ -5,6 +5,9 @@
 declare module "*/wasm/engine.js" {
   import type { DeviceInfo } from "../protocol.js";
 
+  /** A file. */
+  export type NamedBytes = [name: string, bytes: Uint8Array<ArrayBuffer>];
+
   export default function init(
     options?: { module_or_path: string | URL | Request | BufferSource },
   ): Promise<{ memory: WebAssembly.Memory }>;
@@ -32,8 +35,8 @@ declare module "*/wasm/engine.js" {
     stop(): void;
     /** Starts to continue a prompt with the weights of this moment. */
     generate(prompt: Uint32Array, options: object): Generator;
-    /** The weights and configuration of this moment. */
-    files(): Promise<[name: string, bytes: Uint8Array<ArrayBuffer>][]>;
+    /** The weights and configuration of this moment; or all that the run needs to go on, and what is kept beside that. */
+    files(beside?: NamedBytes[]): Promise<NamedBytes[]>;
     free(): void;
   }
 
@@ -45,28 +48,24 @@ declare module "*/wasm/engine.js" {
 }
 
 declare module "*/wasm/teach.js" {
-  import type { DeviceInfo } from "../protocol.js";
   import type { Spread } from "../probes.js";
-  import type { Generator, Pretrain } from "*/wasm/engine.js";
+  import type { Engine as PlainEngine, Generator, NamedBytes, Pretrain } from "*/wasm/engine.js";
 
-  export default function init(
-    options?: { module_or_path: string | URL | Request | BufferSource },
-  ): Promise<{ memory: WebAssembly.Memory }>;
-
-  export function functionTable(): WebAssembly.Table;
-  export function useGemm(index: number): void;
+  export { default, functionTable, useGemm } from "*/wasm/engine.js";
 
   /** The engine, and the stages after pre-training. */
-  export class Engine {
+  export class Engine extends PlainEngine {
     static open(kind: "auto" | "webgpu" | "cpu"): Promise<Engine>;
-    describe(): DeviceInfo;
-    startPretrain(settings: object, train: Uint32Array, val: Uint32Array, floor?: number): Pretrain;
+    /** Goes on with a run from its checkpoint, with all the settings that it had, save those that may change. */
+    resumePretrain(files: NamedBytes[], settings: object, train: Uint32Array, val: Uint32Array, floor?: number): Pretrain;
     /** The model in the files of a folder, with the adapter that is among them. */
-    openModel(files: [name: string, bytes: Uint8Array][]): Promise<Model>;
+    openModel(files: NamedBytes[]): Promise<Model>;
     newModel(preset: string, vocabSize: number, contextLen: number, seed: number): Model;
-    /** `options` is JSON: settings of the stage in snake_case, `stop_ids`, `max_tokens`, `lora`, names for the model card. */
-    startStage(name: string, model: Model, options: string, material: Material): Promise<Tune>;
-    free(): void;
+    /**
+     * `options` is JSON: settings of the stage in snake_case, `stop_ids`, `max_tokens`, `lora`, names for the model card.
+     * With the files of a checkpoint the stage goes on from there, and only settings that may change are given.
+     */
+    startStage(name: string, model: Model, options: string, material: Material, resume?: NamedBytes[]): Promise<Tune>;
   }
 
   /** A model on the device. Handles of the same model share its weights, also while a stage changes them. */
@@ -80,7 +79,7 @@ declare module "*/wasm/teach.js" {
     /** Reads tokens, and shows what happens inside. */
     look(ids: Uint32Array, asked: object): Promise<Sight>;
     generate(prompt: Uint32Array, options: object): Generator;
-    files(): Promise<[name: string, bytes: Uint8Array<ArrayBuffer>][]>;
+    files(): Promise<NamedBytes[]>;
     free(): void;
   }
 
@@ -97,6 +96,9 @@ declare module "*/wasm/teach.js" {
   /** What a stage learns from, put together piece by piece. */
   export class Material {
     example(heldOut: boolean, ids: Uint32Array, learn: Uint8Array): void;
+    /** Begins a source with a share of every step, to which `mixed` adds. */
+    mix(share: number): void;
+    mixed(ids: Uint32Array, learn: Uint8Array): void;
     ranking(heldOut: boolean): void;
     answer(heldOut: boolean, ids: Uint32Array, learn: Uint8Array): void;
     prompt(heldOut: boolean, ids: Uint32Array): void;
@@ -116,8 +118,26 @@ declare module "*/wasm/teach.js" {
     next(): Promise<{ event: string; ids?: number[]; prompt?: number } | undefined>;
     stop(): void;
     model(): Model;
+    /** All that the stage needs to go on from here, with what is kept beside that. */
+    files(beside: NamedBytes[]): Promise<NamedBytes[]>;
     free(): void;
   }
+}
+
+/** The library that renders chat templates from elsewhere, as the build copies it. */
+declare module "*/jinja.js" {
+  export interface Value { readonly value: unknown }
+  /** A part of a template: of a loop, what it runs over, in which `lhs` is there where a condition follows. */
+  export interface Node { readonly type: string; readonly iterable?: Node; readonly lhs?: Node }
+  export class Environment { set(name: string, value: unknown): void }
+  export class Interpreter {
+    constructor(environment: Environment);
+    run(program: unknown): Value;
+    /** What everything comes to: an expression, a statement, the program. */
+    evaluate(node: Node | undefined, environment: Environment): Value;
+  }
+  export function tokenize(source: string, options: { lstrip_blocks: boolean; trim_blocks: boolean }): unknown;
+  export function parse(tokens: unknown): unknown;
 }
 
 declare module "*/wasm/gemm.js" {
@@ -163,8 +183,8 @@ declare module "*/wasm/text.js" {
   /** Learns a vocabulary from a short text and shows each merge. */
   export function trainTrace(text: string, nMerges: number): TrainTrace;
 
-  /** Tokens, and 1 at each that a model shall learn to say. */
-  export type Encoded = [ids: Uint32Array, learn: Uint8Array];
+  /** Tokens, and 1 at each that a model shall learn to say. A text that is too long goes on in another example. */
+  export type Encoded = [ids: Uint32Array, learn: Uint8Array, isText: boolean];
   /** A prompt up to where the model goes on, what it asks as people read it, and the right answer. */
   export type Question = [ids: Uint32Array, asked: string, answer: string];
 
@@ -175,6 +195,9 @@ declare module "*/wasm/text.js" {
     readonly stopText: string | undefined;
     /** The template as Jinja text. */
     readonly template: string;
+    /** Whether the template is one from elsewhere: then somebody has to render it. */
+    readonly isForeign: boolean;
+    renderBy(render: (messages: [role: string, content: string][], isPrompt: boolean) => string): void;
     demonstration(json: string, name: string, line: number): Encoded;
     comparison(json: string, name: string, line: number): Encoded[];
     question(json: string, name: string, line: number): Question | undefined;

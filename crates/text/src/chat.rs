@@ -40,7 +40,7 @@ mod template;
 mod jinja;
 
 pub use encoded::{Cut, Encoded, Side};
-pub use template::CHAT_TOKENS;
+pub use template::{CHAT_TOKENS, Render};
 
 use encoded::Segment;
 use template::Template;
@@ -186,8 +186,23 @@ impl<'t> Chat<'t> {
         encoded
     }
 
-    /// For whoever renders a template elsewhere (a page, in JavaScript): the messages with placeholders for what is
-    /// said. White space around it stays, because templates like to trim.
+    /// Whether the template is one from elsewhere.
+    pub fn is_foreign(&self) -> bool {
+        matches!(self.template, Template::Foreign(_))
+    }
+
+    /// Has a template from elsewhere rendered by somebody else, such as a page, in JavaScript. What is said never reaches
+    /// him: he gets the [`placeholders`](Self::placeholders).
+    pub fn rendered_by(self, render: Box<Render>) -> Self {
+        let template = match self.template {
+            Template::Foreign(template) => Template::Foreign(template.rendered_by(render)),
+            ours => ours,
+        };
+        Self { template, ..self }
+    }
+
+    /// The messages with placeholders for what is said, which a template is rendered from. White space around it stays,
+    /// because templates like to trim.
     pub fn placeholders(&self, messages: &[Message]) -> Vec<Message> {
         placeholders::blank(&self.placeholder_name(), messages)
     }

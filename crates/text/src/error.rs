@@ -105,6 +105,7 @@ impl TextError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Kind { .. } | Self::VocabTooLarge { .. } => "bad-settings",
+            Self::Template { .. } => "TEMPLATE",
             _ => "bad-data",
         }
     }

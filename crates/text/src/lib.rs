@@ -47,7 +47,7 @@ mod dedup;
 
 mod error;
 
-pub use chat::{CHAT_TOKENS, Chat, ChatSettings, Cut, Encoded, Side};
+pub use chat::{CHAT_TOKENS, Chat, ChatSettings, Cut, Encoded, Render, Side};
 pub use dataset::{MAX_LINE_BYTES, Message, Record, Records, Role, Shape, Turns};
 pub use dedup::{FilterCounts, FilterSettings, NearSettings, TextFilter, Verdict};
 pub use encode::Tokenizer;

@@ -137,7 +137,8 @@ fn count(
 /// The package's own tests, in Node's runner.
 fn package_tests() -> Result<Tally> {
     package::compile()?;
-    let tests = command("node", &["--test", "--test-reporter=tap", "pkg/tests/remote.test.js"]);
+    let files = ["pkg/tests/remote.test.js", "pkg/tests/templates.test.js"];
+    let tests = command("node", &[&["--test", "--test-reporter=tap"][..], &files].concat());
     count(tests, &[], None, |line| {
         let failed = usize::from(line.starts_with("not ok "));
         let passed = usize::from(line.starts_with("ok "));

@@ -130,23 +130,35 @@ impl Tokenizer {
     }
 }
 
-/// A Jinja template from a Hugging Face folder. Where it cannot be rendered, as in a page, whoever can does it.
+/// A Jinja template from a Hugging Face folder, and who renders it: minijinja natively, in a page a program of the page's.
 pub(super) struct Foreign {
     source: String,
-    #[cfg(feature = "jinja")]
-    engine: super::jinja::Engine,
+    render: Box<Render>,
 }
+
+/// Makes a text of messages, up to where the assistant begins if it is a prompt.
+pub type Render = dyn Fn(&[Message], bool) -> Result<String, TextError>;
 
 impl Foreign {
     #[cfg(feature = "jinja")]
     fn new(tokenizer: &Tokenizer, source: &str, settings: &ChatSettings) -> Result<Self, TextError> {
         let engine = super::jinja::Engine::new(source, tokenizer.named_tokens(), settings.now)?;
-        Ok(Self { source: source.to_string(), engine })
+        let render = move |messages: &[Message], is_prompt: bool| engine.render(messages, is_prompt);
+        Ok(Self { source: source.to_string(), render: Box::new(render) })
     }
 
     #[cfg(not(feature = "jinja"))]
     fn new(_: &Tokenizer, source: &str, _: &ChatSettings) -> Result<Self, TextError> {
-        Ok(Self { source: source.to_string() })
+        let nobody = |_: &[Message], _: bool| {
+            let (found, expected) = ("a template from elsewhere", "somebody who renders it");
+            Err(TextError::Template { found: found.to_string(), expected: expected.to_string() })
+        };
+        Ok(Self { source: source.to_string(), render: Box::new(nobody) })
+    }
+
+    /// The same, rendered by somebody else.
+    pub fn rendered_by(self, render: Box<Render>) -> Self {
+        Self { render, ..self }
     }
 
     pub fn source(&self) -> &str {
@@ -154,14 +166,7 @@ impl Foreign {
     }
 
     /// The text of a conversation, or of a prompt that ends where the assistant begins.
-    #[cfg(feature = "jinja")]
     pub fn render(&self, messages: &[Message], is_prompt: bool) -> Result<String, TextError> {
-        self.engine.render(messages, is_prompt)
-    }
-
-    #[cfg(not(feature = "jinja"))]
-    pub fn render(&self, _: &[Message], _: bool) -> Result<String, TextError> {
-        let (found, expected) = ("a template from elsewhere", "its text, rendered outside of this module");
-        Err(TextError::Template { found: found.to_string(), expected: expected.to_string() })
+        (self.render)(messages, is_prompt)
     }
 }
