@@ -92,7 +92,7 @@ export function textSource({ Utf8Reader }: TextModule, blob: Blob, name: string)
 }
 
 /** Learns a tokenizer from a source. Yields its progress; `report` hears of the merges while they are made. */
-export async function* learn(
+export async function* learnTokenizer(
   source: Source,
   text: TextModule,
   { kind, chatTokens, report }: { kind: string; chatTokens: boolean; report?: (progress: TokenizerProgress) => void },
@@ -115,14 +115,8 @@ export async function* learn(
   return trainer.finish(report);
 }
 
-/** Reads a source twice: to learn the vocabulary, then to encode. Yields its progress and returns the corpus. */
-export async function* prepare(
-  source: Source,
-  text: TextModule,
-  options: { kind: string; chatTokens: boolean },
-  signal: AbortSignal,
-): AsyncGenerator<Prepare, Corpus> {
-  const tokenizer = yield* learn(source, text, options, signal);
+/** Reads a source to encode it. Yields its progress and returns the corpus. */
+export async function* prepare(source: Source, tokenizer: Tokenizer, signal: AbortSignal): AsyncGenerator<Prepare, Corpus> {
   const ids = new Ids();
   for await (const { text, ends } of source.pieces()) {
     signal.throwIfAborted();

@@ -186,7 +186,8 @@ export class Cloche {
   }
 
   #run<Event>(events: AsyncGenerator<Event, void, void>): Run<Event> {
-    return new Run(events, (action) => this.#remote.request("steer", action));
+    const files = async () => new Map(Object.entries(await this.#remote.request("checkpoint", undefined)));
+    return new Run(events, (action) => this.#remote.request("steer", action), files);
   }
 
   /** Continues a text, piece by piece, also while the model is still growing. */
@@ -224,11 +225,17 @@ export class Cloche {
 export class Run<Event = GrowEvent> implements AsyncIterable<Event> {
   readonly #events: AsyncGenerator<Event, void, void>;
   readonly #steer: (action: Steer) => Promise<void>;
+  readonly #files: () => Promise<Files>;
 
   /** Made by `Cloche.grow` and the stages after it. */
-  constructor(events: AsyncGenerator<Event, void, void>, steer: (action: Steer) => Promise<void>) {
+  constructor(
+    events: AsyncGenerator<Event, void, void>,
+    steer: (action: Steer) => Promise<void>,
+    files: () => Promise<Files>,
+  ) {
     this.#events = events;
     this.#steer = steer;
+    this.#files = files;
   }
 
   /** Holds the run after the step it is at; the model can be sampled and saved meanwhile. */
@@ -244,6 +251,15 @@ export class Run<Event = GrowEvent> implements AsyncIterable<Event> {
   /** Ends the run after the step it is at, as if that were the last: `done` follows, the model stays. */
   stop(): Promise<void> {
     return this.#steer("stop");
+  }
+
+  /**
+   * All that the run needs to go on from where it is, but its data: weights, the optimizer's moments, settings, tokenizer.
+   * Given to the same function as `resume`, it goes on as if it had never stopped, bit for bit. It can be had from the
+   * `start` event on until another run begins, also while the run is paused and when it has ended.
+   */
+  checkpoint(): Promise<Files> {
+    return this.#files();
   }
 
   /** The events, once: leaving the loop early gives the run up. */

@@ -29,18 +29,20 @@ interface Side {
 export interface Tokens {
   train: Side;
   heldOut: Side;
+  /** Of each other source its share, if it has one, and its examples. */
+  beside: { share?: number; examples: Encoded[] }[];
 }
 
 type Progress = Extract<TuneEvent, { event: "prepare" }>;
 
 /** Encodes all records, those of the exam as questions too. Yields its progress. */
 export async function* encode(
-  { train, heldOut }: Records,
+  { train, heldOut, beside }: Records,
   learning: Learning,
   chat: Chat,
   signal: AbortSignal,
 ): AsyncGenerator<Progress, Tokens> {
-  const tokens = { train: emptySide(), heldOut: emptySide() };
+  const tokens: Tokens = { train: emptySide(), heldOut: emptySide(), beside: [] };
   let done = 0;
   for (const [side, items, isExam] of [[tokens.train, train, false], [tokens.heldOut, heldOut, true]] as const) {
     for (const item of items) {
@@ -48,6 +50,15 @@ export async function* encode(
       add(side, item, learning, chat, isExam);
       yield { event: "prepare", phase: "encoding", done: ++done };
     }
+  }
+  for (const { items, ...source } of beside) {
+    const examples: Encoded[] = [];
+    for (const { json, name, line } of items) {
+      signal.throwIfAborted();
+      examples.push(chat.demonstration(json, name, line));
+      yield { event: "prepare", phase: "encoding", done: ++done };
+    }
+    tokens.beside.push({ ...source, examples });
   }
   return tokens;
 }
@@ -96,27 +107,45 @@ export interface Room {
  * Puts all that fits into the engine's hands. Returns the questions of both sides in the order of their numbers, and
  * what had to be cut or left out, in words.
  */
-export function fit(material: Material, { train, heldOut }: Tokens, room: Room): { asked: [Asked[], Asked[]]; warnings: string[] } {
+export function fit(material: Material, { train, heldOut, beside }: Tokens, room: Room): { asked: [Asked[], Asked[]]; warnings: string[] } {
   const warnings: string[] = [];
   const asked = [train, heldOut].map((side, at) => {
     const isHeldOut = at === 1;
-    if (side.examples.length > 0) fitExamples(material, isHeldOut, side.examples, room, warnings);
+    const add: Add = (ids, learn) => material.example(isHeldOut, ids, learn);
+    if (side.examples.length > 0) fitExamples(add, side.examples, room, warnings);
     if (side.comparisons.length > 0) fitComparisons(material, isHeldOut, side.comparisons, room, warnings);
     return side.questions.length > 0 ? fitQuestions(material, isHeldOut, side.questions, room, warnings) : [];
   });
+  for (const { share, examples } of beside) {
+    if (share !== undefined) material.mix(share);
+    // Without a share it is the text of a stage that otherwise has only questions.
+    const add: Add = (ids, learn) => (share === undefined ? material.example(false, ids, learn) : material.mixed(ids, learn));
+    fitExamples(add, examples, room, warnings);
+  }
   return { asked: asked as [Asked[], Asked[]], warnings };
 }
 
-function fitExamples(material: Material, heldOut: boolean, all: Encoded[], { contextLen }: Room, warnings: string[]) {
-  let [shortened, cut, lost] = [0, 0, 0];
-  for (const [ids, learn] of all) {
+/** Puts an example where it belongs. */
+type Add = (ids: Uint32Array, learn: Uint8Array) => void;
+
+function fitExamples(add: Add, all: Encoded[], { contextLen }: Room, warnings: string[]) {
+  let [shortened, cut, lost, added] = [0, 0, 0, 0];
+  for (let [ids, learn, isText] of all) {
+    // A plain text goes on in a further example; the last token of each was only predicted, and is read next.
+    for (; isText && ids.length > contextLen + 1; [ids, learn] = [ids.subarray(contextLen), learn.subarray(contextLen)]) {
+      add(ids.subarray(0, contextLen + 1), learn.subarray(0, contextLen + 1));
+      added += 1;
+    }
     // The last token is only predicted, never read; and the first cannot be learnt: nothing comes before it.
     const n = Math.min(ids.length, contextLen + 1);
     if (n < ids.length) [shortened, cut] = [shortened + 1, cut + ids.length - n];
-    if (learn.subarray(1, n).includes(1)) material.example(heldOut, ids.subarray(0, n), learn.subarray(0, n));
-    else lost += 1;
+    if (!learn.subarray(1, n).includes(1)) lost += 1;
+    else {
+      add(ids.subarray(0, n), learn.subarray(0, n));
+      added += 1;
+    }
   }
-  if (lost === all.length) {
+  if (added === 0) {
     const expected = `at least one within the model's context of ${contextLen} tokens`;
     throw new ClocheError("DATA", `data: found no token to learn in ${lost} records, expected ${expected}`);
   }

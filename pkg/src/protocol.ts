@@ -66,6 +66,11 @@ export interface GrowOptions extends Hyperparameters {
   sampleAt?: number[];
   /** Whether the vocabulary has tokens for conversations, for a model that is to be taught to answer. */
   chatTokens?: boolean;
+  /**
+   * Goes on with a run from its checkpoint, on the same data and exactly as if it had never stopped. Options that are left
+   * out are the run's; `steps`, `evalEvery` and `sampleAt` may be others.
+   */
+  resume?: Files;
 }
 
 /** What is known before the first step. */
@@ -160,6 +165,7 @@ export interface Api {
   grpo(options: GrpoOptions, signal: AbortSignal): AsyncIterable<TuneEvent>;
   distill(options: DistillOptions, signal: AbortSignal): AsyncIterable<TuneEvent>;
   steer(action: Steer): Promise<void>;
+  checkpoint(): Promise<Record<string, Uint8Array<ArrayBuffer>>>;
   generate(options: SamplingOptions & { prompt: string }, signal: AbortSignal): AsyncIterable<TokenPiece>;
   chat(options: SamplingOptions & { messages: Message[] }, signal: AbortSignal): AsyncIterable<TokenPiece>;
   probe(options: ProbeOptions & { text: string }): Promise<Probe>;

@@ -1,6 +1,6 @@
 /** What a stage learns from, as records: what is built in, what a page gives, files of JSON lines; a part is held out. */
 import { ClocheError } from "./errors.js";
-import type { ChatRecord, TuneOptions, Verdict, Verifier } from "./tuning.js";
+import type { ChatRecord, DataSource, PpoOptions, SftOptions, TuneOptions, Verdict, Verifier } from "./tuning.js";
 
 type Stories = typeof import("./wasm/stories.js");
 type Split = import("./wasm/stories.js").Split;
@@ -19,6 +19,8 @@ export interface Records {
   name: string;
   train: Iterable<Item>;
   heldOut: Iterable<Item>;
+  /** Other sources: those that have a share of every step, and text that PPO does not forget. */
+  beside: { share?: number; items: Iterable<Item> }[];
 }
 
 /** Of records that somebody brings, every so manieth is held out. */
@@ -29,8 +31,35 @@ const DEFAULT_SEED = 1337;
 /** Built-in records that are drawn at once. */
 const BATCH = 100;
 
+type Options = TuneOptions & Pick<SftOptions, "mix"> & Pick<PpoOptions, "pretraining">;
+
 /** The records that a stage asks for. `stories` loads the module with what is built in. */
-export async function recordsOf(options: TuneOptions, stories: () => Promise<Stories>): Promise<Records> {
+export async function recordsOf(options: Options, stories: () => Promise<Stories>): Promise<Records> {
+  const { mix = [], pretraining } = options;
+  const { name, train, heldOut } = await mainRecords(options, stories);
+  const [names, beside] = [[name], [] as Records["beside"]];
+  for (const { data, share } of Array.isArray(mix) ? mix : Object.entries(mix).map(([data, share]) => ({ data, share }))) {
+    const source = await whole(data, "mix", options, stories);
+    names.push(`${Math.round(1000 * share) / 10} % ${source.name}`);
+    beside.push({ share, items: source.items });
+  }
+  if (pretraining !== undefined) {
+    const source = await whole(pretraining, "pretraining", options, stories);
+    names.push(source.name);
+    beside.push({ items: source.items });
+  }
+  return { name: names.join(", "), train, heldOut, beside };
+}
+
+/** All records of a source to learn from, none of which is held out. */
+async function whole(data: DataSource, option: string, options: Options, stories: () => Promise<Stories>) {
+  const { examples = DEFAULT_EXAMPLES, seed = DEFAULT_SEED } = options;
+  if (typeof data !== "string") return { name: nameOf(data), items: await bring(data, option) };
+  const { name, draw } = builtIn(data, await stories(), seed);
+  return { name, items: draw("train", examples) };
+}
+
+async function mainRecords(options: Options, stories: () => Promise<Stories>): Promise<Omit<Records, "beside">> {
   const { data, heldOut, examples = DEFAULT_EXAMPLES, exam = DEFAULT_EXAM, seed = DEFAULT_SEED } = options;
   const brought = heldOut && (await bring(heldOut, "heldOut"));
   if (typeof data === "string") {
@@ -38,7 +67,7 @@ export async function recordsOf(options: TuneOptions, stories: () => Promise<Sto
     return { name, train: draw("train", examples), heldOut: brought?.slice(0, exam) ?? draw("heldOut", exam) };
   }
   const all = await bring(data, "data");
-  const name = data instanceof File ? data.name : "records of a page";
+  const name = nameOf(data);
   if (brought) return { name, train: all, heldOut: brought.slice(0, exam) };
   if (all.length < 2) {
     throw new ClocheError("DATA", `data: found ${all.length} records, expected at least 2, or heldOut with others`);
@@ -49,6 +78,10 @@ export async function recordsOf(options: TuneOptions, stories: () => Promise<Sto
     train: all.filter((item, at) => !isHeldOut(item, at)),
     heldOut: all.filter(isHeldOut).slice(0, exam),
   };
+}
+
+function nameOf(data: ChatRecord[] | Blob): string {
+  return data instanceof File ? data.name : "records of a page";
 }
 
 /** The records of a page or a file, each with its line. The answer that a record has is the only right one. */
@@ -81,6 +114,13 @@ function builtIn(data: string, stories: Stories, seed: number): Source {
       }
     },
   });
+  if (data === "stories") {
+    const nobody: Verifier = () => NaN;
+    return source("Cloche's built-in stories", (split, start, count) => {
+      const { texts } = stories.stories(seed, split === "train" ? "train" : "validation", start, count);
+      return texts.map((text) => [{ text }, nobody]);
+    });
+  }
   /** Who knows the right answers, judges what is said and how. */
   const truth = (accepted: string[]): Verifier => (said) => ({
     reward: stories.judge(accepted, [said])[0] ?? NaN,
@@ -116,7 +156,7 @@ function taskOf(data: string, stories: Stories): { task: string; difficulty: num
   const [kind, task = "", level = "1", ...rest] = data.split(":");
   const refuse = (text: string) => new ClocheError("SETTINGS", text);
   if (kind !== "task" || rest.length > 0) {
-    const expected = "lessons, manners, preferences, task:NAME, records or a file";
+    const expected = "lessons, manners, preferences, stories, task:NAME, records or a file";
     throw refuse(`data: found ${JSON.stringify(data)}, expected ${expected}`);
   }
   const found = stories.tasks().find(({ name }) => name === task);

@@ -39,7 +39,7 @@ export interface LoraOptions {
 export interface TuneOptions
   extends Pick<Hyperparameters, "warmupSteps" | "beta1" | "beta2" | "eps" | "weightDecay" | "maxGradNorm"> {
   /**
-   * What is built in (`lessons`, `manners`, `preferences`, `task:NAME`, `task:NAME:DIFFICULTY`), records, or a file of
+   * What is built in (`lessons`, `manners`, `preferences`, `stories`, `task:NAME`, `task:NAME:DIFFICULTY`), records, or a file of
    * them, one a line, as JSON.
    */
   data: string | ChatRecord[] | Blob;
@@ -72,10 +72,29 @@ export interface TuneOptions
   evalEvery?: number;
   /** @default 1337 */
   seed?: number;
+  /**
+   * Goes on with a run from its checkpoint, on the same data and exactly as if it had never stopped. Options that are left
+   * out are the run's; `steps` and `evalEvery` may be others. What has learnt takes the place of the model that is there.
+   */
+  resume?: Files;
 }
 
+/** Records, a file of them, or the name of what is built in: as `data`, and `stories`. */
+export type DataSource = string | ChatRecord[] | Blob;
+
 /** Supervised fine-tuning: a model learns to answer from demonstrations. */
-export type SftOptions = TuneOptions;
+export interface SftOptions extends TuneOptions {
+  /**
+   * Lets examples share rows as long as the model's context, as many as fit, instead of padding each to the longest; none
+   * sees another. The batch size then counts rows.
+   */
+  packing?: boolean;
+  /**
+   * Other sources that have a share of every step, so that what was learnt before is not forgotten: `{ stories: 0.2 }`, or
+   * a list of records and their share.
+   */
+  mix?: Record<string, number> | { data: DataSource; share: number }[];
+}
 
 /** A reward model learns from comparisons which answers people prefer. The model that is there stays as it is. */
 export interface RewardOptions extends TuneOptions {
@@ -115,6 +134,10 @@ export interface PpoOptions extends RewardedOptions {
   lambda?: number;
   whitenRewards?: boolean;
   missingEndPenalty?: number;
+  /** Text that is not to be forgotten, whose loss is added. */
+  pretraining?: DataSource;
+  /** How much its loss counts. @default 1 */
+  pretrainingWeight?: number;
 }
 
 /** Reinforcement learning from groups of answers, without a critic. */
@@ -128,8 +151,11 @@ export interface GrpoOptions extends RewardedOptions {
 
 /** The model that is there learns from another one. */
 export interface DistillOptions extends TuneOptions {
-  /** The files of the teacher's folder, such as `export` gave; its tokenizer must be the student's. */
-  teacher: Files;
+  /**
+   * The files of the teacher's folder, such as `export` gave; its tokenizer must be the student's. A checkpoint has its
+   * teacher with it.
+   */
+  teacher?: Files;
   temperature?: number;
   divergence?: "forward" | "reverse";
   targets?: number;

@@ -1,5 +1,5 @@
 /** The tokenizers that a page holds in the worker, by number. */
-import { learn, type Source } from "./corpus.js";
+import { learnTokenizer, type Source } from "./corpus.js";
 import { ClocheError } from "./errors.js";
 import { paced } from "./pace.js";
 import type { TokenizerEvent, Vocabulary } from "./tokenizers.js";
@@ -22,7 +22,7 @@ export class Vocabularies {
     signal: AbortSignal,
     report: (event: TokenizerEvent) => void,
   ): AsyncGenerator<TokenizerEvent> {
-    const learning = paced(learn(source, await this.#module(), { kind, chatTokens: false, report }, signal));
+    const learning = paced(learnTokenizer(source, await this.#module(), { kind, chatTokens: false, report }, signal));
     for (;;) {
       const { value, done } = await learning.next();
       if (done) return yield this.#keep(value);

@@ -2,14 +2,27 @@
  * The worker: it alone owns the wasm modules, the device and the model. It is started by `Cloche.create` and answers
  * the calls listed in `protocol.ts`.
  */
-import { prepare, storySource, textSource, type Corpus, type Source } from "./corpus.js";
+import { kept, planFile, type Kept } from "./checkpoint.js";
+import { learnTokenizer, prepare, storySource, textSource, type Corpus, type Source } from "./corpus.js";
 import { ClocheError, toWire } from "./errors.js";
+import { textOf, tokenizerFiles, tokenizerOf, type NamedBytes } from "./folder.js";
 import { breathe, Gate, paced, Turns } from "./pace.js";
-import type { Api, DeviceInfo, GrowEvent, GrowOptions, OpenOptions, SamplingOptions, Steer, TokenPiece } from "./protocol.js";
 import { Viewer, type Probe, type ProbeOptions } from "./probes.js";
+import type {
+  Api,
+  DeviceInfo,
+  GrowEvent,
+  GrowOptions,
+  OpenOptions,
+  Preset,
+  SamplingOptions,
+  Steer,
+  TokenPiece,
+} from "./protocol.js";
 import { serve, type Port } from "./remote.js";
 import { MAX_TOKENS, speak } from "./speech.js";
 import { begin, snakeCase, told, type School, type StageName, type StageOptions } from "./teaching.js";
+import { chatOf } from "./templates.js";
 import type {
   DistillOptions,
   DpoOptions,
@@ -23,7 +36,7 @@ import type {
 } from "./tuning.js";
 import { fuse } from "./wasm/gemm.js";
 import type { Engine as PlainEngine, Pretrain } from "./wasm/engine.js";
-import type { Engine, Model } from "./wasm/teach.js";
+import type { Engine, Model, Tune } from "./wasm/teach.js";
 import type { Named, TokenizerEvent, TokenizerOptions } from "./tokenizers.js";
 import { Vocabularies } from "./vocabularies.js";
 import type { Chat, Tokenizer } from "./wasm/text.js";
@@ -57,6 +70,8 @@ class Session implements Api {
   #grown: Grown | undefined;
   /** The reward model of the last `reward`. */
   #judge: Grown | undefined;
+  /** The run under way, or the last one until another begins: what a checkpoint is made of. */
+  #run: { run: Pretrain | Tune; beside: NamedBytes[] } | undefined;
   #busy = false;
   /** Set by `stop`, which may come before there is a run to stop. */
   #stopping = false;
@@ -86,15 +101,22 @@ class Session implements Api {
     }
   }
 
-  async *grow(options: GrowOptions, signal: AbortSignal): AsyncGenerator<GrowEvent> {
+  async *grow(asked: GrowOptions, signal: AbortSignal): AsyncGenerator<GrowEvent> {
     this.#claim();
     try {
-      const corpus = yield* this.#prepare(options, signal);
+      const resume = asked.resume && kept("grow", asked, asked.resume);
+      const wanted = resume?.options ?? asked;
+      const { preset = DEFAULT_PRESET, tokenizer: kind = DEFAULT_TOKENIZER } = wanted;
+      const options = { ...wanted, preset, tokenizer: kind };
+      const corpus = yield* this.#prepare(options, signal, resume);
       yield { event: "prepare", phase: "compiling", done: 0 };
-      const settings = settingsOf(options, corpus);
-      const { train, val, floor, tokenizer } = corpus;
-      const run = await this.#turns.take(() => this.#engine!.startPretrain(settings, train, val, floor));
-      await this.#become({ run, tokenizer, chat: undefined, name: `cloche-${options.preset ?? "tiny"}` });
+      const settings = { ...settingsOf(options, corpus), ...(resume && fixed(resume.settings)) };
+      const run = await this.#begin(settings, corpus, resume);
+      const { tokenizer } = corpus;
+      const name = `cloche-${options.preset}`;
+      const plan = planFile({ stage: "grow", name, isNew: true, options: { ...options } });
+      this.#run = { run, beside: [plan, ...tokenizerFiles(tokenizer, undefined, run.contextLen)] };
+      await this.#become({ run, tokenizer, chat: undefined, name });
       for await (const event of this.#events(run, signal)) {
         // The engine keeps its own checkpoints for a command line; a page asks for the files when it wants them.
         if (event.event !== "checkpoint") yield completed(event, corpus);
@@ -133,18 +155,22 @@ class Session implements Api {
     try {
       yield { event: "prepare", phase: "loading", done: 0 };
       const lesson = yield* paced(begin(stage, options, await this.#school(), signal));
-      const { tune, pupil } = lesson;
-      try {
-        const learnt = { run: tune.model(), tokenizer: pupil.tokenizer, chat: pupil.chat, name: pupil.name };
-        // A reward model cannot speak: the model that does stays, and the other one stands beside it.
-        await this.#become(learnt, stage === "reward");
-        for await (const event of this.#events(tune, signal)) yield told(event, lesson);
-      } finally {
-        await this.#turns.take(() => tune.free());
-      }
+      const { tune, pupil, plan } = lesson;
+      const { tokenizer, chat, name } = pupil;
+      const learnt = { run: tune.model(), tokenizer, chat, name };
+      this.#run = { run: tune, beside: [planFile(plan), ...tokenizerFiles(tokenizer, chat, learnt.run.contextLen)] };
+      // A reward model cannot speak: the model that does stays, and the other one stands beside it.
+      await this.#become(learnt, stage === "reward");
+      for await (const event of this.#events(tune, signal)) yield told(event, lesson);
     } finally {
       this.#busy = false;
     }
+  }
+
+  async checkpoint(): Promise<Record<string, Uint8Array<ArrayBuffer>>> {
+    if (!this.#run) throw new ClocheError("NO_MODEL", "there is no run to make a checkpoint of");
+    const { run, beside } = this.#run;
+    return Object.fromEntries(await this.#turns.take(() => run.files(beside)));
   }
 
   async steer(action: Steer): Promise<void> {
@@ -163,7 +189,7 @@ class Session implements Api {
   async *chat(options: SamplingOptions & { messages: Message[] }, signal: AbortSignal): AsyncGenerator<TokenPiece> {
     const grown = this.#model();
     const { messages, stop = [], maxTokens = MAX_TOKENS, ...sampling } = options;
-    if (!grown.chat) grown.chat = new (await this.#text()).Chat(grown.tokenizer, true);
+    grown.chat ??= await chatOf(await this.#text(), grown.tokenizer, true);
     const { chat, run, tokenizer } = grown;
     const prompt = chat.prompt(JSON.stringify(messages));
     const room = run.contextLen - prompt.length;
@@ -183,8 +209,7 @@ class Session implements Api {
 
   async files({ judge = false }: { judge?: boolean }): Promise<Record<string, Uint8Array<ArrayBuffer>>> {
     const { run, tokenizer, chat } = judge ? this.#rewardModel() : this.#model();
-    const encoder = new TextEncoder();
-    const texts = tokenizer.files(run.contextLen).map(([name, text]) => [name, encoder.encode(withTemplate(name, text, chat))]);
+    const texts = tokenizerFiles(tokenizer, chat, run.contextLen);
     return Object.fromEntries([...(await this.#turns.take(() => run.files())), ...texts]);
   }
 
@@ -230,6 +255,17 @@ class Session implements Api {
     this.#busy = true;
     this.#stopping = false;
     this.#gate.open();
+    // The last run ends here for good. A model that grew in it stays, and is freed when another one takes its place.
+    const last = this.#run?.run;
+    this.#run = undefined;
+    if (last && last !== this.#grown?.run) void this.#turns.take(() => last.free());
+  }
+
+  /** A run of pre-training before its first event. To go on with one takes the larger module. */
+  async #begin(settings: object, { train, val, floor }: Corpus, resume?: Kept<GrowOptions>): Promise<Pretrain> {
+    if (!resume) return this.#turns.take(() => this.#engine!.startPretrain(settings, train, val, floor));
+    const { engine } = await this.#stages();
+    return this.#turns.take(() => engine.resumePretrain([...resume.files], settings, train, val, floor));
   }
 
   /** Puts a model in the place of the one that was there, and a reward model in the place of the last one. */
@@ -298,10 +334,17 @@ class Session implements Api {
     });
   }
 
-  async *#prepare(options: GrowOptions, signal: AbortSignal): AsyncGenerator<GrowEvent, Corpus> {
-    const { data, tokenizer = DEFAULT_TOKENIZER, seed = DEFAULT_SEED, chatTokens = false } = options;
-    const source = await this.#source(data, seed);
-    return yield* paced(prepare(source, await this.#text(), { kind: tokenizer, chatTokens }, signal));
+  async *#prepare(
+    options: GrowOptions & { tokenizer: string },
+    signal: AbortSignal,
+    resume?: Kept<GrowOptions>,
+  ): AsyncGenerator<GrowEvent, Corpus> {
+    const { data, tokenizer: kind, seed = DEFAULT_SEED, chatTokens = false } = options;
+    const [source, text] = [await this.#source(data, seed), await this.#text()];
+    const tokenizer = resume
+      ? tokenizerOf(resume.files, text.Tokenizer)
+      : yield* paced(learnTokenizer(source, text, { kind, chatTokens }, signal));
+    return yield* paced(prepare(source, tokenizer, signal));
   }
 
   async #source(data: string | Blob, seed: number): Promise<Source> {
@@ -359,6 +402,8 @@ class Session implements Api {
 /** The seed of runs that name none, as the command line's. */
 const DEFAULT_SEED = 1337;
 const DEFAULT_TOKENIZER = "char";
+const DEFAULT_PRESET: Preset = "tiny";
+
 /** Loads a module; what the network or the content-security policy says becomes one kind of error. */
 async function loading<T>(load: () => Promise<T>): Promise<T> {
   try {
@@ -370,14 +415,24 @@ async function loading<T>(load: () => Promise<T>): Promise<T> {
 
 /** The engine's settings: the options it knows, in its spelling, with what the text and the tokenizer decided. */
 function settingsOf(options: GrowOptions, { name, tokenizer }: Corpus): object {
-  const { data: _data, tokenizer: kind = DEFAULT_TOKENIZER, chatTokens: _chatTokens, ...rest } = options;
+  const { data: _data, tokenizer: kind, chatTokens: _chatTokens, resume: _resume, ...rest } = options;
   const { vocabSize, eotId } = tokenizer;
   // A sample begins as a text does: behind the end of another, or else behind a line break.
   const beginning = eotId === undefined ? tokenizer.encode("\n") : [eotId];
   const samplePrompt = beginning.length > 0 ? Array.from(beginning) : [0];
   const found = { vocabSize, eotId, samplePrompt, dataName: name, tokenizer: kind };
-  return snakeCase({ preset: "tiny", steps: 500, seed: DEFAULT_SEED, ...rest, ...found });
+  return snakeCase({ steps: 500, seed: DEFAULT_SEED, ...rest, ...found });
 }
+
+/** Of all settings that a run had, those that stay: also what followed from another number of steps. */
+function fixed(settings: Record<string, unknown>): object {
+  return Object.fromEntries(FIXED.map((name) => [name, settings[name]]));
+}
+
+const FIXED = [
+  ...["seed", "batch_size", "context_len", "grad_accumulation", "lr", "min_lr", "warmup_steps"],
+  ...["beta1", "beta2", "eps", "weight_decay", "max_grad_norm", "dropout"],
+];
 
 /** Adds to an event what only the worker knows: the text of samples, the size of the corpus. */
 function completed({ ids, ...event }: { event: string; ids?: number[] }, corpus: Corpus): GrowEvent {
@@ -387,25 +442,6 @@ function completed({ ids, ...event }: { event: string; ids?: number[] }, corpus:
   if (said) return { ...event, text: tokenizer.decode(Uint32Array.from(said)) } as GrowEvent;
   if (event.event !== "start") return event as GrowEvent;
   return { ...event, train_tokens: train.length, val_tokens: val.length } as unknown as GrowEvent;
-}
-
-/** The text of a file, where there is one. */
-function textOf(files: Files, name: string): string | undefined {
-  const bytes = files.get(name);
-  return bytes && new TextDecoder().decode(bytes);
-}
-
-/** The tokenizer in the files of a folder. */
-function tokenizerOf(files: Files, { fromJson }: Pick<typeof Tokenizer, "fromJson">): Tokenizer {
-  const json = textOf(files, "tokenizer.json");
-  if (json !== undefined) return fromJson(json, textOf(files, "tokenizer_config.json"));
-  throw new ClocheError("CHECKPOINT", "tokenizer.json is not there");
-}
-
-/** A file of a tokenizer; its configuration says how conversations are written, for whoever opens the folder. */
-function withTemplate(name: string, text: string, chat: Chat | undefined): string {
-  if (name !== "tokenizer_config.json" || !chat) return text;
-  return JSON.stringify({ ...JSON.parse(text), chat_template: chat.template }, undefined, 2) + "\n";
 }
 
 // A fault inside an asynchronous call of the engine reaches nobody by itself: tell the page, which ends this worker.

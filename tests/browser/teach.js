@@ -1,5 +1,6 @@
 /** The stages as a page uses the package, in Chromium on the CPU device: teach, ask, judge, save, and carry on. */
 import assert from "node:assert/strict";
+import { RESUMING } from "./resuming.js";
 import { launchChromium } from "./stacks.js";
 
 /** @typedef {import("playwright-core").Page} Page */
@@ -13,7 +14,10 @@ const SCENES = [
   ["records of a page make a reward model, and it judges", judgeAnswers],
   ["a page's own judge rewards, and its faults are named", ownJudge],
   ["comparisons, and another model, teach too", teachOtherwise],
+  ["old data is mixed in, and examples share rows", mixSources],
+  ["a model speaks by the template that it came with", foreignTemplate],
   ["what cannot be learnt from is named", refuse],
+  ...RESUMING,
 ];
 
 /**
@@ -207,6 +211,95 @@ async function teachOtherwise(page) {
   assert.ok(Math.abs(first - Math.LN2) < 1e-5, `DPO begins at its reference: ${first}`);
   const divergences = numbers(distill, "eval", "held_out_divergence");
   assert.ok(divergences[1] < divergences[0], `divergences ${divergences}`);
+}
+
+/**
+ * The losses of the first three steps and the held-out losses as the command line has them:
+ *
+ *     cloche sft --init tiny --context-len 64 --data task:copy --steps 6 --batch-size 4 --examples 60 --exam 4 \\
+ *         --eval-every 0 --mix stories=0.2 --mix task:addition=0.3 --packing --device cpu
+ *     cloche ppo --init tiny --context-len 64 --data task:copy --steps 3 --batch-size 4 --examples 60 --exam 4 \\
+ *         --eval-every 0 --max-tokens 6 --pretraining stories --pretraining-weight 0.5 --device cpu
+ */
+const NATIVE_MIX = {
+  sft: [4.599729, 4.422136, 4.282309],
+  heldOut: [4.6172104, 3.998821],
+  ppo: [2.2126002, 2.2281547, 2.2378874],
+};
+
+/** @param {Page} page */
+async function mixSources(page) {
+  const { sft, ppo, card } = await page.evaluate(async () => {
+    const { Cloche } = await import(/** @type {string} */ ("/pkg/index.js"));
+    const cloche = await Cloche.create({ device: "cpu" });
+    const collect = async (/** @type {AsyncIterable<any>} */ run) => {
+      const events = [];
+      for await (const event of run) events.push(event);
+      return events;
+    };
+    const short = { data: "task:copy", init: "tiny", contextLen: 64, batchSize: 4, examples: 60, exam: 4, evalEvery: 0 };
+    const mix = { stories: 0.2, "task:addition": 0.3 };
+    const sft = await collect(cloche.sft({ ...short, steps: 6, packing: true, mix }));
+    const card = new TextDecoder().decode((await cloche.export()).get("README.md"));
+    const rewarded = { ...short, steps: 3, maxTokens: 6, pretraining: "stories", pretrainingWeight: 0.5 };
+    const ppo = await collect(cloche.ppo(rewarded));
+    cloche.dispose();
+    return { sft, ppo, card };
+  });
+  const found = {
+    sft: numbers(sft, "step", "loss").slice(0, 3),
+    heldOut: numbers(sft, "eval", "held_out_loss"),
+    ppo: numbers(ppo, "step", "loss"),
+  };
+  let apart = 0;
+  for (const [name, native] of Object.entries(NATIVE_MIX)) {
+    const losses = /** @type {Record<string, number[]>} */ (found)[name] ?? [];
+    assert.equal(losses.length, native.length, name);
+    apart = Math.max(apart, ...native.map((loss, at) => Math.abs(Number(losses[at]) / loss - 1)));
+  }
+  assert.ok(apart < 1e-3, `${JSON.stringify(found)}, on the command line ${JSON.stringify(NATIVE_MIX)}`);
+  assert.match(card, /Cloche's task copy, difficulty 1, 20 % Cloche's built-in stories, 30 % Cloche's task addition/);
+  return `${apart.toExponential(1)} from the command line's losses`;
+}
+
+/** @param {Page} page */
+async function foreignTemplate(page) {
+  const { answers, template, events, errors } = await page.evaluate(async () => {
+    const { Cloche } = await import(/** @type {string} */ ("/pkg/index.js"));
+    const cloche = await Cloche.create({ device: "cpu" });
+    const short = { steps: 2, batchSize: 2, examples: 20, exam: 2, evalEvery: 0 };
+    for await (const _ of cloche.sft({ ...short, data: "task:copy", init: "tiny", contextLen: 200 }));
+    const files = await cloche.export();
+    const ask = async () => {
+      let answer = "";
+      const asked = [{ role: "user", content: "Who are you?" }];
+      for await (const piece of cloche.chat(asked, { temperature: 0, maxTokens: 4 })) answer += piece;
+      return answer;
+    };
+    const theirs = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}";
+    // Ours as somebody else would write it, and one that never ends, in the other place where templates lie.
+    const answers = [await ask()];
+    const encode = (/** @type {string} */ text) => new TextEncoder().encode(text);
+    await cloche.load(new Map([...files, ["chat_template.jinja", encode(theirs)]]));
+    answers.push(await ask());
+    const events = [];
+    const lessons = { ...short, data: [{ messages: [{ role: "user", content: "1?" }, { role: "assistant", content: "2!" }] }] };
+    lessons.data.push(...lessons.data);
+    for await (const event of cloche.sft(lessons)) events.push(event);
+    const config = new TextDecoder().decode((await cloche.export()).get("tokenizer_config.json"));
+    const errors = [];
+    for (const template of ["{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}", "{% if %}"]) {
+      await cloche.load(new Map([...files, ["chat_template.jinja", encode(template)]]));
+      errors.push(await ask().catch((/** @type {any} */ error) => `${error.code}: ${error.message}`));
+    }
+    cloche.dispose();
+    return { answers, template: JSON.parse(config).chat_template === theirs, events, errors };
+  });
+  assert.equal(answers[1], answers[0], "the same template in other words gives the same answer");
+  assert.ok(template, "the template is kept with the model");
+  assert.deepEqual(numbers(events, "done", "reason"), ["finished"]);
+  assert.match(errors[0] ?? "", /^TEMPLATE: chat template: it does not end within 500000 steps/);
+  assert.match(errors[1] ?? "", /^TEMPLATE: chat template: /);
 }
 
 /** @param {Page} page */

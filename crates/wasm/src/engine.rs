@@ -1,10 +1,11 @@
 //! A device, and the runs that are started on it.
 
 use crate::pretrain::Pretrain;
-use crate::settings::setup;
+use crate::settings::{Setup, setup};
 use crate::{error, thrown, to_js};
 use cloche_tensor::{Device, DeviceKind};
 use cloche_train::data::{Corpus, TokenBuffer};
+use cloche_train::pretrain::Run;
 use serde::Serialize;
 use std::rc::Rc;
 use wasm_bindgen::prelude::*;
@@ -53,11 +54,20 @@ impl Engine {
         val: &[u32],
         floor: Option<f32>,
     ) -> Result<Pretrain, JsValue> {
-        let setup = setup(options)?;
-        let vocab_size = setup.settings.model.vocab_size;
-        let tokens = |ids| Rc::new(TokenBuffer::from_ids(ids, vocab_size));
-        let corpus =
-            Corpus::new(tokens(train), tokens(val), vocab_size, floor).map_err(|e| thrown(&e.into()))?;
-        Pretrain::new(&self.device, setup, corpus).map_err(|e| thrown(&e))
+        let Setup { settings, facts } = setup(options)?;
+        let corpus = corpus(train, val, settings.model.vocab_size, floor)?;
+        let run = Run::new(&self.device, settings, corpus, None).map_err(|e| thrown(&e))?;
+        Ok(Pretrain::new(&self.device, run, facts))
     }
+}
+
+/// What a run learns from, and is examined in.
+pub(crate) fn corpus(
+    train: &[u32],
+    val: &[u32],
+    vocab_size: usize,
+    floor: Option<f32>,
+) -> Result<Corpus, JsValue> {
+    let tokens = |ids| Rc::new(TokenBuffer::from_ids(ids, vocab_size));
+    Corpus::new(tokens(train), tokens(val), vocab_size, floor).map_err(|e| thrown(&e.into()))
 }

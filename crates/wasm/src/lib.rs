@@ -19,6 +19,8 @@ mod material;
 mod stages;
 #[cfg(feature = "stages")]
 mod tune;
+#[cfg(feature = "stages")]
+mod resume;
 #[cfg(target_arch = "wasm32")]
 mod gemm;
 #[cfg(feature = "checks")]
@@ -52,6 +54,8 @@ fn thrown(found: &cloche_train::Error) -> JsValue {
 fn code(found: &cloche_train::Error) -> &'static str {
     use cloche_gpu::GpuError;
     use cloche_train::Error;
+    #[cfg(feature = "stages")]
+    use cloche_train::checkpoint::ResumeError;
     use cloche_train::data::DataError;
     match found {
         Error::Settings(_) => "SETTINGS",
@@ -61,6 +65,10 @@ fn code(found: &cloche_train::Error) -> &'static str {
         Error::Examples(_) => "DATA",
         #[cfg(feature = "stages")]
         Error::Verifier(_) => "VERIFIER",
+        #[cfg(feature = "stages")]
+        Error::Resume(ResumeError::Differs { .. }) => "CHECKPOINT_DIFFERS",
+        #[cfg(feature = "stages")]
+        Error::Resume(_) => "CHECKPOINT",
         Error::Memory { .. } => "OUT_OF_MEMORY",
         Error::Device(cloche_tensor::Error::Gpu(found)) => match found {
             GpuError::NoAdapter { .. } => "NO_WEBGPU",

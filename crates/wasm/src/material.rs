@@ -4,6 +4,7 @@ use crate::error;
 use crate::model::Model;
 use cloche_train::examples::{Example, Pair, Prompt, Ranking};
 use cloche_train::rollout::{Answer, Exam, Verdict, Verifier};
+use cloche_train::sft::Mixed;
 use js_sys::{Array, Function, Uint32Array};
 use serde::Deserialize;
 use wasm_bindgen::prelude::*;
@@ -17,6 +18,8 @@ const SHOWN: usize = 3;
 pub struct Material {
     pub(crate) train: Part,
     pub(crate) held_out: Part,
+    /// What else has a share of every step.
+    pub(crate) mix: Vec<Mixed>,
     verifier: Option<Function>,
     /// A model that says what it thinks: the teacher of distillation, the judge of PPO.
     pub(crate) adviser: Option<Model>,
@@ -47,6 +50,19 @@ impl Material {
     ) -> Result<(), JsValue> {
         let example = example(ids, learn)?;
         self.part(held_out).examples.push(example);
+        Ok(())
+    }
+
+    /// Begins a source that has this share of every step, whose texts follow.
+    pub fn mix(&mut self, share: f32) {
+        self.mix.push(Mixed { share, examples: Vec::new() });
+    }
+
+    /// Adds a text to the source that was begun last.
+    pub fn mixed(&mut self, ids: Vec<u32>, learn: &[u8]) -> Result<(), JsValue> {
+        let example = example(ids, learn)?;
+        let source = self.mix.last_mut();
+        source.ok_or_else(|| error("DATA", "mixed: found no source to add it to"))?.examples.push(example);
         Ok(())
     }
 

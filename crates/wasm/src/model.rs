@@ -1,7 +1,7 @@
 //! A model that was opened or begun: what a stage starts from, and what it leaves.
 
 use crate::engine::Engine;
-use crate::files::{model_files, to_js_files};
+use crate::files::{Files, described, from_js_files, model_files, to_js_files};
 use crate::generate::Generator;
 use crate::{error, thrown};
 use cloche_models::config::{
@@ -11,7 +11,7 @@ use cloche_models::{Adapter, Base, Network, score_specs, specs};
 use cloche_nn::checkpoint::Checkpoint;
 use cloche_nn::{Weights, WeightsError};
 use cloche_tensor::Device;
-use js_sys::{Array, JsString, Uint8Array};
+use js_sys::Array;
 use std::cell::RefCell;
 use std::rc::Rc;
 use wasm_bindgen::prelude::*;
@@ -40,7 +40,7 @@ impl Engine {
         #[wasm_bindgen(unchecked_param_type = "[name: string, bytes: Uint8Array][]")] files: Array,
     ) -> Result<Model, JsValue> {
         let (adapter, model): (Files, Files) =
-            files.iter().map(|file| file_of(&file)).partition(|(name, _)| name.starts_with("adapter_"));
+            from_js_files(&files).into_iter().partition(|(name, _)| name.starts_with("adapter_"));
         let text = |name: &str| {
             let found = model.iter().find(|(found, _)| found == name);
             found.map(|(_, bytes)| String::from_utf8_lossy(bytes))
@@ -124,13 +124,20 @@ impl Model {
     /// one has learnt beside it, for a folder of PEFT.
     #[wasm_bindgen(unchecked_return_type = "[name: string, bytes: Uint8Array][]")]
     pub async fn files(&self) -> Result<Array, JsValue> {
+        Ok(to_js_files(self.folder().await?))
+    }
+}
+
+impl Model {
+    /// The files of a folder with what has learnt.
+    pub(crate) async fn folder(&self) -> Result<Files, JsValue> {
         let (config, facts) = (&self.network.config, self.facts.borrow().clone());
         let card = facts.as_ref().map(|facts| tuned_card(config, facts));
         if let Some(adapter) = &self.network.adapter {
             let base = base_of(&self.network, facts.map_or(String::new(), |facts| facts.base)).await?;
             let mut files = adapter.to_peft(config, &base).await.map_err(|e| refused(&e.to_string()))?;
             files.extend(card.map(|card| ("README.md".into(), card.into_bytes())));
-            return Ok(to_js_files(files));
+            return Ok(files);
         }
         let weights = self.network.weights.read().await.map_err(|e| thrown(&e.into()))?;
         let files = model_files(config, &weights, &self.tokens, card);
@@ -139,21 +146,34 @@ impl Model {
         {
             file.1 = config.to_hf_score_json(&self.tokens).into_bytes();
         }
-        Ok(to_js_files(files))
+        Ok(files)
+    }
+
+    /// The same with the model that an adapter lies beside, so that they can be opened together.
+    pub(crate) async fn whole(&self) -> Result<Files, JsValue> {
+        let mut files = self.folder().await?;
+        if self.network.adapter.is_some() {
+            let network = Network { adapter: None, ..self.network.clone() };
+            files.extend(Model { network, head: Head::Logits, ..self.clone() }.folder().await?);
+        }
+        Ok(files)
+    }
+
+    /// The same without the weights.
+    pub(crate) fn description(&self) -> [(String, Vec<u8>); 2] {
+        let config = &self.network.config;
+        let json = if self.scores() {
+            config.to_hf_score_json(&self.tokens)
+        } else {
+            config.to_hf_json(&self.tokens)
+        };
+        described(json, &self.tokens)
     }
 }
-
-type Files = Vec<(String, Vec<u8>)>;
 
 /// Files that are no model.
 fn refused(text: &str) -> JsValue {
     error("CHECKPOINT", text)
-}
-
-/// A file, `[name, bytes]`.
-fn file_of(file: &JsValue) -> (String, Vec<u8>) {
-    let file: &Array = file.unchecked_ref();
-    (JsString::from(file.get(0)).into(), Uint8Array::new(&file.get(1)).to_vec())
 }
 
 /// What an adapter of this network belongs to.

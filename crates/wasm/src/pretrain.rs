@@ -1,15 +1,13 @@
 //! A pre-training run, pulled event by event.
 
-use crate::files::{model_files, to_js_files};
+use crate::files::{from_js_files, model_files, to_js_files};
 use crate::generate::Generator;
 use crate::pulled::Pulled;
-use crate::settings::Setup;
 use crate::{error, thrown, to_js};
 use cloche_models::Network;
 use cloche_models::config::{CardFacts, TokenIds, model_card};
 use cloche_tensor::Device;
-use cloche_train::Error;
-use cloche_train::data::Corpus;
+use cloche_train::checkpoint::Keeper;
 use cloche_train::events::Event;
 use cloche_train::pretrain::Run;
 use js_sys::Array;
@@ -26,23 +24,23 @@ pub struct Pretrain {
     tokens_per_step: u64,
     /// What the model card says, as far as it is known by now.
     facts: RefCell<CardFacts>,
+    keeper: Keeper,
     stage: Pulled<Event>,
 }
 
 impl Pretrain {
-    /// Prepares a run.
-    pub(crate) fn new(device: &Device, setup: Setup, corpus: Corpus) -> Result<Pretrain, Error> {
-        let Setup { settings, facts } = setup;
-        let (eot, tokens_per_step) = (settings.eot, settings.tokens_per_step() as u64);
-        let run = Run::new(device, settings, corpus, None)?;
-        Ok(Pretrain {
+    /// A run before its first event.
+    pub(crate) fn new(device: &Device, run: Run, facts: CardFacts) -> Pretrain {
+        let (eot, tokens_per_step) = (run.settings().eot, run.settings().tokens_per_step() as u64);
+        Pretrain {
             device: device.clone(),
             network: run.network(),
             eot,
             tokens_per_step,
             facts: RefCell::new(facts),
+            keeper: run.keeper(),
             stage: Pulled::new(run.stage()),
-        })
+        }
     }
 
     /// Keeps what an event says for the model card.
@@ -85,9 +83,19 @@ impl Pretrain {
         Generator::start(&self.device, &self.network, prompt, options)
     }
 
-    /// The weights and the configuration of this moment as `[name, bytes]`, for a Hugging Face folder.
+    /// The weights and the configuration of this moment as `[name, bytes]`, for a Hugging Face folder. Where something is
+    /// given to be kept `beside`, it is a checkpoint in their place: all that the run needs to go on, and that. One function
+    /// for both, since each that is asynchronous weighs a kilobyte.
     #[wasm_bindgen(unchecked_return_type = "[name: string, bytes: Uint8Array][]")]
-    pub async fn files(&self) -> Result<Array, JsValue> {
+    pub async fn files(
+        &self,
+        #[wasm_bindgen(unchecked_param_type = "[name: string, bytes: Uint8Array][] | undefined")]
+        beside: Option<Array>,
+    ) -> Result<Array, JsValue> {
+        if let Some(beside) = beside {
+            let files = self.keeper.files(from_js_files(&beside)).await;
+            return Ok(to_js_files(files.map_err(|e| thrown(&e))?));
+        }
         let weights = self.network.weights.read().await.map_err(|e| thrown(&e.into()))?;
         let config = &self.network.config;
         let tokens = TokenIds { bos: self.eot, eos: self.eot.into_iter().collect(), pad: None };

@@ -6,6 +6,7 @@ use crate::{error, thrown};
 use cloche_models::config::Head;
 use cloche_models::{Adapter, LoraConfig, Network};
 use cloche_tensor::Device;
+use cloche_train::checkpoint::{Keeper, Saved};
 use cloche_train::events::TuneEvent;
 use cloche_train::judge::Judge;
 use cloche_train::learner::Optimization;
@@ -31,8 +32,10 @@ pub(crate) struct Beginning {
     /// What ends an answer, and how many tokens it may have.
     pub(crate) stop_ids: Vec<u32>,
     pub(crate) max_tokens: usize,
-    /// The settings of the stage, as far as they are not its own.
+    /// The settings of the stage, as far as they are not its own, or not those of the run to go on with.
     pub(crate) settings: Map<String, Value>,
+    /// Where the run to go on with was.
+    pub(crate) saved: Option<Saved<Value>>,
 }
 
 /// A stage before its first event: what learns in it, what that makes of a text, and the stage itself.
@@ -40,6 +43,9 @@ pub(crate) struct Ready {
     pub(crate) network: Network,
     pub(crate) head: Head,
     pub(crate) stage: Stage<TuneEvent, Error>,
+    pub(crate) keeper: Keeper,
+    /// The model at the beginning, where it is still needed: beside an adapter, or to stay near to.
+    pub(crate) base: Option<Network>,
 }
 
 type Result<T> = std::result::Result<T, JsValue>;
@@ -64,57 +70,80 @@ impl Beginning {
     fn sft(mut self) -> Result<Ready> {
         let stop_ids = take(&mut self.stop_ids);
         let own = sft::Settings { optimization: at_rate(1e-3, 1e-4), stop_ids, ..Default::default() };
-        let settings = self.settings(own)?;
+        let (settings, saved) = self.settings(own)?;
         let network = self.learner(settings.optimization.seed)?;
+        let base = self.frozen();
         let data = sft::Data {
             exam: self.material.exam(self.max_tokens)?,
             train: self.material.train.examples,
+            mix: self.material.mix,
             held_out: self.material.held_out.examples,
-            ..Default::default()
         };
-        let run = begun(sft::Run::new(&self.device, network, settings, data, None))?;
-        Ok(Ready { network: run.network(), head: Head::Logits, stage: run.stage() })
+        let run = begun(sft::Run::new(&self.device, network, settings, data, saved))?;
+        Ok(Ready {
+            network: run.network(),
+            head: Head::Logits,
+            keeper: run.keeper(),
+            base,
+            stage: run.stage(),
+        })
     }
 
     async fn reward(mut self) -> Result<Ready> {
         let own =
             reward::Settings { optimization: at_rate(1e-3, 1e-4), centring: 0.01, ..Default::default() };
-        let settings = self.settings(own)?;
+        let (settings, saved) = self.settings(own)?;
         let seed = settings.optimization.seed;
         let network = match &mut self.lora {
-            // The base has no head that scores: an adapter brings it along.
+            // The base has no head that scores: an adapter brings it along. It lies beside a copy, or the reward model would
+            // change with the model that learns from it.
             Some(lora) => {
                 lora.whole = vec!["score".into()];
+                self.network = held(self.network.merged(&self.device).await)?;
                 self.learner(seed)?
             }
             None => held(self.network.scoring(&self.device, seed).await)?,
         };
+        let base = self.frozen();
         let data =
             reward::Data { train: self.material.train.rankings, held_out: self.material.held_out.rankings };
-        let run = begun(reward::Run::new(&self.device, network, settings, data, None))?;
-        Ok(Ready { network: run.network(), head: Head::Score, stage: run.stage() })
+        let run = begun(reward::Run::new(&self.device, network, settings, data, saved))?;
+        Ok(Ready {
+            network: run.network(),
+            head: Head::Score,
+            keeper: run.keeper(),
+            base,
+            stage: run.stage(),
+        })
     }
 
     async fn dpo(mut self) -> Result<Ready> {
         let stop_ids = take(&mut self.stop_ids);
         let own = dpo::Settings { optimization: at_rate(1e-4, 1e-5), stop_ids, ..Default::default() };
-        let settings = self.settings(own)?;
+        let (settings, saved) = self.settings(own)?;
         let network = self.learner(settings.optimization.seed)?;
         let reference = self.reference().await?;
+        let base = Some(reference.clone());
         let data = dpo::Data {
             exam: self.material.exam(self.max_tokens)?,
             train: self.material.train.pairs(),
             held_out: self.material.held_out.pairs(),
         };
-        let run = begun(dpo::Run::new(&self.device, network, Some(reference), settings, data, None))?;
-        Ok(Ready { network: run.network(), head: Head::Logits, stage: run.stage() })
+        let run = begun(dpo::Run::new(&self.device, network, Some(reference), settings, data, saved))?;
+        Ok(Ready {
+            network: run.network(),
+            head: Head::Logits,
+            keeper: run.keeper(),
+            base,
+            stage: run.stage(),
+        })
     }
 
     async fn ppo(mut self) -> Result<Ready> {
         let (stop_ids, max_tokens) = (take(&mut self.stop_ids), self.max_tokens);
         let mut own = ppo::Settings { stop_ids, max_tokens, ..Default::default() };
         own.optimization.checkpoint_every = 0;
-        let settings = self.settings(own)?;
+        let (settings, saved) = self.settings(own)?;
         let seed = settings.optimization.seed;
         let (scorer, critic) = match self.material.adviser.take() {
             Some(judge) => {
@@ -129,48 +158,70 @@ impl Beginning {
             }
         };
         let policy = self.learner(seed)?;
-        let models = ppo::Models { policy, reference: self.reference().await?, critic };
+        let reference = self.reference().await?;
+        let base = Some(reference.clone());
+        let models = ppo::Models { policy, reference, critic };
         let data = ppo::Data {
             exam: self.material.exam(self.max_tokens)?,
             prompts: self.material.train.prompts,
             scorer,
             pretraining: self.material.train.examples,
         };
-        let run = begun(ppo::Run::new(&self.device, models, settings, data, None))?;
-        Ok(Ready { network: run.network(), head: Head::Logits, stage: run.stage() })
+        let run = begun(ppo::Run::new(&self.device, models, settings, data, saved))?;
+        Ok(Ready {
+            network: run.network(),
+            head: Head::Logits,
+            keeper: run.keeper(),
+            base,
+            stage: run.stage(),
+        })
     }
 
     async fn grpo(mut self) -> Result<Ready> {
         let (stop_ids, max_tokens) = (take(&mut self.stop_ids), self.max_tokens);
         let own =
             grpo::Settings { optimization: at_rate(3e-4, 3e-5), stop_ids, max_tokens, ..Default::default() };
-        let settings = self.settings(own)?;
+        let (settings, saved) = self.settings(own)?;
         let network = self.learner(settings.optimization.seed)?;
         let reference = if settings.beta > 0.0 { Some(self.reference().await?) } else { None };
+        let base = reference.clone().or(self.frozen());
         let data = grpo::Data {
             exam: self.material.exam(self.max_tokens)?,
             verifier: self.material.judge(false)?,
             prompts: self.material.train.prompts,
             reference,
         };
-        let run = begun(grpo::Run::new(&self.device, network, settings, data, None))?;
-        Ok(Ready { network: run.network(), head: Head::Logits, stage: run.stage() })
+        let run = begun(grpo::Run::new(&self.device, network, settings, data, saved))?;
+        Ok(Ready {
+            network: run.network(),
+            head: Head::Logits,
+            keeper: run.keeper(),
+            base,
+            stage: run.stage(),
+        })
     }
 
     fn distill(mut self) -> Result<Ready> {
         let stop_ids = take(&mut self.stop_ids);
         let own = distill::Settings { optimization: at_rate(1e-3, 1e-4), stop_ids, ..Default::default() };
-        let settings = self.settings(own)?;
+        let (settings, saved) = self.settings(own)?;
         let missing = || error("SETTINGS", "teacher: found none, expected the model to learn from");
         let teacher = self.material.adviser.take().ok_or_else(missing)?.network;
         let student = self.learner(settings.optimization.seed)?;
+        let base = self.frozen();
         let data = distill::Data {
             exam: self.material.exam(self.max_tokens)?,
             train: self.material.train.examples,
             held_out: self.material.held_out.examples,
         };
-        let run = begun(distill::Run::new(&self.device, student, teacher, settings, data, None))?;
-        Ok(Ready { network: run.network(), head: Head::Logits, stage: run.stage() })
+        let run = begun(distill::Run::new(&self.device, student, teacher, settings, data, saved))?;
+        Ok(Ready {
+            network: run.network(),
+            head: Head::Logits,
+            keeper: run.keeper(),
+            base,
+            stage: run.stage(),
+        })
     }
 
     /// What learns: the model, or an adapter beside it.
@@ -178,6 +229,11 @@ impl Beginning {
         let Some(lora) = &self.lora else { return Ok(self.network.clone()) };
         let adapter = Adapter::new(&self.device, &self.network.config, lora.clone(), seed);
         Ok(self.network.with_adapter(adapter.map_err(|e| error("SETTINGS", &e.to_string()))?))
+    }
+
+    /// The model beside which an adapter learns.
+    fn frozen(&self) -> Option<Network> {
+        self.lora.as_ref().map(|_| self.network.clone())
     }
 
     /// The model as it is at the beginning: what an adapter learns beside does not change, of other models it is a copy.
@@ -188,18 +244,24 @@ impl Beginning {
         }
     }
 
-    /// The stage's own settings with what was given in their place.
-    fn settings<S: Serialize + DeserializeOwned>(&self, own: S) -> Result<S> {
+    /// The stage's own settings with what was given in their place; in a run that goes on, those that it had.
+    fn settings<S: Clone + Serialize + DeserializeOwned>(&mut self, own: S) -> Result<(S, Option<Saved<S>>)> {
         let refused = |text: &str| error("SETTINGS", text);
-        let own = serde_json::to_value(own).map_err(|e| refused(&e.to_string()))?;
-        let merged = merged(own, &self.settings).map_err(|text| refused(&text))?;
-        serde_json::from_value(merged).map_err(|e| refused(&e.to_string()))
+        let saved = self.saved.take();
+        let merged = match &saved {
+            Some(saved) => put(saved.state.settings.clone(), &self.settings),
+            None => serde_json::to_value(own)
+                .map_err(|e| e.to_string())
+                .and_then(|own| merged(own, &self.settings)),
+        };
+        let settings = serde_json::from_value(merged.map_err(|text| refused(&text))?);
+        let settings: S = settings.map_err(|e| refused(&e.to_string()))?;
+        Ok((settings.clone(), saved.map(|saved| saved.with_settings(settings))))
     }
 }
 
-/// Puts what was given in the place of what was there. Whoever changes the learning rate means all of it: the cosine still
-/// ends at a tenth; and a short run would otherwise be warming up until it ends.
-fn merged(mut own: Value, given: &Map<String, Value>) -> std::result::Result<Value, String> {
+/// Puts what was given in the place of what was there.
+fn put(mut own: Value, given: &Map<String, Value>) -> std::result::Result<Value, String> {
     let Value::Object(settings) = &mut own else { return Ok(own) };
     for (name, value) in given {
         let known = settings.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
@@ -212,6 +274,14 @@ fn merged(mut own: Value, given: &Map<String, Value>) -> std::result::Result<Val
         }
         *place = value.clone();
     }
+    Ok(own)
+}
+
+/// The same for a new run. Whoever changes the learning rate means all of it: the cosine still ends at a tenth; and a short
+/// run would otherwise be warming up until it ends.
+fn merged(own: Value, given: &Map<String, Value>) -> std::result::Result<Value, String> {
+    let mut own = put(own, given)?;
+    let Value::Object(settings) = &mut own else { return Ok(own) };
     let number = |name: &str| given.get(name).and_then(Value::as_f64);
     if let (Some(lr), None) = (number("lr"), number("min_lr")) {
         settings.insert("min_lr".into(), (lr / 10.0).into());

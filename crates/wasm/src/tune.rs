@@ -1,18 +1,24 @@
 //! A stage after pre-training under way, pulled event by event: whichever it is, JavaScript sees this one class.
 
 use crate::engine::Engine;
+use crate::files::{from_js_files, to_js_files};
 use crate::material::Material;
 use crate::model::Model;
 use crate::pulled::Pulled;
+use crate::resume::opened;
 use crate::stages::{Beginning, Ready};
 use crate::{error, thrown, to_js};
 use cloche_models::LoraConfig;
+use cloche_models::config::Head;
 use cloche_models::config::TunedFacts;
+use cloche_train::checkpoint::Keeper;
 use cloche_train::events::TuneEvent;
 use cloche_train::remarks;
+use js_sys::Array;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::cell::RefCell;
+use std::rc::Rc;
 use wasm_bindgen::prelude::*;
 
 /// What JavaScript says of a stage, as JSON.
@@ -49,6 +55,9 @@ struct Remark {
 #[wasm_bindgen]
 pub struct Tune {
     model: Model,
+    keeper: Keeper,
+    /// What a checkpoint needs beside what learns, by the folder that it lies in.
+    beside: Vec<(&'static str, Model)>,
     stage: Pulled<TuneEvent>,
     /// What there is to say about numbers of this stage.
     remarks: fn(&cloche_train::events::Metrics) -> Vec<&'static str>,
@@ -69,6 +78,8 @@ impl Engine {
         model: &Model,
         options: String,
         material: Material,
+        #[wasm_bindgen(unchecked_param_type = "[name: string, bytes: Uint8Array][] | undefined")]
+        resume: Option<Array>,
     ) -> Result<Tune, JsValue> {
         let options = serde_json::from_str(&options);
         let options: Options = options.map_err(|e| error("SETTINGS", &e.to_string()))?;
@@ -90,9 +101,14 @@ impl Engine {
             ..TunedFacts::default()
         };
         model.tokens.eos.clone_from(&stop_ids);
-        let network = model.network;
-        let beginning = Beginning { device, network, material, lora, stop_ids, max_tokens, settings };
-        let Ready { network, head, stage } = beginning.stage(&name).await?;
+        let network = model.network.clone();
+        let saved = resume.map(|files| opened(&files)).transpose()?;
+        let adviser = material.adviser.clone();
+        let beginning = Beginning { device, network, material, lora, stop_ids, max_tokens, settings, saved };
+        let Ready { network, head, stage, keeper, base } = beginning.stage(&name).await?;
+        let base =
+            base.map(|network| Model { network, head: Head::Logits, facts: Rc::default(), ..model.clone() });
+        let beside = [("base", base), ("adviser", adviser)];
         let remarks = match name.as_str() {
             "grpo" => remarks::grpo,
             "ppo" => remarks::ppo,
@@ -101,6 +117,8 @@ impl Engine {
         let facts = RefCell::new(Some(facts)).into();
         Ok(Tune {
             model: Model { network, head, facts, ..model },
+            keeper,
+            beside: beside.into_iter().filter_map(|(name, model)| Some((name, model?))).collect(),
             stage: Pulled::new(stage),
             remarks,
             said: RefCell::default(),
@@ -132,6 +150,26 @@ impl Tune {
     /// Lets the stage end after the event it is at; `done` still comes.
     pub fn stop(&self) {
         self.stage.stop();
+    }
+
+    /// All that the stage needs to go on from where it is, as `[name, bytes]`: what learns, in `base/` the model at the
+    /// beginning where it is still needed, in `adviser/` the one that is asked for its opinion; and vouches for what is kept
+    /// `beside` that.
+    #[wasm_bindgen(unchecked_return_type = "[name: string, bytes: Uint8Array][]")]
+    pub async fn files(
+        &self,
+        #[wasm_bindgen(unchecked_param_type = "[name: string, bytes: Uint8Array][]")] beside: Array,
+    ) -> Result<Array, JsValue> {
+        let mut files = from_js_files(&beside);
+        // Where there is no base, what learns is opened in its place.
+        if self.beside.iter().all(|(name, _)| *name != "base") {
+            files.extend(self.model.description());
+        }
+        for (folder, model) in &self.beside {
+            let inside = model.whole().await?.into_iter();
+            files.extend(inside.map(|(name, bytes)| ([folder, "/", &name].concat(), bytes)));
+        }
+        Ok(to_js_files(self.keeper.files(files).await.map_err(|e| thrown(&e))?))
     }
 
     /// What learns, as it is at any moment: it can be sampled from and saved, and another stage can begin with it.
