@@ -16,6 +16,8 @@ import { ChatCompletions, TextCompletions } from "./completions.js";
 import { ClocheError } from "./errors.js";
 import type { Probe, ProbeOptions } from "./probes.js";
 import { Remote } from "./remote.js";
+import { Run } from "./run.js";
+import { Runs } from "./runs.js";
 import { Tokenizers } from "./tokenizers.js";
 import type { Api, DeviceInfo, GrowEvent, GrowOptions, OpenOptions, SamplingOptions, Steer, TokenPiece } from "./protocol.js";
 import type {
@@ -43,6 +45,10 @@ export type {
   TokenPiece,
 } from "./protocol.js";
 export type { NextToken, Probe, ProbeOptions, Spread } from "./probes.js";
+export type { SaveEvent, SaveOptions } from "./keeping.js";
+export { Run } from "./run.js";
+export { Runs, type ResumeOptions, type StorageUsage } from "./runs.js";
+export type { SavedRun } from "./storage.js";
 export type * from "./completions.js";
 export type * from "./tuning.js";
 export {
@@ -89,6 +95,8 @@ export class Cloche {
   readonly device: DeviceInfo;
   /** The answer to a conversation, piece by piece; `chat.completions.create` gives it in OpenAI's shape. */
   readonly chat: Chat;
+  /** What `save` has kept in the browser's own file system. */
+  readonly runs: Runs;
   /** Continued texts in OpenAI's shape. */
   readonly completions: TextCompletions;
   /** Tokenizers apart from any model: to be trained, looked into and saved. */
@@ -99,6 +107,7 @@ export class Cloche {
     this.#remote = remote;
     this.tokenizers = new Tokenizers(remote);
     this.device = device;
+    this.runs = new Runs(remote);
     const answer = (messages: Message[], options: SamplingOptions & Abortable = {}) => {
       const { signal, ...sampling } = options;
       return this.#remote.stream("chat", { messages, ...sampling }, signal);
@@ -141,7 +150,7 @@ export class Cloche {
   /** Trains a tokenizer and a model. Nothing happens before the first event is asked for. */
   grow(options: GrowOptions & Abortable): Run<GrowEvent> {
     const { signal, ...settings } = options;
-    return this.#run(this.#remote.stream("grow", settings, signal));
+    return Run.of(this.#remote, this.#remote.stream("grow", settings, signal));
   }
 
   /** Opens the model in the files of a Hugging Face folder, which takes the place of the one that is there. */
@@ -152,42 +161,37 @@ export class Cloche {
   /** Teaches the model to answer, from demonstrations. */
   sft(options: SftOptions & Abortable): Run<TuneEvent> {
     const { signal, ...settings } = options;
-    return this.#run(this.#remote.stream("sft", settings, signal));
+    return Run.of(this.#remote, this.#remote.stream("sft", settings, signal));
   }
 
   /** Makes a reward model of a copy, from comparisons; it stands beside the model until the next one. */
   reward(options: RewardOptions & Abortable): Run<TuneEvent> {
     const { signal, ...settings } = options;
-    return this.#run(this.#remote.stream("reward", settings, signal));
+    return Run.of(this.#remote, this.#remote.stream("reward", settings, signal));
   }
 
   /** Teaches the model what people prefer, from comparisons. */
   dpo(options: DpoOptions & Abortable): Run<TuneEvent> {
     const { signal, ...settings } = options;
-    return this.#run(this.#remote.stream("dpo", settings, signal));
+    return Run.of(this.#remote, this.#remote.stream("dpo", settings, signal));
   }
 
   /** Teaches the model by rewards for its answers, with a critic. */
   ppo(options: PpoOptions & Abortable): Run<TuneEvent> {
     const { signal, ...settings } = options;
-    return this.#run(this.#remote.stream("ppo", judged(settings), signal));
+    return Run.of(this.#remote, this.#remote.stream("ppo", judged(settings), signal));
   }
 
   /** Teaches the model by rewards for groups of its answers. */
   grpo(options: GrpoOptions & Abortable): Run<TuneEvent> {
     const { signal, ...settings } = options;
-    return this.#run(this.#remote.stream("grpo", judged(settings), signal));
+    return Run.of(this.#remote, this.#remote.stream("grpo", judged(settings), signal));
   }
 
   /** Teaches the model what another one thinks. */
   distill(options: DistillOptions & Abortable): Run<TuneEvent> {
     const { signal, ...settings } = options;
-    return this.#run(this.#remote.stream("distill", settings, signal));
-  }
-
-  #run<Event>(events: AsyncGenerator<Event, void, void>): Run<Event> {
-    const files = async () => new Map(Object.entries(await this.#remote.request("checkpoint", undefined)));
-    return new Run(events, (action) => this.#remote.request("steer", action), files);
+    return Run.of(this.#remote, this.#remote.stream("distill", settings, signal));
   }
 
   /** Continues a text, piece by piece, also while the model is still growing. */
@@ -218,53 +222,6 @@ export class Cloche {
   dispose(): void {
     this.#worker.terminate();
     this.#remote.fail(new ClocheError("DISPOSED", "dispose() has been called on this Cloche"));
-  }
-}
-
-/** A run under way: an async iterable of events, and its reins. */
-export class Run<Event = GrowEvent> implements AsyncIterable<Event> {
-  readonly #events: AsyncGenerator<Event, void, void>;
-  readonly #steer: (action: Steer) => Promise<void>;
-  readonly #files: () => Promise<Files>;
-
-  /** Made by `Cloche.grow` and the stages after it. */
-  constructor(
-    events: AsyncGenerator<Event, void, void>,
-    steer: (action: Steer) => Promise<void>,
-    files: () => Promise<Files>,
-  ) {
-    this.#events = events;
-    this.#steer = steer;
-    this.#files = files;
-  }
-
-  /** Holds the run after the step it is at; the model can be sampled and saved meanwhile. */
-  pause(): Promise<void> {
-    return this.#steer("pause");
-  }
-
-  /** Goes on after `pause`. */
-  resume(): Promise<void> {
-    return this.#steer("resume");
-  }
-
-  /** Ends the run after the step it is at, as if that were the last: `done` follows, the model stays. */
-  stop(): Promise<void> {
-    return this.#steer("stop");
-  }
-
-  /**
-   * All that the run needs to go on from where it is, but its data: weights, the optimizer's moments, settings, tokenizer.
-   * Given to the same function as `resume`, it goes on as if it had never stopped, bit for bit. It can be had from the
-   * `start` event on until another run begins, also while the run is paused and when it has ended.
-   */
-  checkpoint(): Promise<Files> {
-    return this.#files();
-  }
-
-  /** The events, once: leaving the loop early gives the run up. */
-  [Symbol.asyncIterator](): AsyncGenerator<Event, void, void> {
-    return this.#events;
   }
 }
 

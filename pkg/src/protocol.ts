@@ -1,5 +1,8 @@
 /** What the page and the worker say to each other: the functions, what they take, and the events of a run. */
+import type { SaveEvent, SaveOptions } from "./keeping.js";
 import type { Probe, ProbeOptions } from "./probes.js";
+import type { ResumeOptions } from "./runs.js";
+import type { SavedRun } from "./storage.js";
 import type { Named, TokenizerEvent, TokenizerOptions, TokenTrace, TrainTrace, Vocabulary } from "./tokenizers.js";
 import type {
   DistillOptions,
@@ -71,6 +74,8 @@ export interface GrowOptions extends Hyperparameters {
    * out are the run's; `steps`, `evalEvery` and `sampleAt` may be others.
    */
   resume?: Files;
+  /** Keeps the run in the browser's own file system, so that it outlives the tab: see `cloche.runs`. */
+  save?: SaveOptions;
 }
 
 /** What is known before the first step. */
@@ -106,6 +111,7 @@ export type GrowEvent =
   | { event: "sample"; step: number; text: string }
   /** A step whose gradient was not finite; nothing was updated. */
   | { event: "nonfinite"; step: number; in_a_row: number }
+  | SaveEvent
   | {
       event: "done";
       step: number;
@@ -166,6 +172,11 @@ export interface Api {
   distill(options: DistillOptions, signal: AbortSignal): AsyncIterable<TuneEvent>;
   steer(action: Steer): Promise<void>;
   checkpoint(): Promise<Record<string, Uint8Array<ArrayBuffer>>>;
+  listRuns(): Promise<SavedRun[]>;
+  resumeRun(options: ResumeOptions & { name: string }, signal: AbortSignal): AsyncIterable<GrowEvent | TuneEvent>;
+  readRun(options: { name: string }): Promise<Record<string, Uint8Array<ArrayBuffer>>>;
+  renameRun(options: { name: string; to: string }): Promise<void>;
+  removeRun(options: { name: string }): Promise<void>;
   generate(options: SamplingOptions & { prompt: string }, signal: AbortSignal): AsyncIterable<TokenPiece>;
   chat(options: SamplingOptions & { messages: Message[] }, signal: AbortSignal): AsyncIterable<TokenPiece>;
   probe(options: ProbeOptions & { text: string }): Promise<Probe>;

@@ -64,6 +64,12 @@ export class RunStore {
     });
   }
 
+  /** Requires that no run has this name, so that none is lost to another. */
+  async expectNew(name: string): Promise<void> {
+    if (!(await this.list()).some((run) => run.name === name)) return;
+    throw new ClocheError("RUN_EXISTS", `run "${name}": found one of that name, expected a new name, or to go on with it`);
+  }
+
   /** Saves what a run needs to go on; the save before stays until the next one. */
   async save(name: string, stage: string, step: number, files: Files): Promise<SavedRun> {
     const run = await folder(name, true);
@@ -128,7 +134,7 @@ export class RunStore {
 
   /** Gives a run another name. */
   async rename(name: string, to: string): Promise<void> {
-    if (await exists(to)) throw new ClocheError("SETTINGS", `run "${to}": found one of that name, expected a new name`);
+    await this.expectNew(to);
     const release = await this.hold(name);
     try {
       // A folder cannot be renamed everywhere, so its content is saved anew, and checked on the way.
@@ -173,10 +179,6 @@ async function folder(name?: string, create = false): Promise<FileSystemDirector
     if (create) throw asOurs(error, name);
     throw new ClocheError("NO_RUN", `run "${name}": found ${names}`);
   });
-}
-
-async function exists(name: string): Promise<boolean> {
-  return (await new RunStore().list()).some((run) => run.name === name);
 }
 
 async function numbersIn(run: FileSystemDirectoryHandle): Promise<number[]> {

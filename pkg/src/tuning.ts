@@ -1,4 +1,5 @@
 /** The stages after pre-training as a page asks for them: what each takes, and the events that all of them yield. */
+import type { SaveEvent, SaveOptions } from "./keeping.js";
 import type { Hyperparameters, Preset } from "./protocol.js";
 
 /** The files of a folder: each one's name and bytes. */
@@ -77,6 +78,8 @@ export interface TuneOptions
    * out are the run's; `steps` and `evalEvery` may be others. What has learnt takes the place of the model that is there.
    */
   resume?: Files;
+  /** Keeps the run in the browser's own file system, so that it outlives the tab: see `cloche.runs`. */
+  save?: SaveOptions;
 }
 
 /** Records, a file of them, or the name of what is built in: as `data`, and `stories`. */
@@ -170,8 +173,6 @@ export type Verifier = (said: string, question: { asked: string; answer: string 
 /** What happens in a stage, named as the command line's `--json` names it. */
 export type TuneEvent =
   | { event: "prepare"; phase: "loading" | "encoding" | "compiling"; done: number }
-  /** Something that one should know, but that stops nothing, such as records that had to be cut. */
-  | { event: "warning"; message: string }
   | {
       event: "start";
       stage: string;
@@ -200,4 +201,5 @@ export type TuneEvent =
   /** What the model answers to a question of the exam. */
   | { event: "sample"; step: number; prompt: number; ids: number[]; reward: number; question: string; text: string }
   | { event: "nonfinite"; step: number; in_a_row: number }
+  | SaveEvent
   | { event: "done"; step: number; reason: "finished" | "stopped" | "diverged"; seconds: number };

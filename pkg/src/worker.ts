@@ -6,6 +6,8 @@ import { kept, planFile, type Kept } from "./checkpoint.js";
 import { learnTokenizer, prepare, storySource, textSource, type Corpus, type Source } from "./corpus.js";
 import { ClocheError, toWire } from "./errors.js";
 import { textOf, tokenizerFiles, tokenizerOf, type NamedBytes } from "./folder.js";
+import { keepInputs, saving, type SaveEvent, type SaveOptions } from "./keeping.js";
+import { Modules } from "./modules.js";
 import { breathe, Gate, paced, Turns } from "./pace.js";
 import { Viewer, type Probe, type ProbeOptions } from "./probes.js";
 import type {
@@ -20,7 +22,9 @@ import type {
   TokenPiece,
 } from "./protocol.js";
 import { serve, type Port } from "./remote.js";
+import type { ResumeOptions } from "./runs.js";
 import { MAX_TOKENS, speak } from "./speech.js";
+import { RunStore } from "./storage.js";
 import { begin, snakeCase, told, type School, type StageName, type StageOptions } from "./teaching.js";
 import { chatOf } from "./templates.js";
 import type {
@@ -34,7 +38,6 @@ import type {
   SftOptions,
   TuneEvent,
 } from "./tuning.js";
-import { fuse } from "./wasm/gemm.js";
 import type { Engine as PlainEngine, Pretrain } from "./wasm/engine.js";
 import type { Engine, Model, Tune } from "./wasm/teach.js";
 import type { Named, TokenizerEvent, TokenizerOptions } from "./tokenizers.js";
@@ -61,9 +64,11 @@ class Session implements Api {
   readonly #turns = new Turns();
   readonly #gate = new Gate();
   /** The tokenizers that the page holds, apart from any model. */
-  readonly #vocabularies = new Vocabularies(() => this.#text());
-  readonly #viewer = new Viewer(async () => (await this.#larger()).Engine.open("cpu"));
-  #options: OpenOptions = { device: "auto" };
+  readonly #vocabularies = new Vocabularies(() => this.#modules.text());
+  readonly #store = new RunStore();
+  readonly #viewer = new Viewer(async () => (await this.#modules.teach()).Engine.open("cpu"));
+  readonly #modules = new Modules();
+  #kind: OpenOptions["device"] = "auto";
   /** The engine in use: the smaller one until a stage is asked for, then that of `#teach`. */
   #engine: PlainEngine | Engine | undefined;
   #teach: Teach | undefined;
@@ -77,13 +82,9 @@ class Session implements Api {
   #stopping = false;
 
   async open(options: OpenOptions): Promise<DeviceInfo> {
-    this.#options = options;
-    const { Engine } = await loading(async () => {
-      const wasm = await import("./wasm/engine.js");
-      const { memory } = await wasm.default(options.wasmUrl ? { module_or_path: options.wasmUrl } : undefined);
-      await fuse(wasm, memory);
-      return wasm;
-    });
+    this.#kind = options.device;
+    this.#modules.places = options;
+    const { Engine } = await this.#modules.engine();
     this.#engine = await Engine.open(options.device);
     return this.#engine.describe();
   }
@@ -92,7 +93,7 @@ class Session implements Api {
     this.#claim();
     try {
       const { engine } = await this.#stages();
-      const { Tokenizer } = await this.#text();
+      const { Tokenizer } = await this.#modules.text();
       const tokenizer = tokenizerOf(files, Tokenizer);
       const model = await this.#turns.take(() => engine.openModel([...files]));
       await this.#become({ run: model, tokenizer, chat: undefined, name: "a model that was loaded" });
@@ -101,7 +102,11 @@ class Session implements Api {
     }
   }
 
-  async *grow(asked: GrowOptions, signal: AbortSignal): AsyncGenerator<GrowEvent> {
+  grow(options: GrowOptions, signal: AbortSignal): AsyncIterable<GrowEvent> {
+    return this.#kept("grow", options, (asked: GrowOptions) => this.#grow(asked, signal));
+  }
+
+  async *#grow(asked: GrowOptions, signal: AbortSignal): AsyncGenerator<GrowEvent> {
     this.#claim();
     try {
       const resume = asked.resume && kept("grow", asked, asked.resume);
@@ -150,7 +155,11 @@ class Session implements Api {
     return this.#tune("distill", options, signal);
   }
 
-  async *#tune(stage: StageName, options: StageOptions, signal: AbortSignal): AsyncGenerator<TuneEvent> {
+  #tune(stage: StageName, options: StageOptions, signal: AbortSignal): AsyncIterable<TuneEvent> {
+    return this.#kept(stage, options, (asked: StageOptions) => this.#teaching(stage, asked, signal));
+  }
+
+  async *#teaching(stage: StageName, options: StageOptions, signal: AbortSignal): AsyncGenerator<TuneEvent> {
     this.#claim();
     try {
       yield { event: "prepare", phase: "loading", done: 0 };
@@ -165,6 +174,50 @@ class Session implements Api {
     } finally {
       this.#busy = false;
     }
+  }
+
+  /** The events of a run, which is saved on the way where that is asked for. */
+  async *#kept<Options extends { save?: SaveOptions; resume?: Files }, Event extends { event: string; step?: number }>(
+    stage: string,
+    { save, ...options }: Options,
+    begin: (options: Options) => AsyncIterable<Event>,
+  ): AsyncGenerator<Event | SaveEvent> {
+    const events = begin(options as Options);
+    if (!save) return yield* events;
+    const store = this.#store;
+    const release = await store.hold(save.name);
+    try {
+      if (!options.resume) await store.expectNew(save.name);
+      yield* keepInputs(store, save.name, options);
+      const checkpoint = async () => new Map(Object.entries(await this.checkpoint()));
+      yield* saving(events, { store, stage, save, checkpoint });
+    } finally {
+      release();
+    }
+  }
+
+  listRuns() {
+    return this.#store.list();
+  }
+
+  async *resumeRun({ name, ...changes }: ResumeOptions & { name: string }, signal: AbortSignal): AsyncGenerator<GrowEvent | TuneEvent> {
+    const { run, files, damage } = await this.#store.read(name);
+    if (damage) yield { event: "warning", message: `${damage}; going on from the save before, of step ${run.step}` };
+    const options = { ...(await this.#store.inputs(name)), ...changes, resume: files, save: { name } };
+    const isGrowth = run.stage === "grow";
+    yield* isGrowth ? this.grow(options as GrowOptions, signal) : this.#tune(run.stage as StageName, options as StageOptions, signal);
+  }
+
+  async readRun({ name }: { name: string }) {
+    return Object.fromEntries((await this.#store.read(name)).files);
+  }
+
+  renameRun({ name, to }: { name: string; to: string }) {
+    return this.#store.rename(name, to);
+  }
+
+  removeRun({ name }: { name: string }) {
+    return this.#store.remove(name);
   }
 
   async checkpoint(): Promise<Record<string, Uint8Array<ArrayBuffer>>> {
@@ -189,7 +242,7 @@ class Session implements Api {
   async *chat(options: SamplingOptions & { messages: Message[] }, signal: AbortSignal): AsyncGenerator<TokenPiece> {
     const grown = this.#model();
     const { messages, stop = [], maxTokens = MAX_TOKENS, ...sampling } = options;
-    grown.chat ??= await chatOf(await this.#text(), grown.tokenizer, true);
+    grown.chat ??= await chatOf(await this.#modules.text(), grown.tokenizer, true);
     const { chat, run, tokenizer } = grown;
     const prompt = chat.prompt(JSON.stringify(messages));
     const room = run.contextLen - prompt.length;
@@ -246,7 +299,7 @@ class Session implements Api {
   }
 
   async trainTrace({ text, merges }: { text: string; merges: number }) {
-    return (await this.#text()).trainTrace(text, merges);
+    return (await this.#modules.text()).trainTrace(text, merges);
   }
 
   /** One run at a time. */
@@ -287,8 +340,8 @@ class Session implements Api {
     return {
       engine,
       Material,
-      text: await this.#text(),
-      stories: () => this.#stories(),
+      text: await this.#modules.text(),
+      stories: () => this.#modules.stories(),
       model: grown && { model: await this.#taught(grown, engine), tokenizer: grown.tokenizer, name: grown.name },
       judge: this.#judge?.run as Model | undefined,
       turn: (work) => this.#turns.take(work),
@@ -316,22 +369,12 @@ class Session implements Api {
   /** The module with the stages, loaded when one is first asked for: from then on it does the work of the smaller one. */
   async #stages(): Promise<Teach> {
     if (this.#teach) return this.#teach;
-    const { Engine, Material } = await this.#larger();
-    const engine = await Engine.open(this.#options.device);
+    const { Engine, Material } = await this.#modules.teach();
+    const engine = await Engine.open(this.#kind);
     if (this.#grown) await this.#taught(this.#grown, engine);
     this.#engine?.free();
     this.#engine = engine;
     return (this.#teach = { engine, Material });
-  }
-
-  #larger(): Promise<typeof import("./wasm/teach.js")> {
-    return loading(async () => {
-      const wasm = await import("./wasm/teach.js");
-      const url = this.#options.teachWasmUrl;
-      const { memory } = await wasm.default(url ? { module_or_path: url } : undefined);
-      await fuse(wasm, memory);
-      return wasm;
-    });
   }
 
   async *#prepare(
@@ -340,7 +383,7 @@ class Session implements Api {
     resume?: Kept<GrowOptions>,
   ): AsyncGenerator<GrowEvent, Corpus> {
     const { data, tokenizer: kind, seed = DEFAULT_SEED, chatTokens = false } = options;
-    const [source, text] = [await this.#source(data, seed), await this.#text()];
+    const [source, text] = [await this.#source(data, seed), await this.#modules.text()];
     const tokenizer = resume
       ? tokenizerOf(resume.files, text.Tokenizer)
       : yield* paced(learnTokenizer(source, text, { kind, chatTokens }, signal));
@@ -348,9 +391,9 @@ class Session implements Api {
   }
 
   async #source(data: string | Blob, seed: number): Promise<Source> {
-    if (data === "stories") return storySource((await this.#stories()).stories, seed);
+    if (data === "stories") return storySource((await this.#modules.stories()).stories, seed);
     const blob = typeof data === "string" ? new Blob([data]) : data;
-    return textSource(await this.#text(), blob, blob instanceof File ? blob.name : "the text");
+    return textSource(await this.#modules.text(), blob, blob instanceof File ? blob.name : "the text");
   }
 
   /** The events of a run, as they are pulled; between two of them others have their turn. */
@@ -368,26 +411,6 @@ class Session implements Api {
     }
   }
 
-  /** The tokenizer's module, loaded when it is first needed. */
-  #text(): Promise<typeof import("./wasm/text.js")> {
-    return loading(async () => {
-      const text = await import("./wasm/text.js");
-      const url = this.#options.textWasmUrl;
-      await text.default(url ? { module_or_path: url } : undefined);
-      return text;
-    });
-  }
-
-  /** The stories' module, loaded when a run reads them. */
-  #stories(): Promise<typeof import("./wasm/stories.js")> {
-    return loading(async () => {
-      const stories = await import("./wasm/stories.js");
-      const url = this.#options.storiesWasmUrl;
-      await stories.default(url ? { module_or_path: url } : undefined);
-      return stories;
-    });
-  }
-
   #model(): Grown {
     if (this.#grown) return this.#grown;
     throw new ClocheError("NO_MODEL", "nothing has grown yet: the first step must have been made");
@@ -403,15 +426,6 @@ class Session implements Api {
 const DEFAULT_SEED = 1337;
 const DEFAULT_TOKENIZER = "char";
 const DEFAULT_PRESET: Preset = "tiny";
-
-/** Loads a module; what the network or the content-security policy says becomes one kind of error. */
-async function loading<T>(load: () => Promise<T>): Promise<T> {
-  try {
-    return await load();
-  } catch (error) {
-    throw new ClocheError("LOAD_FAILED", error instanceof Error ? error.message : String(error));
-  }
-}
 
 /** The engine's settings: the options it knows, in its spelling, with what the text and the tokenizer decided. */
 function settingsOf(options: GrowOptions, { name, tokenizer }: Corpus): object {

@@ -1,5 +1,6 @@
 /** The stages as a page uses the package, in Chromium on the CPU device: teach, ask, judge, save, and carry on. */
 import assert from "node:assert/strict";
+import { KEEPING } from "./keeping.js";
 import { RESUMING } from "./resuming.js";
 import { launchChromium } from "./stacks.js";
 
@@ -18,6 +19,7 @@ const SCENES = [
   ["a model speaks by the template that it came with", foreignTemplate],
   ["what cannot be learnt from is named", refuse],
   ...RESUMING,
+  ...KEEPING,
 ];
 
 /**

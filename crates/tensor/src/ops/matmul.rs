@@ -125,13 +125,9 @@ impl Product {
 
     /// Tiles of up to 12×8 sums, one a thread, wherever the operands lie.
     fn scalar(&self) -> Dispatch {
-        let groups =
-            |blocks| groups(self.batch * self.m.div_ceil(4 * blocks) * self.n.div_ceil(8), SOFTWARE_GROUP);
-        // Measured on SwiftShader: a load takes 95 units of time, each sum 18.
-        let time =
-            |&blocks: &usize| groups(blocks).div_ceil(2) * (95 * (4 * blocks + 8) + 18 * 32 * blocks) as u64;
-        let blocks = [3, 2, 1].into_iter().min_by_key(time).expect("a shape");
-        self.dispatch(matmul_scalar::SHADER, "main", &[("BLOCKS", blocks)], groups(blocks))
+        let blocks = self.m.div_ceil(4).min(3);
+        let tiles = self.batch * self.m.div_ceil(4 * blocks) * self.n.div_ceil(8);
+        self.dispatch(matmul_scalar::SHADER, "main", &[("BLOCKS", blocks)], groups(tiles, SOFTWARE_GROUP))
     }
 
     fn dispatch(

@@ -281,7 +281,7 @@ fn launch(
     // 2. The text: prelude, generated part, file.
     let generated = chain.map_or(NO_EPILOGUE, |(_, text)| text);
     let lengths = match dispatch.shader.source.contains("Known1") {
-        true => known(bound.iter().map(|(operand, _)| operand.layout.end() - bound_from(operand))),
+        true => known([0, 1].map(|i| bound[i].0.layout.end() - bound_from(bound[i].0))),
         false => String::new(),
     };
     let spec = KernelSpec {

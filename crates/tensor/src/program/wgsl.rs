@@ -102,10 +102,10 @@ pub(super) fn store(y: &Operand) -> String {
     )
 }
 
-/// `alias Known1 = array<f32, …>` and so on: as many numbers as are bound there, for kernels whose indices a compiler is to
-/// see inside.
-pub(super) fn known(lengths: impl Iterator<Item = usize>) -> String {
-    lengths.enumerate().map(|(i, n)| format!("alias Known{} = array<f32, {n}>;\n", i + 1)).collect()
+/// `alias Known1` and `Known2`: the first two bindings with as many numbers as are bound, for a kernel whose indices a
+/// compiler is to see inside.
+pub(super) fn known([a, b]: [usize; 2]) -> String {
+    format!("alias Known1 = array<f32, {a}>;\nalias Known2 = array<f32, {b}>;\n")
 }
 
 fn wgsl_type(dtype: DType) -> &'static str {
