@@ -77,7 +77,7 @@ export const sheet = css`
   }
   .grid {
     display: grid;
-    grid-template-columns: repeat(auto-fit, minmax(min(8.5em, 100%), 1fr));
+    grid-template-columns: repeat(auto-fit, minmax(min(7.4em, 100%), 1fr));
     gap: 0.7em 1em;
     margin-bottom: 1em;
   }

@@ -41,7 +41,12 @@ const section = (page, title) =>
 
 /** Opens a lab as a link does. @param {Page} page @param {string} id */
 async function open(page, id) {
-  await page.evaluate((id) => void (location.hash = `#/${id}`), id);
+  await page.evaluate((id) => {
+    if (location.hash.split("?")[0] === `#/${id}`) return;
+    const arrived = new Promise((resolve) => addEventListener("hashchange", resolve, { once: true }));
+    location.hash = `#/${id}`;
+    return arrived;
+  }, id);
   await lab(page).getByRole("heading", { level: 1 }).waitFor();
 }
 
@@ -79,14 +84,21 @@ async function readText(page) {
   // The characters were never in the stories: what is read is the rest.
   await counts.filter({ hasText: "11 bytes, 5 tokens" }).waitFor();
   assert.equal(await read.locator("cloche-tokens").first().locator(".lost").count(), 2);
+  const pieces = read.getByRole("listbox", { name: "Pieces of words as tokens" }).getByRole("option");
+  await read.getByRole("textbox").fill("Once there was");
+  await counts.filter({ hasText: "of a vocabulary of 512" }).waitFor();
+  const few = await pieces.count();
+  await read.getByLabel("Pieces in the vocabulary").selectOption("2048");
+  await counts.filter({ hasText: "of a vocabulary of 2,048" }).waitFor();
+  assert.ok((await pieces.count()) < few, `${few} tokens by 512 pieces, ${await pieces.count()} by 2048`);
   const word = section(page, "falls apart");
   await word.getByRole("textbox").fill(" little");
   await word.locator(".merges li").filter({ hasText: "merge" }).first().waitFor();
   await word.getByRole("option", { name: "·little" }).waitFor();
   await word.getByRole("textbox").fill("photosynthesis");
-  const pieces = word.getByRole("option");
-  await pieces.nth(5).waitFor();
-  return `photosynthesis: ${await pieces.count()} tokens`;
+  const parts = word.getByRole("option");
+  await parts.nth(5).waitFor();
+  return `photosynthesis: ${await parts.count()} tokens`;
 }
 
 /** @param {Page} page */

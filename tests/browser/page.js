@@ -1,6 +1,7 @@
 /** The site and the elements as a reader uses them, in Chromium on the CPU device. */
 import { mkdir } from "node:fs/promises";
 import { ELEMENT_SCENES } from "./elements.js";
+import { labsInFirefox } from "./firefox.js";
 import { LAB_SCENES, SHOTS, growsWithoutWebgpu } from "./labs.js";
 import { launchChromium } from "./stacks.js";
 
@@ -27,6 +28,7 @@ export async function* checkPage(origin, only) {
   } finally {
     await browser.close();
   }
+  if ("firefox".includes(only)) yield await labsInFirefox(origin);
   const plain = await launchChromium({ webgpu: false });
   try {
     const scenes = /** @type {Scene[]} */ ([

@@ -1,4 +1,5 @@
 /** Tokens: what does a model read? */
+import type { TokensElement } from "cloche/elements";
 import { html, type TemplateResult } from "lit";
 import "../views/lengths.ts";
 import "../views/merges.ts";
@@ -14,11 +15,8 @@ const SAMPLES = [
   ["Numbers", "In 1987 it rained 12345.67 litres."],
 ] as const;
 
-const KINDS = [
-  ["char", "Characters"],
-  ["byte", "Bytes"],
-  ["bpe:512", "512 pieces of words"],
-] as const;
+/** Sizes of the vocabulary that learns pieces of words. */
+const SIZES = [300, 512, 1024, 2048];
 
 export const tokens: Lab = {
   id: "tokens",
@@ -49,26 +47,41 @@ function learn(setup: Setup): TemplateResult {
 
 function read(setup: Setup): TemplateResult {
   const text = setup.get("text") ?? SAMPLES[0][1];
-  const show = (container: Element, text: string) => {
-    for (const element of container.querySelectorAll("cloche-tokens")) Object.assign(element, { text });
-    container.querySelector("textarea")!.value = text;
+  const size = setup.get("size") ?? "512";
+  const show = (event: Event, text: string) => {
+    const room = (event.currentTarget as Element).closest(".figure")!;
+    for (const element of room.querySelectorAll("cloche-tokens")) element.text = text;
+    room.querySelector("textarea")!.value = text;
     setup.set({ text });
   };
-  const room = (event: Event) => (event.currentTarget as Element).closest(".figure")!;
+  const resize = ({ currentTarget }: Event) => {
+    const { value } = currentTarget as HTMLSelectElement;
+    document.querySelector<TokensElement>("#pieces")!.kind = `bpe:${value}`;
+    setup.set({ size: value });
+  };
   return view({
     title: "One text, three ways to read it",
     figure: html`<label class="field">Type or paste
         <textarea rows="3" dir="auto" .value=${text}
-          @input=${(event: Event) => show(room(event), (event.target as HTMLTextAreaElement).value)}></textarea>
+          @input=${(event: Event) => show(event, (event.target as HTMLTextAreaElement).value)}></textarea>
       </label>
-      <p class="actions">${SAMPLES.map(([name, sample]) => html`<button class="quiet"
-        @click=${(event: Event) => show(room(event), sample)}>${name}</button>`)}</p>
-      ${KINDS.map(([kind, name]) => html`<cloche-tokens heading=${name} kind=${kind} text=${text} hide="text merges"
-        autostart></cloche-tokens>`)}`,
+      <p class="actions">
+        ${SAMPLES.map(([name, sample]) => {
+          const choose = (event: Event) => show(event, sample);
+          return html`<button class="quiet" @click=${choose}>${name}</button>`;
+        })}
+      </p>
+      <cloche-tokens heading="Characters" kind="char" text=${text} hide="text merges" autostart></cloche-tokens>
+      <cloche-tokens heading="Bytes" kind="byte" text=${text} hide="text merges" autostart></cloche-tokens>
+      <cloche-tokens id="pieces" heading="Pieces of words" kind="bpe:${size}" text=${text} hide="text merges"
+        autostart></cloche-tokens>
+      <label class="field short">Pieces in the vocabulary
+        <select @change=${resize}>${SIZES.map((n) => html`<option ?selected=${String(n) === size}>${n}</option>`)}</select>
+      </label>`,
     shows: html`All three have learnt from the stories that the Grow lab reads. Each box is a token, the number below it
       its id: that number is all that the model gets. A dashed box is a character that the vocabulary does not have: it
       is lost.`,
-    try: html`the Chinese and the Arabic sentence. The character vocabulary has never seen them; bytes can write
+    try: html`more pieces, then the Chinese and the Arabic sentence. The character vocabulary has never seen them; bytes can write
       anything, but need two or three for each character.`,
     formula: html`<p>A text of <i>n</i> bytes in <i>t</i> tokens has <i>n</i>/<i>t</i> bytes a token. The loss in nats
       per token depends on the tokenizer; divided by bytes it can be compared:</p>

@@ -36,7 +36,7 @@ class LabModel extends LitElement {
           ? html`You are talking to <b>${model}</b>.`
           : "There is no model yet. Grow a small one here, or open one that was saved."}
       </p>
-      ${model ? nothing : html`<cloche-trainer preset="tiny" tokenizer="bpe:512" steps="300"
+      ${model && !this.#growing() ? nothing : html`<cloche-trainer preset="tiny" tokenizer="bpe:512" steps="300"
         hide="source preset tokenizer steps device estimate pause save"></cloche-trainer>`}
       <div class="openers">
         <label class="field">Open a zip of a Hugging Face folder <input type="file" accept=".zip,application/zip"
@@ -50,6 +50,12 @@ class LabModel extends LitElement {
         : nothing}
       <p class="note" role="status">${this.note}</p>
       ${this.trouble ? html`<p class="error" role="alert">${this.trouble}</p>` : nothing}`;
+  }
+
+  /** Whether the model is one that grows here, so that it can be stopped. */
+  #growing(): boolean {
+    const owner = greenhouse.runs.at(-1)?.owner;
+    return greenhouse.state !== "idle" && owner !== undefined && this.contains(owner);
   }
 
   #openZip(event: Event): void {
