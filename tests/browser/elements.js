@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { offences } from "./axe.js";
+import { heard } from "./heard.js";
 
 /** @typedef {import("playwright-core").Page} Page */
 
@@ -141,19 +142,17 @@ async function lookInside(page) {
 /** @param {Page} page */
 async function converse(page) {
   const chat = page.locator("cloche-chat");
-  const answered = () =>
-    chat.evaluate((e) => new Promise((resolve) => e.addEventListener("cloche-answer", resolve, { once: true })));
-  let answer = answered();
+  let answered = await heard(chat, "cloche-answer");
   await chat.getByLabel("You say").fill("Hi");
   await page.keyboard.press("Enter");
-  await answer;
+  await answered();
   assert.deepEqual(await chat.locator("li").evaluateAll((items) => items.map((item) => item.className)), [
     "user",
     "assistant",
   ]);
-  answer = answered();
+  answered = await heard(chat, "cloche-answer");
   await chat.getByRole("button", { name: "Another answer" }).click();
-  await answer;
+  await answered();
   assert.equal(await chat.locator("li").count(), 2);
   await chat.getByRole("button", { name: "Begin anew" }).click();
   assert.equal(await chat.locator("li").count(), 0);

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { offences } from "./axe.js";
+import { heard } from "./heard.js";
 
 /** @typedef {import("playwright-core").Page} Page */
 
@@ -165,11 +166,9 @@ async function continueText(page) {
   const prompt = lab(page).locator("cloche-prompt");
   await prompt.getByLabel("Your beginning").fill("Once there was");
   await prompt.getByLabel("Tokens").fill("60");
-  const answered = prompt.evaluate(
-    (e) => new Promise((resolve) => e.addEventListener("cloche-answer", resolve, { once: true })),
-  );
+  const answered = await heard(prompt, "cloche-answer");
   await prompt.getByRole("button", { name: /Continue|Again/ }).click();
-  await answered;
+  await answered();
   const text = ((await prompt.locator("[part=answers] li").textContent()) ?? "").trim();
   // How much there is, is the model's choice: it may end the text.
   assert.ok(text.startsWith("Once there was") && text.length > "Once there was".length, text);
@@ -253,15 +252,10 @@ async function talkToSaved(page) {
   await next.getByLabel("The text so far").fill("The seed");
   await next.getByLabel("Temperature").fill("0");
   const prompt = lab(page).locator("cloche-prompt");
-  const answered = prompt.evaluate(
-    (e) =>
-      new Promise((resolve) =>
-        e.addEventListener("cloche-answer", (event) => resolve(/** @type {any} */ (event).detail), { once: true }),
-      ),
-  );
+  const answered = await heard(prompt, "cloche-answer");
   await prompt.getByLabel("Tokens").fill("12");
   await prompt.getByRole("button", { name: "Continue" }).click();
-  const { text, answers } = /** @type {any} */ (await answered);
+  const { text, answers } = await answered();
   assert.equal(text, "The seed");
   assert.equal(answers.length, 3);
   assert.equal(new Set(answers).size, 1, "the likeliest answer is always the same");

@@ -32,7 +32,7 @@ function show(): void {
   const stale = known?.setup.differs(values) && greenhouse.state === "idle";
   if (stale) known!.room.remove();
   const { room, setup } = known && !stale ? known : open(lab, values);
-  for (const child of main.children) (child as HTMLElement).hidden = child !== room;
+  for (const other of opened.values()) other.room.hidden = !(other.setup.shown = other.room === room);
   if (lab) setup.write();
   document.title = lab ? `${lab.question} – Cloche` : "Cloche: grow a language model";
   render(doors(lab), nav);

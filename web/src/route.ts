@@ -2,6 +2,8 @@
 
 /** How a lab is set up; what changes is written into the address while the lab is shown. */
 export class Setup {
+  /** Whether its lab is the one that is shown: only then the address is its. */
+  shown = false;
   readonly #lab: string;
   readonly #values: URLSearchParams;
 
@@ -30,6 +32,7 @@ export class Setup {
 
   /** Writes itself into the address, without a new entry in the history. */
   write(): void {
+    if (!this.shown) return;
     const values = this.#values.toString();
     history.replaceState(null, "", `#/${this.#lab}${values && `?${values}`}`);
   }
