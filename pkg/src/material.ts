@@ -117,10 +117,9 @@ export function fit(material: Material, { train, heldOut, beside }: Tokens, room
     return side.questions.length > 0 ? fitQuestions(material, isHeldOut, side.questions, room, warnings) : [];
   });
   for (const { share, examples } of beside) {
-    if (share !== undefined) material.mix(share);
     // Without a share it is the text of a stage that otherwise has only questions.
-    const add: Add = (ids, learn) => (share === undefined ? material.example(false, ids, learn) : material.mixed(ids, learn));
-    fitExamples(add, examples, room, warnings);
+    if (share !== undefined) material.mix(share);
+    fitExamples((ids, learn) => material.example(false, ids, learn), examples, room, warnings);
   }
   return { asked: asked as [Asked[], Asked[]], warnings };
 }
@@ -199,9 +198,11 @@ function fitQuestions(material: Material, heldOut: boolean, all: Asked[], room: 
 
 /** The function by which the engine has answers judged: of both sides' questions, or by `verifier` in their place. */
 export function judgeOf(asked: [Asked[], Asked[]], chat: Chat, verifier?: Verifier) {
-  return (heldOut: boolean, questions: Uint32Array, answers: Uint32Array[]) =>
-    answers.map((ids, at) => {
+  return (heldOut: boolean, questions: Uint32Array, answers: Uint32Array[]) => {
+    const verdicts = answers.map((ids, at) => {
       const question = asked[heldOut ? 1 : 0][questions[at]!]!;
       return verdictOf((verifier ?? question.judge)(chat.answer(ids), question));
     });
+    return Float32Array.from(verdicts.flatMap(({ reward, correct }) => [reward, Number(correct)]));
+  };
 }

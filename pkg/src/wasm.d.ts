@@ -96,18 +96,14 @@ declare module "*/wasm/teach.js" {
   /** What a stage learns from, put together piece by piece. */
   export class Material {
     example(heldOut: boolean, ids: Uint32Array, learn: Uint8Array): void;
-    /** Begins a source with a share of every step, to which `mixed` adds. */
+    /** Begins a source with a share of every step: texts to learn that follow are its. */
     mix(share: number): void;
-    mixed(ids: Uint32Array, learn: Uint8Array): void;
     ranking(heldOut: boolean): void;
     answer(heldOut: boolean, ids: Uint32Array, learn: Uint8Array): void;
     prompt(heldOut: boolean, ids: Uint32Array): void;
+    /** Two numbers for each answer: the reward, and 1 if it is right. */
     verifier(
-      verifier: (
-        heldOut: boolean,
-        questions: Uint32Array,
-        answers: Uint32Array[],
-      ) => { reward: number; correct: boolean }[],
+      verifier: (heldOut: boolean, questions: Uint32Array, answers: Uint32Array[]) => Float32Array,
     ): void;
     adviser(model: Model): void;
     free(): void;

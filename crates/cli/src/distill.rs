@@ -139,8 +139,7 @@ impl DistillArgs {
 }
 
 fn defaults() -> Method {
-    let optimization = Optimization { lr: 1e-3, min_lr: 1e-4, ..Optimization::default() };
-    Method { learning: distill::Settings { optimization, ..Default::default() }, ..Method::default() }
+    Method { learning: distill::Settings::usual(), ..Method::default() }
 }
 
 /// Runs the command.

@@ -3,7 +3,6 @@
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use cloche_train::dpo::{Data, Loss, Run, Settings};
-use cloche_train::learner::Optimization;
 
 use crate::tune::{Record, Student, TuneArgs, conclude, follow};
 
@@ -56,13 +55,6 @@ impl DpoArgs {
     }
 }
 
-fn defaults() -> Settings {
-    Settings {
-        optimization: Optimization { lr: 1e-4, min_lr: 1e-5, ..Optimization::default() },
-        ..Settings::default()
-    }
-}
-
 /// Runs the command.
 ///
 /// # Errors
@@ -71,7 +63,7 @@ pub fn run(args: &DpoArgs) -> Result<()> {
     let mut report = args.tune.report()?;
     let out = args.tune.out.as_path();
     // 1. What is to be learnt, and by whom.
-    let mut plan = args.tune.plan(defaults(), |record| args.apply(record), &report)?;
+    let mut plan = args.tune.plan(Settings::usual(), |record| args.apply(record), &report)?;
     let material = plan.record.source()?.comparisons(&plan.record.wanted())?;
     let student = Student::open(&mut plan, args.tune.device, &material, &report)?;
     // 2. Texts become tokens, and a run that fits. So far nothing is written.

@@ -3,7 +3,6 @@
 use anyhow::Result;
 use clap::Args;
 use cloche_train::grpo::{Data, Run, Settings};
-use cloche_train::learner::Optimization;
 
 use crate::tune::{Record, Student, TuneArgs, conclude, follow};
 
@@ -48,11 +47,6 @@ impl GrpoArgs {
     }
 }
 
-fn defaults() -> Settings {
-    let optimization = Optimization { lr: 3e-4, min_lr: 3e-5, ..Optimization::default() };
-    Settings { optimization, ..Settings::default() }
-}
-
 /// Runs the command.
 ///
 /// # Errors
@@ -61,7 +55,7 @@ pub fn run(args: &GrpoArgs) -> Result<()> {
     let mut report = args.tune.report()?;
     let out = args.tune.out.as_path();
     // 1. What is asked, and whom.
-    let mut plan = args.tune.plan(defaults(), |record| args.apply(record), &report)?;
+    let mut plan = args.tune.plan(Settings::usual(), |record| args.apply(record), &report)?;
     let material = plan.record.source()?.questions(&plan.record.wanted())?;
     let student = Student::open(&mut plan, args.tune.device, &material, &report)?;
     // 2. Texts become tokens, and a run that fits. So far nothing is written.

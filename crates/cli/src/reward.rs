@@ -3,7 +3,6 @@
 use anyhow::Result;
 use clap::Args;
 use cloche_models::config::Head;
-use cloche_train::learner::Optimization;
 use cloche_train::reward::{Data, Run, Settings};
 
 use crate::tune::{Record, Student, TuneArgs, conclude, follow};
@@ -33,11 +32,6 @@ impl RewardArgs {
     }
 }
 
-fn defaults() -> Settings {
-    let optimization = Optimization { lr: 1e-3, min_lr: 1e-4, ..Optimization::default() };
-    Settings { optimization, centring: 0.01, ..Settings::default() }
-}
-
 /// Runs the command.
 ///
 /// # Errors
@@ -46,7 +40,7 @@ pub fn run(args: &RewardArgs) -> Result<()> {
     let mut report = args.tune.report()?;
     let out = args.tune.out.as_path();
     // 1. What is to be learnt, and by whom: a model with a head that scores.
-    let mut plan = args.tune.plan(defaults(), |record| args.apply(record), &report)?;
+    let mut plan = args.tune.plan(Settings::usual(), |record| args.apply(record), &report)?;
     let material = plan.record.source()?.comparisons(&plan.record.wanted())?;
     let student =
         Student::open(&mut plan, args.tune.device, &material, &report)?.with_head(Head::Score, &plan)?;

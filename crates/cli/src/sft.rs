@@ -2,7 +2,6 @@
 
 use anyhow::Result;
 use clap::Args;
-use cloche_train::learner::Optimization;
 use cloche_train::packing::Filling;
 use cloche_train::sft::{Data, Run, Settings};
 
@@ -30,12 +29,6 @@ impl SftArgs {
     }
 }
 
-/// The settings where nothing else is said: a few hundred steps, at a rate for models as small as those grown here.
-fn defaults() -> Settings {
-    let optimization = Optimization { lr: 1e-3, min_lr: 1e-4, ..Optimization::default() };
-    Settings { optimization, ..Settings::default() }
-}
-
 /// Runs the command.
 ///
 /// # Errors
@@ -44,7 +37,7 @@ pub fn run(args: &SftArgs) -> Result<()> {
     let mut report = args.tune.report()?;
     let out = args.tune.out.as_path();
     // 1. What is to be learnt, and by whom.
-    let mut plan = args.tune.plan(defaults(), |record| args.apply(record), &report)?;
+    let mut plan = args.tune.plan(Settings::usual(), |record| args.apply(record), &report)?;
     let (curation, wanted) = (plan.record.curation.clone(), plan.record.wanted());
     let mut material = plan.record.source()?.demonstrations(&wanted)?;
     curation.without_duplicates(&mut material, &report)?;

@@ -78,6 +78,11 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// What a run takes where nothing else is said: a rate for models as small as those grown here.
+    pub fn usual() -> Settings {
+        Settings { optimization: Optimization::at_rate(3e-4, 3e-5), ..Settings::default() }
+    }
+
     /// Requires that every number can be meant.
     ///
     /// # Errors

@@ -69,6 +69,11 @@ impl Default for Optimization {
 }
 
 impl Optimization {
+    /// A learning rate that falls to `min_lr`.
+    pub(crate) fn at_rate(lr: f32, min_lr: f32) -> Optimization {
+        Optimization { lr, min_lr, ..Optimization::default() }
+    }
+
     /// Requires that every number can be meant.
     ///
     /// # Errors

@@ -37,6 +37,11 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// What a run takes where nothing else is said: a rate for models as small as those grown here.
+    pub fn usual() -> Settings {
+        Settings { optimization: Optimization::at_rate(1e-3, 1e-4), centring: 0.01, ..Settings::default() }
+    }
+
     /// Requires that every number can be meant.
     ///
     /// # Errors

@@ -37,6 +37,13 @@ pub struct Settings {
     pub packing: bool,
 }
 
+impl Settings {
+    /// What a run takes where nothing else is said: a rate for models as small as those grown here.
+    pub fn usual() -> Settings {
+        Settings { optimization: Optimization::at_rate(1e-3, 1e-4), ..Settings::default() }
+    }
+}
+
 /// What to learn from.
 #[derive(Default)]
 pub struct Data {

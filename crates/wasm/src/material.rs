@@ -5,8 +5,7 @@ use crate::model::Model;
 use cloche_train::examples::{Example, Pair, Prompt, Ranking};
 use cloche_train::rollout::{Answer, Exam, Verdict, Verifier};
 use cloche_train::sft::Mixed;
-use js_sys::{Array, Function, Uint32Array};
-use serde::Deserialize;
+use js_sys::{Array, Float32Array, Function, Uint32Array};
 use wasm_bindgen::prelude::*;
 
 /// How many answers of an exam are shown.
@@ -49,21 +48,16 @@ impl Material {
         learn: &[u8],
     ) -> Result<(), JsValue> {
         let example = example(ids, learn)?;
-        self.part(held_out).examples.push(example);
+        match self.mix.last_mut().filter(|_| !held_out) {
+            Some(source) => source.examples.push(example),
+            None => self.part(held_out).examples.push(example),
+        }
         Ok(())
     }
 
-    /// Begins a source that has this share of every step, whose texts follow.
+    /// Begins a source beside what is to be learnt, which has this share of every step: texts to learn that follow are its.
     pub fn mix(&mut self, share: f32) {
         self.mix.push(Mixed { share, examples: Vec::new() });
-    }
-
-    /// Adds a text to the source that was begun last.
-    pub fn mixed(&mut self, ids: Vec<u32>, learn: &[u8]) -> Result<(), JsValue> {
-        let example = example(ids, learn)?;
-        let source = self.mix.last_mut();
-        source.ok_or_else(|| error("DATA", "mixed: found no source to add it to"))?.examples.push(example);
-        Ok(())
     }
 
     /// Begins a comparison, whose answers follow.
@@ -94,12 +88,11 @@ impl Material {
     }
 
     /// Says who judges answers: a function of the side of the wall, the questions' numbers and the answers' tokens, which
-    /// gives each answer a finite reward and says whether it is right.
+    /// gives two numbers for each answer: a finite reward, and whether it is right.
     pub fn verifier(
         &mut self,
         #[wasm_bindgen(
-            unchecked_param_type = "(heldOut: boolean, questions: Uint32Array, answers: Uint32Array[]) => \
-                { reward: number, correct: boolean }[]"
+            unchecked_param_type = "(heldOut: boolean, questions: Uint32Array, answers: Uint32Array[]) => Float32Array"
         )]
         verifier: Function,
     ) {
@@ -157,13 +150,6 @@ fn example(ids: Vec<u32>, learn: &[u8]) -> Result<Example, JsValue> {
     Ok(Example { ids, learn: learn.iter().map(|&mark| mark != 0).collect() })
 }
 
-/// What JavaScript says of an answer.
-#[derive(Deserialize)]
-struct Said {
-    reward: f32,
-    correct: bool,
-}
-
 /// Asks JavaScript. What it throws, or gives in place of verdicts, becomes the verifier's error.
 fn verdicts(verifier: &Function, held_out: bool, answers: &[Answer]) -> Result<Vec<Verdict>, String> {
     let questions: Vec<u32> = answers.iter().map(|answer| answer.index as u32).collect();
@@ -176,6 +162,6 @@ fn verdicts(verifier: &Function, held_out: bool, answers: &[Answer]) -> Result<V
                 None => String::from(js_sys::JsString::from(thrown)),
             },
         )?;
-    let said: Vec<Said> = serde_wasm_bindgen::from_value(said).map_err(|e| e.to_string())?;
-    Ok(said.into_iter().map(|Said { reward, correct }| Verdict { reward, correct }).collect())
+    let said = Float32Array::new(&said).to_vec();
+    Ok(said.chunks_exact(2).map(|said| Verdict { reward: said[0], correct: said[1] != 0.0 }).collect())
 }

@@ -9,7 +9,6 @@ use cloche_tensor::Device;
 use cloche_train::checkpoint::{Keeper, Saved};
 use cloche_train::events::TuneEvent;
 use cloche_train::judge::Judge;
-use cloche_train::learner::Optimization;
 use cloche_train::stage::Stage;
 use cloche_train::{Error, distill, dpo, grpo, ppo, reward, sft};
 use serde::Serialize;
@@ -69,7 +68,7 @@ impl Beginning {
 
     fn sft(mut self) -> Result<Ready> {
         let stop_ids = take(&mut self.stop_ids);
-        let own = sft::Settings { optimization: at_rate(1e-3, 1e-4), stop_ids, ..Default::default() };
+        let own = sft::Settings { stop_ids, ..sft::Settings::usual() };
         let (settings, saved) = self.settings(own)?;
         let network = self.learner(settings.optimization.seed)?;
         let base = self.frozen();
@@ -90,8 +89,7 @@ impl Beginning {
     }
 
     async fn reward(mut self) -> Result<Ready> {
-        let own =
-            reward::Settings { optimization: at_rate(1e-3, 1e-4), centring: 0.01, ..Default::default() };
+        let own = reward::Settings::usual();
         let (settings, saved) = self.settings(own)?;
         let seed = settings.optimization.seed;
         let network = match &mut self.lora {
@@ -119,7 +117,7 @@ impl Beginning {
 
     async fn dpo(mut self) -> Result<Ready> {
         let stop_ids = take(&mut self.stop_ids);
-        let own = dpo::Settings { optimization: at_rate(1e-4, 1e-5), stop_ids, ..Default::default() };
+        let own = dpo::Settings { stop_ids, ..dpo::Settings::usual() };
         let (settings, saved) = self.settings(own)?;
         let network = self.learner(settings.optimization.seed)?;
         let reference = self.reference().await?;
@@ -141,8 +139,7 @@ impl Beginning {
 
     async fn ppo(mut self) -> Result<Ready> {
         let (stop_ids, max_tokens) = (take(&mut self.stop_ids), self.max_tokens);
-        let mut own = ppo::Settings { stop_ids, max_tokens, ..Default::default() };
-        own.optimization.checkpoint_every = 0;
+        let own = ppo::Settings { stop_ids, max_tokens, ..Default::default() };
         let (settings, saved) = self.settings(own)?;
         let seed = settings.optimization.seed;
         let (scorer, critic) = match self.material.adviser.take() {
@@ -179,8 +176,7 @@ impl Beginning {
 
     async fn grpo(mut self) -> Result<Ready> {
         let (stop_ids, max_tokens) = (take(&mut self.stop_ids), self.max_tokens);
-        let own =
-            grpo::Settings { optimization: at_rate(3e-4, 3e-5), stop_ids, max_tokens, ..Default::default() };
+        let own = grpo::Settings { stop_ids, max_tokens, ..grpo::Settings::usual() };
         let (settings, saved) = self.settings(own)?;
         let network = self.learner(settings.optimization.seed)?;
         let reference = if settings.beta > 0.0 { Some(self.reference().await?) } else { None };
@@ -203,7 +199,7 @@ impl Beginning {
 
     fn distill(mut self) -> Result<Ready> {
         let stop_ids = take(&mut self.stop_ids);
-        let own = distill::Settings { optimization: at_rate(1e-3, 1e-4), stop_ids, ..Default::default() };
+        let own = distill::Settings { stop_ids, ..distill::Settings::usual() };
         let (settings, saved) = self.settings(own)?;
         let missing = || error("SETTINGS", "teacher: found none, expected the model to learn from");
         let teacher = self.material.adviser.take().ok_or_else(missing)?.network;
@@ -282,6 +278,8 @@ fn put(mut own: Value, given: &Map<String, Value>) -> std::result::Result<Value,
 fn merged(own: Value, given: &Map<String, Value>) -> std::result::Result<Value, String> {
     let mut own = put(own, given)?;
     let Value::Object(settings) = &mut own else { return Ok(own) };
+    // A page asks for the files when it wants them.
+    settings.insert("checkpoint_every".into(), 0.into());
     let number = |name: &str| given.get(name).and_then(Value::as_f64);
     if let (Some(lr), None) = (number("lr"), number("min_lr")) {
         settings.insert("min_lr".into(), (lr / 10.0).into());
@@ -291,11 +289,6 @@ fn merged(own: Value, given: &Map<String, Value>) -> std::result::Result<Value, 
         settings.insert("warmup_steps".into(), whole.into());
     }
     Ok(own)
-}
-
-/// The optimization at a learning rate that falls to `min_lr`. A page asks for the files when it wants them.
-fn at_rate(lr: f32, min_lr: f32) -> Optimization {
-    Optimization { lr, min_lr, checkpoint_every: 0, ..Optimization::default() }
 }
 
 fn begun<T>(outcome: std::result::Result<T, Error>) -> Result<T> {
@@ -309,19 +302,19 @@ fn held<T>(outcome: std::result::Result<T, cloche_tensor::Error>) -> Result<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cloche_train::learner::Optimization;
     use serde_json::json;
 
     fn with(given: Value) -> std::result::Result<sft::Settings, String> {
         let Value::Object(given) = given else { panic!("an object") };
-        let own = sft::Settings { optimization: at_rate(1e-3, 1e-4), ..Default::default() };
-        let merged = merged(serde_json::to_value(own).unwrap(), &given)?;
+        let merged = merged(serde_json::to_value(sft::Settings::usual()).unwrap(), &given)?;
         Ok(serde_json::from_value(merged).unwrap())
     }
 
     #[test]
     fn what_is_given_takes_the_place_of_what_was_there() {
         let plain = with(json!({})).unwrap().optimization;
-        assert_eq!(plain, at_rate(1e-3, 1e-4));
+        assert_eq!(plain, Optimization { checkpoint_every: 0, ..sft::Settings::usual().optimization });
         let short = with(json!({ "steps": 50, "lr": 0.01 })).unwrap().optimization;
         assert_eq!((short.steps, short.warmup_steps, short.lr, short.min_lr), (50, 5, 1e-2, 1e-3));
         let exact = with(json!({ "steps": 50, "warmup_steps": 7, "min_lr": 0 })).unwrap().optimization;

@@ -15,31 +15,48 @@ use cloche_train::checkpoint::Keeper;
 use cloche_train::events::TuneEvent;
 use cloche_train::remarks;
 use js_sys::Array;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value};
 use std::cell::RefCell;
 use std::rc::Rc;
 use wasm_bindgen::prelude::*;
 
-/// What JavaScript says of a stage, as JSON.
-#[derive(Deserialize)]
+/// What JavaScript says of a stage.
 struct Options {
     /// What the data and the model to begin with are called, for the model card.
     data_name: String,
     base_name: String,
     /// Whether that model had learnt nothing before.
-    #[serde(default)]
     is_new: bool,
     /// What ends an answer.
-    #[serde(default)]
     stop_ids: Vec<u32>,
     /// The most tokens of an answer.
     max_tokens: usize,
     /// The adapter that shall learn in place of the weights.
     lora: Option<LoraConfig>,
     /// The stage's own settings, as far as they shall differ.
-    #[serde(flatten)]
     settings: Map<String, Value>,
+}
+
+impl Options {
+    /// Reads JSON. By hand, because serde takes two kilobytes for a structure with whatever else there is in it.
+    fn read(json: &str) -> serde_json::Result<Options> {
+        let mut settings: Map<String, Value> = match serde_json::from_str(json)? {
+            Value::Object(settings) => settings,
+            _ => Map::new(),
+        };
+        let mut take = |name: &str| settings.remove(name).unwrap_or_default();
+        let text = |value: Value| value.as_str().unwrap_or_default().to_string();
+        Ok(Options {
+            data_name: text(take("data_name")),
+            base_name: text(take("base_name")),
+            is_new: take("is_new") == Value::Bool(true),
+            stop_ids: serde_json::from_value(take("stop_ids"))?,
+            max_tokens: serde_json::from_value(take("max_tokens"))?,
+            lora: serde_json::from_value(take("lora"))?,
+            settings,
+        })
+    }
 }
 
 /// What the numbers of a step mean.
@@ -81,8 +98,7 @@ impl Engine {
         #[wasm_bindgen(unchecked_param_type = "[name: string, bytes: Uint8Array][] | undefined")]
         resume: Option<Array>,
     ) -> Result<Tune, JsValue> {
-        let options = serde_json::from_str(&options);
-        let options: Options = options.map_err(|e| error("SETTINGS", &e.to_string()))?;
+        let options = Options::read(&options).map_err(|e| error("SETTINGS", &e.to_string()))?;
         let (device, mut model) = (model.device.clone(), model.clone());
         // What was learnt beside the model becomes a part of it before more is learnt.
         if model.network.adapter.is_some() {

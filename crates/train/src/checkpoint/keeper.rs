@@ -24,6 +24,9 @@ pub struct Keeper {
     parts: Vec<(&'static str, Weights, Moments)>,
 }
 
+/// The steps done, and the files.
+type Made = Result<(u64, Files), Error>;
+
 /// A state whose settings do not matter here.
 trait Told {
     /// The steps done, and the file.
@@ -65,11 +68,11 @@ impl Keeper {
     }
 
     /// The steps done, and the files. (In a box, so that the code for it is there once, whoever calls it.)
-    fn made(&self, beside: Files) -> Pin<Box<dyn Future<Output = Result<(u64, Files), Error>> + '_>> {
+    fn made(&self, beside: Files) -> Pin<Box<dyn Future<Output = Made> + '_>> {
         Box::pin(self.make(beside))
     }
 
-    async fn make(&self, beside: Files) -> Result<(u64, Files), Error> {
+    async fn make(&self, beside: Files) -> Made {
         let mut files = beside;
         for (name, weights, moments) in &self.parts {
             let (host, m, v) = (weights.read().await?, moments.m.read().await?, moments.v.read().await?);
