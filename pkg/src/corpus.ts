@@ -36,7 +36,7 @@ export interface Corpus {
 
 /** Of a single text, the last tenth is held out, as nanoGPT does. */
 const HELD_OUT = 0.1;
-/** Characters of stories that a run reads, and those kept for evaluation: as many as the command line takes. */
+/** Characters of stories that a run reads, half as many as on the command line, and those kept for evaluation. */
 const STORY_CHARS = 4_000_000;
 const HELD_OUT_CHARS = STORY_CHARS / 20;
 const STORY_BATCH = 100;
