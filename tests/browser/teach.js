@@ -138,13 +138,9 @@ async function judgeAnswers(page) {
     async ([short, sums]) => {
       const { Cloche } = await import(/** @type {string} */ ("/pkg/index.js"));
       const cloche = await Cloche.create({ device: "cpu" });
-      const collect = async (/** @type {AsyncIterable<any>} */ run) => {
-        const events = [];
-        for await (const event of run) events.push(event);
-        return events;
-      };
+      const { collect } = await import(/** @type {string} */ ("/checks/collect.js"));
       await collect(cloche.sft({ ...short, data: "task:addition", init: "tiny", contextLen: 32, examples: 40 }));
-      const none = await collect(cloche.ppo({ ...short, data: sums, judge: true })).catch((error) => error.code);
+      const none = await collect(cloche.ppo({ ...short, data: sums, judge: true })).catch((/** @type {any} */ error) => error.code);
       const reward = await collect(cloche.reward({ ...short, data: sums }));
       const ppo = await collect(cloche.ppo({ ...short, data: sums, judge: true, maxTokens: 4, epochs: 2 }));
       const decode = (/** @type {[string, Uint8Array]} */ [name, bytes]) => [name, new TextDecoder().decode(bytes)];
@@ -194,11 +190,7 @@ async function teachOtherwise(page) {
     async ([short, sums]) => {
       const { Cloche } = await import(/** @type {string} */ ("/pkg/index.js"));
       const cloche = await Cloche.create({ device: "cpu" });
-      const collect = async (/** @type {AsyncIterable<any>} */ run) => {
-        const events = [];
-        for await (const event of run) events.push(event);
-        return events;
-      };
+      const { collect } = await import(/** @type {string} */ ("/checks/collect.js"));
       const dpo = await collect(cloche.dpo({ ...short, data: sums, init: "tiny", contextLen: 32 }));
       const teacher = await cloche.export();
       const distill = await collect(
@@ -234,11 +226,7 @@ async function mixSources(page) {
   const { sft, ppo, card } = await page.evaluate(async () => {
     const { Cloche } = await import(/** @type {string} */ ("/pkg/index.js"));
     const cloche = await Cloche.create({ device: "cpu" });
-    const collect = async (/** @type {AsyncIterable<any>} */ run) => {
-      const events = [];
-      for await (const event of run) events.push(event);
-      return events;
-    };
+    const { collect } = await import(/** @type {string} */ ("/checks/collect.js"));
     const short = { data: "task:copy", init: "tiny", contextLen: 64, batchSize: 4, examples: 60, exam: 4, evalEvery: 0 };
     const mix = { stories: 0.2, "task:addition": 0.3 };
     const sft = await collect(cloche.sft({ ...short, steps: 6, packing: true, mix }));
