@@ -29,7 +29,6 @@ export {
   type RunRecord,
   type Sample,
 } from "./greenhouse.js";
-export type { NextToken, Probe, ProbeOptions } from "./probe.js";
 export type * from "./types.js";
 export { unzip, withoutFolder, zip } from "./zip.js";
 

@@ -2,7 +2,7 @@
 import { css, html, nothing, type TemplateResult } from "lit";
 import { csv, download } from "./download.js";
 import { greenhouse } from "./greenhouse.js";
-import type { NextToken } from "./probe.js";
+import type { NextToken } from "cloche";
 import { ProbingElement } from "./probing.js";
 import { hidesSampling, reshaped, samplingControls, samplingOf, samplingSettings, type Sampling } from "./sampling.js";
 import { anyText, integer, setting } from "./settings.js";

@@ -1,10 +1,7 @@
 /** Looking into the model of the page: what it thinks comes next, and where it looks. */
-import type { Cloche } from "cloche";
+import type { Probe, ProbeOptions } from "cloche";
 import { ClocheElement } from "./element.js";
 import { greenhouse } from "./greenhouse.js";
-import type { Probe, ProbeOptions } from "./probe.js";
-
-type Probing = Cloche & { probe(text: string, options: ProbeOptions): Promise<Probe> };
 
 /** A model that grows is looked into no more often than this. */
 const PAUSE_MS = 400;
@@ -39,9 +36,7 @@ export abstract class ProbingElement extends ClocheElement {
 
   /** Why there is nothing to see, in a sentence. */
   protected why(): string {
-    const { cloche, model } = greenhouse;
-    if (!model || !cloche) return "There is no model yet: grow one first.";
-    return "probe" in cloche ? "" : "This version of the engine cannot look inside a model.";
+    return greenhouse.model && greenhouse.cloche ? "" : "There is no model yet: grow one first.";
   }
 
   async #look(): Promise<void> {
@@ -52,7 +47,7 @@ export abstract class ProbingElement extends ClocheElement {
     this.#asking = true;
     this.#asked = asked;
     try {
-      this.probe = await (cloche as Probing).probe(question.text, question.options);
+      this.probe = await cloche!.probe(question.text, question.options);
       this.trouble = "";
       this.send("cloche-probe", this.probe);
     } catch (error) {

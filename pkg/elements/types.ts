@@ -1,7 +1,6 @@
 /** The elements as a program sees them; what an author writes is in `custom-elements.json`. */
-import type { CreateOptions, GrowEvent, Message, Preset, SamplingOptions } from "cloche";
+import type { CreateOptions, GrowEvent, Message, Preset, Probe, SamplingOptions } from "cloche";
 import type { RunRecord } from "./greenhouse.js";
-import type { Probe } from "./probe.js";
 
 /** What the elements that sample have in common. */
 export type SamplingProperties = Required<
