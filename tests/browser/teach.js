@@ -1,6 +1,8 @@
 /** The stages as a page uses the package, in Chromium on the CPU device: teach, ask, judge, save, and carry on. */
 import assert from "node:assert/strict";
+import { GUIDE } from "./guide.js";
 import { KEEPING } from "./keeping.js";
+import { LOOKING } from "./looking.js";
 import { RESUMING } from "./resuming.js";
 import { launchChromium } from "./stacks.js";
 
@@ -20,6 +22,8 @@ const SCENES = [
   ["what cannot be learnt from is named", refuse],
   ...RESUMING,
   ...KEEPING,
+  ...LOOKING,
+  ...GUIDE,
 ];
 
 /**
