@@ -21,7 +21,9 @@ export class ClocheAttention extends ProbingElement implements AttentionElement 
   static override styles = [
     ProbingElement.styles,
     css`
-    .map { display: grid; grid-template-columns: minmax(0, 1fr); gap: 0.6em; max-width: 30em; }
+    .plane { position: relative; }
+    .cell { position: absolute; border: 2px solid var(--ink); outline: 1px solid var(--card); pointer-events: none; }
+    .map { display: grid; margin-top: 0.8em; grid-template-columns: minmax(0, 1fr); gap: 0.6em; max-width: 30em; }
     canvas { display: block; width: 100%; aspect-ratio: 1; image-rendering: pixelated; border: 1px solid var(--line);
       cursor: crosshair; }
     .field > select { width: auto; min-width: 6em; }
@@ -93,13 +95,17 @@ export class ClocheAttention extends ProbingElement implements AttentionElement 
     const column = Math.min(row, this.cell?.column ?? likeliest(attention, row, tokens.length));
     const share = (at: number) => attention[row * tokens.length + at] ?? 0;
     const reading = `“${tokens[row]}” (${row}) looks at “${tokens[column]}” (${column}): ${share(column).toFixed(3)}`;
+    const side = 100 / tokens.length;
     return html`<div class="map">
-      <canvas part="map" tabindex="0" role="slider"
-        aria-label="Attention: up and down choose the token that looks, left and right the one it looks at"
-        aria-valuemin="0" aria-valuemax=${tokens.length ** 2 - 1} aria-valuenow=${row * tokens.length + column}
-          aria-valuetext=${reading}
-        @keydown=${(event: KeyboardEvent) => this.#onKey(event, { row, column }, last)}
-          @pointermove=${(event: PointerEvent) => this.#onPointer(event, tokens.length)}></canvas>
+      <div class="plane">
+        <canvas part="map" tabindex="0" role="slider"
+          aria-label="Attention: up and down choose the token that looks, left and right the one it looks at"
+          aria-valuemin="0" aria-valuemax=${tokens.length ** 2 - 1} aria-valuenow=${row * tokens.length + column}
+            aria-valuetext=${reading}
+          @keydown=${(event: KeyboardEvent) => this.#onKey(event, { row, column }, last)}
+            @pointermove=${(event: PointerEvent) => this.#onPointer(event, tokens.length)}></canvas>
+        <i class="cell" .style=${`width: ${side}%; height: ${side}%; left: ${side * column}%; top: ${side * row}%`}></i>
+      </div>
       <div class="legend" aria-hidden="true">0 <i .style=${`background: linear-gradient(to right, ${LEGEND})`}></i> 1</div>
       <p part="reading">${reading}</p>
       <p class="looks" part="tokens" aria-hidden="true">${tokens.slice(0, row + 1).map(

@@ -7,9 +7,10 @@ export function large(n: number): string {
   return `${(n / 1_000_000).toFixed(n < 100_000_000 ? 1 : 0)} million`;
 }
 
-/** Seconds → "40 s", "3 min 20 s", "2 h 5 min". */
+/** Seconds → "under 1 s", "40 s", "3 min 20 s", "2 h 5 min". */
 export function duration(seconds: number): string {
   const s = Math.max(0, Math.round(seconds));
+  if (s < 1) return "under 1 s";
   if (s < 60) return `${s} s`;
   if (s < 3600) return `${Math.floor(s / 60)} min ${s % 60} s`;
   return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;

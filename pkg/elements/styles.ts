@@ -52,6 +52,7 @@ export const sheet = css`
     font-size: 0.9em;
   }
   form + .note,
+  table + .note,
   .actions + .note {
     margin-top: 0.6em;
   }

@@ -10,7 +10,7 @@ const main = document.querySelector<HTMLElement>("main")!;
 const nav = document.querySelector<HTMLElement>("nav")!;
 const device = document.getElementById("device")!;
 
-/** The labs that were opened, each in its own part of the page. */
+/** The labs that were opened, each in its own part of the page; the first page has no name. */
 const opened = new Map<string, { room: HTMLElement; setup: Setup }>();
 
 addEventListener("hashchange", () => {
@@ -25,8 +25,9 @@ render(html`${seedling}<span>Cloche</span>`, document.querySelector<HTMLElement>
 show();
 
 function show(): void {
-  const { lab: id, values } = route();
-  const lab = LABS.find((candidate) => candidate.id === id);
+  const { lab: name, values } = route();
+  const lab = LABS.find((candidate) => candidate.id === name);
+  const id = lab?.id ?? "";
   const known = opened.get(id);
   // An address with another set-up opens the lab anew, but never takes it away from a model that grows.
   const stale = known?.setup.differs(values) && greenhouse.state === "idle";
