@@ -102,8 +102,8 @@ export function samplingControls(
 }
 
 /**
- * Probabilities of tokens, likeliest first, after temperature, top-k, top-p and min-p, in the engine's order. Where the
- * list is not the whole vocabulary, what is missing keeps its share at the temperature 1 only.
+ * Probabilities of tokens, likeliest first, after temperature, top-k, top-p and min-p, in the engine's order. Tokens that
+ * are not in the list count as nothing.
  */
 export function reshaped(probabilities: number[], { temperature, topK, topP, minP }: Sampling): number[] {
   if (temperature === 0) return probabilities.map((_, i) => (i === 0 ? 1 : 0));
