@@ -78,6 +78,8 @@ export interface CreateOptions {
   storiesWasmUrl?: string | URL;
   /** The worker's script. */
   workerUrl?: string | URL;
+  /** Starts the worker's script in another way; what it gives must be a worker of that script, as an ES module. */
+  worker?: () => Worker;
   /** Gives up waiting for the engine. */
   signal?: AbortSignal;
 }
@@ -122,7 +124,7 @@ export class Cloche {
 
   /** Starts the worker, loads the engine and opens the device. */
   static async create(options: CreateOptions = {}): Promise<Cloche> {
-    const worker = startWorker(options.workerUrl);
+    const worker = options.worker?.() ?? startWorker(options.workerUrl);
     const remote = new Remote<Api>(worker);
     worker.onerror = (event) => {
       remote.fail(new ClocheError("LOAD_FAILED", event.message || "the worker's script could not be loaded"));

@@ -37,7 +37,7 @@ export class Runs {
     return Run.of(this.#remote, this.#remote.stream("resumeRun", { name, ...changes }, signal));
   }
 
-  /** The files of the latest save, each of which is what was written; they can be given to `resume` and to `load`. */
+  /** The files of the latest save, a checkpoint that can be given to a stage as `resume`; each is what was written. */
   async read(name: string): Promise<Files> {
     return new Map(Object.entries(await this.#remote.request("readRun", { name })));
   }

@@ -168,9 +168,9 @@ export class RunStore {
 
 /** The folder of all runs, or that of one. */
 async function folder(name?: string, create = false): Promise<FileSystemDirectoryHandle> {
-  const root = await navigator.storage.getDirectory().catch((error: unknown) => {
-    throw new ClocheError("NO_STORAGE", `this browser gives the page no file system: ${messageOf(error)}`);
-  });
+  const { navigator } = globalThis as { navigator?: { storage?: StorageManager } };
+  const root = await Promise.resolve(navigator?.storage?.getDirectory()).catch(() => undefined);
+  if (!root) throw new ClocheError("NO_STORAGE", "found no file system of the browser's for this page, expected one (OPFS)");
   const runs = await root.getDirectoryHandle("cloche-runs", { create: true });
   if (name === undefined) return runs;
   if (name === "") throw new ClocheError("SETTINGS", "run: found no name, expected one");

@@ -13,7 +13,7 @@ import { launchChromium, launchFirefox } from "./stacks.js";
 
 /** @type {[string, (page: Page) => Promise<string | void>][]} */
 export const KEEPING = [
-  ["a run whose tab is killed goes on, bit for bit", (page) => survive(tabsOf(page), 6)],
+  ["a run whose tab is killed goes on, bit for bit", async (page) => survive(await tabsOf(page), 6)],
   ["a saved run is listed, read, renamed, deleted, and had by one page alone", manage],
   ["a damaged save is noticed, and the one before opens", damage],
   ["where the browser has no room, training goes on", full],
@@ -28,9 +28,11 @@ const GROW = { data: "to be or not to be, that is the question. ".repeat(60), co
  * @property {(tab: any) => Promise<void>} kill ends it at once
  */
 
-/** The tabs beside a page of Chromium. @param {Page} page @returns {Tabs} */
-function tabsOf(page) {
-  const [context, url] = [page.context(), page.url()];
+/** Tabs of Chromium with a store of their own. @param {Page} page @returns {Promise<Tabs>} */
+async function tabsOf(page) {
+  const url = page.url();
+  const browser = /** @type {import("playwright-core").Browser} */ (page.context().browser());
+  const context = await browser.newContext();
   return {
     async open() {
       const tab = await context.newPage();
@@ -136,8 +138,8 @@ async function manage(page) {
     const longer = [];
     for await (const event of other.runs.resume("second", { steps: 6 })) if (event.event === "step") longer.push(event.step);
     errors.push(await told(drain(other.grow({ ...grow, steps: 1, save: { name: "second" } }))));
-    // The files of a run are a checkpoint, and a model.
-    await cloche.load(files);
+    // The files of a run are a checkpoint.
+    for await (const event of cloche.grow({ data: grow.data, resume: files, steps: 5 })) if (event.event === "step") longer.push(event.step);
     await cloche.runs.remove("second");
     errors.push(await told(cloche.runs.read("second")));
     const left = await cloche.runs.list();
@@ -151,7 +153,7 @@ async function manage(page) {
   assert.ok(bytes > 100_000 && Date.now() - savedAt < 60_000);
   assert.equal(found.saves, 3, "after steps 2 and 4, and at the end");
   assert.deepEqual(found.names, ["second"]);
-  assert.deepEqual(found.longer, [5, 6]);
+  assert.deepEqual(found.longer, [5, 6, 5]);
   assert.deepEqual(found.left, []);
   assert.ok(found.usage.available > 0 && found.usage.used >= 0);
   assert.deepEqual(found.errors, [
@@ -235,7 +237,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const browser = isFirefox ? await launchFirefox() : await launchChromium();
   const page = await browser.newPage();
   await page.goto(url);
-  console.log(await survive(isFirefox ? closed(browser, url) : tabsOf(/** @type {any} */ (page)), Number(values.kills)));
+  console.log(await survive(isFirefox ? closed(browser, url) : await tabsOf(/** @type {any} */ (page)), Number(values.kills)));
   await browser.close();
   server.close();
 }

@@ -18,7 +18,7 @@ async function look(page) {
     const text = "to be or not";
     const probes = [];
     const data = "to be or not to be, that is the question. ".repeat(60);
-    for await (const event of cloche.grow({ data, steps: 30, contextLen: 32, batchSize: 8, lr: 3e-3 })) {
+    for await (const event of cloche.grow({ data, steps: 30, contextLen: 32, batchSize: 8, lr: 3e-3, chatTokens: true })) {
       if (event.event === "step" && (event.step === 1 || event.step === 30)) probes.push(await cloche.probe(text, all));
     }
     const alone = [];
@@ -28,7 +28,7 @@ async function look(page) {
       errors.push(await cloche.probe(what, options).catch((/** @type {any} */ error) => `${error.code}: ${error.message}`));
     }
     // The larger module has the model from here on.
-    for await (const _ of cloche.sft({ data: [{ prompt: "to be", completion: " or" }], steps: 1, exam: 0, batchSize: 1 }));
+    for await (const _ of cloche.sft({ data: ["or", "is"].map((end) => ({ prompt: "to be", completion: ` ${end}` })), steps: 1, exam: 1, batchSize: 1 }));
     const taught = await cloche.probe(text.repeat(9));
     cloche.dispose();
     return { probes, alone, errors, taught };

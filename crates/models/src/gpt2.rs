@@ -67,9 +67,9 @@ fn positions(c: &ModelConfig, p: &Params, t: usize, pass: &Pass) -> Tensor {
 /// x `(B, T, C)` → `(B, T, C)`
 fn block(c: &ModelConfig, p: &Params, x: &Tensor, layer: usize, pass: &Pass) -> Tensor {
     let y = attention(c, &p.at("attn"), &layer_norm(&p.at("ln_1"), x, c.bias, c.norm_eps), layer, pass);
-    let x = x + y.named(&format!("h.{layer}.attn"));
+    let x = x + y;
     let y = mlp(c, &p.at("mlp"), &layer_norm(&p.at("ln_2"), &x, c.bias, c.norm_eps), pass);
-    x + y.named(&format!("h.{layer}.mlp"))
+    x + y
 }
 
 /// # Shapes

@@ -56,9 +56,9 @@ fn norm(c: &ModelConfig, p: &Params, x: &Tensor) -> Tensor {
 /// x `(B, T, C)` → `(B, T, C)`
 fn block(c: &ModelConfig, p: &Params, x: &Tensor, layer: usize, pass: &Pass) -> Tensor {
     let y = attention(c, &p.at("self_attn"), &rms_norm(&p.at("input_layernorm"), x, c.norm_eps), layer, pass);
-    let x = x + y.named(&format!("h.{layer}.attn"));
+    let x = x + y;
     let y = mlp(c, &p.at("mlp"), &rms_norm(&p.at("post_attention_layernorm"), &x, c.norm_eps), pass);
-    x + y.named(&format!("h.{layer}.mlp"))
+    x + y
 }
 
 /// # Shapes

@@ -61,7 +61,7 @@ pub(crate) fn run(quick: bool) -> Result<ExitCode> {
     report.stage("documentation", || cargo_test(&["--workspace", "--doc"], Some(&tools.lavapipe)));
     report.stage("build for the web", build);
     report.stage("size", sizes);
-    report.stage("package", package_tests);
+    report.stage("package", || package_tests(&tools));
     report.stage("node", || browser_tests("node", &tools));
     if !quick {
         report.stage("chromium", || browser_tests("chromium", &tools));
@@ -135,10 +135,11 @@ fn count(
 }
 
 /// The package's own tests, in Node's runner.
-fn package_tests() -> Result<Tally> {
+fn package_tests(tools: &Tools) -> Result<Tally> {
     package::compile()?;
-    let files = ["pkg/tests/remote.test.js", "pkg/tests/templates.test.js"];
-    let tests = command("node", &[&["--test", "--test-reporter=tap"][..], &files].concat());
+    let files = ["remote", "templates", "completions", "node"].map(|name| format!("pkg/tests/{name}.test.js"));
+    let mut tests = command("node", &["--test", "--test-reporter=tap"]);
+    tests.args(files).env("VK_ICD_FILENAMES", &tools.swiftshader);
     count(tests, &[], None, |line| {
         let failed = usize::from(line.starts_with("not ok "));
         let passed = usize::from(line.starts_with("ok "));
