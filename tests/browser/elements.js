@@ -112,6 +112,9 @@ async function lookInside(page) {
     const next = [0.5, 0.3, 0.15, 0.05].map((probability, id) => ({ token: "abcd"[id], id, probability }));
     const attention = Float32Array.from([1, 0, 0, 0.25, 0.75, 0, 0.125, 0.25, 0.625]);
     Cloche.prototype.probe = async (/** @type {string} */ text) => ({ tokens: [...text].slice(0, 3), next, attention });
+    // As if the model had learnt meanwhile, so that they look again.
+    const { greenhouse } = await import(/** @type {string} */ ("/pkg/elements.js"));
+    greenhouse.version += 1;
     for (const element of document.querySelectorAll("cloche-next-token, cloche-attention"))
       /** @type {any} */ (element).requestUpdate();
   });

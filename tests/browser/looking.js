@@ -36,7 +36,7 @@ async function look(page) {
   const [early, late] = found.probes;
   for (const probe of [early, late]) {
     assert.equal(probe.tokens.join(""), "to be or not");
-    assert.deepEqual([probe.layers, probe.heads, probe.lens.length, probe.next.length], [2, 2, 3, 5]);
+    assert.deepEqual([probe.layers, probe.heads, probe.lens.length, probe.next.length], [2, 4, 3, 5]);
     assert.deepEqual(probe.lens.at(-1), probe.next);
     const t = probe.tokens.length;
     const weights = /** @type {number[]} */ (Object.values(probe.attention));
@@ -56,7 +56,7 @@ async function look(page) {
   assert.ok(Math.abs(Math.exp(token.logProb) - late.next[0].probability) < 1e-4);
   assert.deepEqual(found.errors, [
     "SETTINGS: text: found nothing to read, expected at least one character",
-    "SETTINGS: attention: found layer 9, head 0; there are 2 layers of 2 heads",
+    "SETTINGS: attention: found layer 9, head 0; there are 2 layers of 4 heads",
     "SETTINGS: text: found 1 token, expected 2 where gradients are asked for",
   ]);
   assert.deepEqual([found.taught.tokens.length, found.taught.next.length], [32, 10]);

@@ -137,7 +137,8 @@ fn count(
 /// The package's own tests, in Node's runner.
 fn package_tests(tools: &Tools) -> Result<Tally> {
     package::compile()?;
-    let files = ["remote", "templates", "completions", "node"].map(|name| format!("pkg/tests/{name}.test.js"));
+    let files =
+        ["remote", "templates", "completions", "node"].map(|name| format!("pkg/tests/{name}.test.js"));
     let mut tests = command("node", &["--test", "--test-reporter=tap"]);
     tests.args(files).env("VK_ICD_FILENAMES", &tools.swiftshader);
     count(tests, &[], None, |line| {
