@@ -50,6 +50,16 @@ export interface RunRecord {
   latest?: Event<"step">;
   skipped?: Event<"nonfinite">;
   done?: Event<"done">;
+  /** The last save, where the run is kept. */
+  saved?: Event<"saved">;
+  warning?: string;
+}
+
+/** Who leads a run, where it is computed, and who hears of it. */
+export interface Lead {
+  device?: CreateOptions["device"];
+  owner?: Element;
+  onEvent?: (event: GrowEvent) => void;
 }
 
 /** Hundreds of steps a second are no reason to draw more often than people see. */
@@ -96,16 +106,30 @@ export class Greenhouse extends EventTarget {
   }
 
   /** Grows a model; `onEvent` hears what happens. Ends with the run, or with its error. */
-  async grow(
-    options: GrowOptions,
-    { device, owner, onEvent }: { device?: CreateOptions["device"]; owner?: Element; onEvent?: (e: GrowEvent) => void },
-  ): Promise<void> {
+  async grow(options: GrowOptions, { device, owner, onEvent }: Lead): Promise<void> {
     if (this.state !== "idle") throw new ClocheError("BUSY", "another model is growing on this page: stop it first");
     const record = this.#record(options, owner);
+    await this.#follow(record, device, (cloche) => cloche.grow(options), onEvent);
+  }
+
+  /** Goes on with a run of pre-training that the browser has kept, and shows what it was like before. */
+  async goOn(name: string, { device, owner, onEvent }: Lead): Promise<void> {
+    if (this.state !== "idle") throw new ClocheError("BUSY", "another model is growing on this page: stop it first");
+    const record = this.#record({ data: "stories" }, owner);
+    record.name = name;
+    await this.#follow(record, device, (cloche) => cloche.runs.resume(name) as Run, onEvent);
+  }
+
+  async #follow(
+    record: RunRecord,
+    device: CreateOptions["device"],
+    begin: (cloche: Cloche) => Run,
+    onEvent?: (event: GrowEvent) => void,
+  ): Promise<void> {
     this.#enter("waking");
     try {
       const cloche = await this.open(device);
-      this.#run = cloche.grow(options);
+      this.#run = begin(cloche);
       for await (const event of this.#run) {
         this.#take(record, event);
         onEvent?.(event);
@@ -210,6 +234,15 @@ export class Greenhouse extends EventTarget {
         break;
       case "nonfinite":
         record.skipped = event;
+        break;
+      case "history":
+        for (const past of event.events) this.#take(record, past as unknown as GrowEvent);
+        break;
+      case "saved":
+        record.saved = event;
+        break;
+      case "warning":
+        record.warning = event.message;
         break;
       case "done":
         record.done = event;

@@ -67,6 +67,7 @@ export class ClocheTrainer extends ClocheElement implements TrainerElement {
     src: setting(anyText, ""),
     autostart: flag(),
     pauseHidden: flag("pause-hidden"),
+    keep: flag(),
     hide: setting(
       anyOf("source", "preset", "tokenizer", "steps", "device", "estimate", "status", "pause", "stop", "save"),
       [],
@@ -85,6 +86,8 @@ export class ClocheTrainer extends ClocheElement implements TrainerElement {
   declare src: string;
   declare autostart: boolean;
   declare pauseHidden: boolean;
+  /** Whether runs are kept in the browser's own file system, so that they outlive the tab. */
+  declare keep: boolean;
   /** What is read: `"stories"`, a text, or a file. */
   declare data: "stories" | Blob | string;
   declare protected over: boolean;
@@ -126,13 +129,23 @@ export class ClocheTrainer extends ClocheElement implements TrainerElement {
 
   /** Begins, as the button does. */
   async grow(): Promise<void> {
+    await this.#lead(async (onEvent) => {
+      await greenhouse.grow(await this.#options(), { device: this.device, owner: this, onEvent });
+    });
+  }
+
+  /** Goes on with a run that was kept. */
+  async goOn(name: string): Promise<void> {
+    await this.#lead((onEvent) => greenhouse.goOn(name, { device: this.device, owner: this, onEvent }));
+  }
+
+  /** Has the reins of a run from its beginning to its end. */
+  async #lead(run: (onEvent: (event: GrowEvent) => void) => Promise<void>): Promise<void> {
     this.trouble = this.#outcome = this.#saved = "";
     this.#announced = -Infinity;
     this.#own = true;
     try {
-      const options = await this.#options();
-      const { device } = this;
-      await greenhouse.grow(options, { device, owner: this, onEvent: (event) => this.#hear(event) });
+      await run((event) => this.#hear(event));
     } catch (error) {
       this.#outcome = this.run?.start && !this.run.done ? "It stopped growing." : "It did not begin to grow.";
       this.complain(error);
@@ -155,6 +168,7 @@ export class ClocheTrainer extends ClocheElement implements TrainerElement {
       ...(lr !== undefined && { lr }),
       ...(batchSize !== undefined && { batchSize }),
       ...(contextLen !== undefined && { contextLen }),
+      ...(this.keep && { save: { name: `${preset} · ${tokenizer} · ${new Date().toLocaleString("sv")}` } }),
       evalEvery: Math.max(1, Math.round(steps / EVALUATIONS)),
       sampleAt: Array.from({ length: SAMPLES + 1 }, (_, i) => Math.round((i / SAMPLES) ** 2 * steps)),
     };
@@ -162,6 +176,7 @@ export class ClocheTrainer extends ClocheElement implements TrainerElement {
 
   #hear(event: GrowEvent): void {
     this.send("cloche-event", event);
+    if (event.event === "warning") this.complain(new Error(event.message));
     if (event.event !== "done") return;
     this.#outcome = outcomeOf(event);
     noteSpeed(this.device, estimate({ ...settingsOf(this), steps: event.step }).flops, event.seconds);

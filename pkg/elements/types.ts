@@ -25,10 +25,14 @@ export interface TrainerElement extends HTMLElement {
   autostart: boolean;
   /** Pauses while nobody sees the element. */
   pauseHidden: boolean;
+  /** Keeps runs in the browser's own file system, so that they outlive the tab. */
+  keep: boolean;
   hide: string[];
   /** The run that this element started last. */
   readonly run: RunRecord | undefined;
   grow(): Promise<void>;
+  /** Goes on with a run that was kept. */
+  goOn(name: string): Promise<void>;
 }
 
 /** `<cloche-loss>`: the loss while it falls, perhaps beside that of another run. */

@@ -45,7 +45,7 @@ export type {
   TokenPiece,
 } from "./protocol.js";
 export type { NextToken, Probe, ProbeOptions, Spread } from "./probes.js";
-export type { SaveEvent, SaveOptions } from "./keeping.js";
+export type { PastEvent, SaveEvent, SaveOptions } from "./keeping.js";
 export { Run } from "./run.js";
 export { Runs, type ResumeOptions, type StorageUsage } from "./runs.js";
 export type { SavedRun } from "./storage.js";

@@ -13,8 +13,18 @@ export interface SaveOptions {
 /** What saving adds to the events of a run. */
 export type SaveEvent =
   | ({ event: "saved" } & SavedRun)
+  /** First in a run that goes on by its name: what has happened before, thinned out where it was long. */
+  | { event: "history"; events: PastEvent[] }
   /** Something that one should know, but that stops nothing, such as records that had to be cut, or a save that failed. */
   | { event: "warning"; message: string };
+
+/** A step, an evaluation or a sample, as it was told. */
+export type PastEvent = { event: string; step: number; [detail: string]: unknown };
+
+/** The file of a save that holds what has happened so far. */
+const HISTORY = "history.json";
+/** Steps of it; where there are more, every other one is left out. */
+const MOST_STEPS = 2000;
 
 /** Between two saves, where nobody says otherwise. */
 const SAVE_MS = 10_000;
@@ -39,6 +49,24 @@ interface Saved {
   save: SaveOptions;
   /** What it needs to go on, at this moment. */
   checkpoint: () => Promise<Files>;
+  /** What has happened in it before. */
+  history: PastEvent[];
+}
+
+/** Takes the history out of the files of a save. */
+export function historyIn(files: Files): PastEvent[] {
+  const bytes = files.get(HISTORY);
+  files.delete(HISTORY);
+  return bytes ? (JSON.parse(new TextDecoder().decode(bytes)) as PastEvent[]) : [];
+}
+
+/** Adds what happened to what had happened. */
+function remember(history: PastEvent[], event: { event: string; step?: number }): PastEvent[] {
+  if (!["step", "eval", "sample"].includes(event.event)) return history;
+  history.push(event as PastEvent);
+  if (history.length < 2 * MOST_STEPS) return history;
+  let odd = false;
+  return history.filter(({ event }) => event !== "step" || (odd = !odd));
 }
 
 /**
@@ -47,10 +75,13 @@ interface Saved {
  */
 export async function* saving<Event extends { event: string; step?: number }>(
   events: AsyncIterable<Event>,
-  { store, stage, save: { name, every }, checkpoint }: Saved,
+  { store, stage, save: { name, every }, checkpoint, ...saved }: Saved,
 ): AsyncGenerator<Event | SaveEvent> {
   let last = -Infinity;
+  let { history } = saved;
+  if (history.length > 0) yield { event: "history", events: history };
   for await (const event of events) {
+    history = remember(history, event);
     const { step = 0 } = event;
     const isDue = every === undefined ? performance.now() - last >= SAVE_MS : step % every === 0;
     if (event.event !== "done" && !(event.event === "step" && isDue)) {
@@ -59,9 +90,11 @@ export async function* saving<Event extends { event: string; step?: number }>(
     }
     // The save comes first, so that whoever sees the last event can close the page.
     try {
-      const saved = await store.save(name, stage, step, await checkpoint());
+      const files = await checkpoint();
+      files.set(HISTORY, new TextEncoder().encode(JSON.stringify(history)));
+      const run = await store.save(name, stage, step, files);
       last = performance.now();
-      yield { event: "saved", ...saved };
+      yield { event: "saved", ...run };
     } catch (error) {
       yield { event: "warning", message: messageOf(error) };
     }

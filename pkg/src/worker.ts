@@ -6,10 +6,10 @@ import { kept, planFile, type Kept } from "./checkpoint.js";
 import { learnTokenizer, prepare, storySource, textSource, type Corpus, type Source } from "./corpus.js";
 import { ClocheError, toWire } from "./errors.js";
 import { textOf, tokenizerFiles, tokenizerOf, type NamedBytes } from "./folder.js";
-import { keepInputs, saving, type SaveEvent, type SaveOptions } from "./keeping.js";
+import { historyIn, keepInputs, saving, type PastEvent, type SaveEvent, type SaveOptions } from "./keeping.js";
 import { Modules } from "./modules.js";
 import { breathe, Gate, paced, Turns } from "./pace.js";
-import { Viewer, type Probe, type ProbeOptions } from "./probes.js";
+import type { Probe, ProbeOptions } from "./probes.js";
 import type {
   Api,
   DeviceInfo,
@@ -41,6 +41,7 @@ import type {
 import type { Engine as PlainEngine, Pretrain } from "./wasm/engine.js";
 import type { Engine, Model, Tune } from "./wasm/teach.js";
 import type { Named, TokenizerEvent, TokenizerOptions } from "./tokenizers.js";
+import { Viewer } from "./viewer.js";
 import { Vocabularies } from "./vocabularies.js";
 import type { Chat, Tokenizer } from "./wasm/text.js";
 
@@ -177,7 +178,7 @@ class Session implements Api {
   }
 
   /** The events of a run, which is saved on the way where that is asked for. */
-  async *#kept<Options extends { save?: SaveOptions; resume?: Files }, Event extends { event: string; step?: number }>(
+  async *#kept<Options extends { save?: SaveOptions & { history?: PastEvent[] }; resume?: Files }, Event extends { event: string; step?: number }>(
     stage: string,
     { save, ...options }: Options,
     begin: (options: Options) => AsyncIterable<Event>,
@@ -190,7 +191,7 @@ class Session implements Api {
       if (!options.resume) await store.expectNew(save.name);
       yield* keepInputs(store, save.name, options);
       const checkpoint = async () => new Map(Object.entries(await this.checkpoint()));
-      yield* saving(events, { store, stage, save, checkpoint });
+      yield* saving(events, { store, stage, save, checkpoint, history: save.history ?? [] });
     } finally {
       release();
     }
@@ -203,13 +204,16 @@ class Session implements Api {
   async *resumeRun({ name, ...changes }: ResumeOptions & { name: string }, signal: AbortSignal): AsyncGenerator<GrowEvent | TuneEvent> {
     const { run, files, damage } = await this.#store.read(name);
     if (damage) yield { event: "warning", message: `${damage}; going on from the save before, of step ${run.step}` };
-    const options = { ...(await this.#store.inputs(name)), ...changes, resume: files, save: { name } };
+    const inputs = (await this.#store.inputs(name)) as { data: string };
+    const options = { ...inputs, ...changes, resume: files, save: { name, history: historyIn(files) } };
     const isGrowth = run.stage === "grow";
-    yield* isGrowth ? this.grow(options as GrowOptions, signal) : this.#tune(run.stage as StageName, options as StageOptions, signal);
+    yield* isGrowth ? this.grow(options, signal) : this.#tune(run.stage as StageName, options, signal);
   }
 
   async readRun({ name }: { name: string }) {
-    return Object.fromEntries((await this.#store.read(name)).files);
+    const { files } = await this.#store.read(name);
+    historyIn(files);
+    return Object.fromEntries(files);
   }
 
   renameRun({ name, to }: { name: string; to: string }) {

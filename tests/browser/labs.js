@@ -23,6 +23,7 @@ export const LAB_SCENES = [
   ["grow: it is saved as a zip of a Hugging Face folder", saveModel],
   ["grow: a run is paused, tried meanwhile, resumed and stopped", pauseAndStop],
   ["grow: two runs are compared, and their losses read by keyboard", compareRuns],
+  ["grow: what was kept goes on after a reload, has another name, and is deleted", goOnWithKept],
   ["grow: a file that is no text is refused with its reason", refuseBinary],
   ["grow: a model grows from a text file", growFromFile],
   ["talk: what was saved is opened, goes on in three ways, and converses", talkToSaved],
@@ -219,6 +220,36 @@ async function compareRuns(page) {
   const [header] = (await readFile(await saved.path(), "utf8")).split("\n");
   assert.equal(header, "step,training,validation,floor,run 1 training,run 1 validation");
   return reading;
+}
+
+/** @param {Page} page */
+async function goOnWithKept(page) {
+  const trainer = lab(page).locator("cloche-trainer");
+  const status = (/** @type {RegExp} */ text) => trainer.locator("[part=status]").filter({ hasText: text });
+  await trainer.getByLabel("Steps").fill("5000");
+  await trainer.getByRole("button", { name: "Grow" }).click();
+  await status(/^Step \d\d/).waitFor();
+  await page.reload();
+  const kept = section(page, "What is kept");
+  await kept.getByRole("button", { name: "Show what is kept" }).click();
+  const rows = kept.locator("tbody tr");
+  await rows.first().waitFor();
+  const before = await rows.count();
+  const name = () => rows.first().getByLabel("Name").inputValue();
+  assert.match(await name(), /^tiny · char · \d{4}-/);
+  const at = Number((await rows.first().locator("td").nth(1).textContent())?.replaceAll(",", ""));
+  assert.ok(at >= 1 && at < 5000, `kept at step ${at}`);
+  await rows.first().getByRole("button", { name: "Go on" }).click();
+  await status(/^Step \d+ of 5,000/).waitFor();
+  await trainer.getByRole("button", { name: "Stop" }).click();
+  await status(/^Stopped/).waitFor();
+  const curve = section(page, "How surprised is it?").locator("[role=slider]");
+  assert.match((await curve.getAttribute("aria-valuetext")) ?? "", /^step \d+: /);
+  await rows.first().getByLabel("Name").fill("the one that went on");
+  await page.keyboard.press("Enter");
+  await kept.getByRole("button", { name: "Delete the one that went on" }).click();
+  await kept.getByRole("button", { name: "Delete the one that went on" }).waitFor({ state: "detached" });
+  assert.equal(await rows.count(), before - 1);
 }
 
 /** @param {Page} page */

@@ -1,5 +1,6 @@
 /** Grow: how does it learn to speak? */
 import { html, type TemplateResult } from "lit";
+import "../views/runs.ts";
 import type { Setup } from "../route.ts";
 import { view } from "../views/view.ts";
 import type { Lab } from "./index.ts";
@@ -11,7 +12,7 @@ export const grow: Lab = {
   about: html`It is shown a text and guesses each next token. Where it is surprised, every number in it is moved a
     little, so that it would have been surprised less. Nothing else happens; do it often enough, and it speaks.`,
   render(setup) {
-    return html`${train(setup)} ${loss()} ${samples()} ${prompt()} ${thoughts()} ${attention()}`;
+    return html`${train(setup)} ${loss()} ${samples()} ${prompt()} ${thoughts()} ${attention()} ${kept()}`;
   },
 };
 
@@ -22,7 +23,7 @@ function train(setup: Setup): TemplateResult {
   return view({
     title: "Let it read",
     figure: html`<cloche-trainer preset=${setup.get("preset") ?? "tiny"} tokenizer=${setup.get("tokenizer") ?? "char"}
-      steps=${setup.get("steps") ?? "500"}
+      steps=${setup.get("steps") ?? "500"} keep
       device=${setup.get("device") ?? "auto"} ?autostart=${start} @cloche-settings=${remember}></cloche-trainer>`,
     shows: html`A new model, its numbers drawn at random, reads the text in small heaps, one heap a step. The stories
       are made by a program here, so it is known exactly how well they can be predicted at best.`,
@@ -98,5 +99,16 @@ function attention(): TemplateResult {
       <mfrac><mrow><mi>Q</mi><msup><mi>K</mi><mo>⊤</mo></msup></mrow><msqrt><mi>D</mi></msqrt></mfrac><mo>)</mo>
       </mrow></math>
       <p>over the tokens up to the one that looks (Vaswani et al. 2017).</p>`,
+  });
+}
+
+function kept(): TemplateResult {
+  return view({
+    title: "What is kept",
+    figure: html`<lab-runs></lab-runs>`,
+    shows: html`What grows here is saved from time to time, in this browser and nowhere else: the weights, where each of
+      them was heading, and the text. So a run can go on after the page was closed, or the machine was, and becomes
+      exactly what it would have been.`,
+    try: "to close the page in the middle of a run, come back, and let it go on. Give the good ones a name.",
   });
 }
