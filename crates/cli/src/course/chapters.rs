@@ -158,7 +158,8 @@ pub const CHAPTERS: &[Chapter] = &[
         title: "DPO: the same without a judge",
         text: "The comparisons of chapter 4 can teach the model itself: the preferred answer shall become likelier, the \
                other one less likely, measured against what the model was. No answer is drawn, no judge is asked.",
-        command: "dpo --model {3-manners} --data preferences --exam 150 --batch-size 32 --lr 1e-4 --sft-weight 1",
+        command: "dpo --model {3-manners} --data preferences --exam 150 --batch-size 32 --lr 1e-4 --beta 0.5 \
+                  --sft-weight 0.1",
         steps: 150,
         speaks: true,
         charts: &[
