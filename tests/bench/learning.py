@@ -19,8 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # The model, the difficulty, and when and how its demonstrations end; then GRPO's steps and learning rate.
 TASKS = {
-    "addition": dict(preset="tiny", difficulty=2, enough=0.2, warmup_lr=3e-3, steps=800, lr=1.5e-3),
-    "reverse": dict(preset="tiny", difficulty=2, enough=0.1, warmup_lr=3e-3, steps=600, lr=1.5e-3),
+    "addition": dict(preset="tiny", difficulty=2, enough=0.3, warmup_lr=3e-3, steps=800, lr=1.5e-3),
+    "reverse": dict(preset="tiny", difficulty=2, enough=0.15, warmup_lr=3e-3, steps=600, lr=1.5e-3),
     "game24": dict(preset="nano", difficulty=1, enough=0.08, warmup_lr=1e-3, steps=200, lr=3e-4),
 }
 
@@ -53,7 +53,7 @@ def learn(task, seed, folder):
     shown, rewarded = folder / f"{task}-{seed}-shown", folder / f"{task}-{seed}-rewarded"
     began = time.time()
     warmup = ["sft", "--init", about["preset"], "--data", data, "--steps", 2000, "--batch-size", 64, "--lr", about["warmup_lr"],
-              "--min-lr", about["warmup_lr"], "--eval-every", 10, "--exam", 200, "--seed", seed, "--out", shown]
+              "--min-lr", about["warmup_lr"], "--eval-every", 5, "--exam", 200, "--seed", seed, "--out", shown]
     steps = [event["step"] for event in events(warmup, about["enough"]) if event["event"] == "step"]
     before = [ask(shown, task, about["difficulty"]), ask(shown, task, about["difficulty"], "--samples", 1)]
     rewards = ["grpo", "--model", shown, "--data", data, "--steps", about["steps"], "--batch-size", 32, "--group", 16,
