@@ -37,7 +37,8 @@ export type FinishReason = "stop" | "length";
 export interface TokenLogprob {
   token: string;
   logprob: number;
-  bytes: number[];
+  /** In UTF-8; none where the token is a part of a character. */
+  bytes: number[] | null;
 }
 
 export interface Usage {
@@ -151,7 +152,8 @@ export class TextCompletions {
 }
 
 function headOf<Kind extends string>(object: Kind, { model = "cloche" }: CompletionParams): Head<Kind> {
-  return { id: `cloche-${crypto.randomUUID()}`, object, created: Math.floor(Date.now() / 1000), model };
+  const id = Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(36)).join("");
+  return { id: `cloche-${id}`, object, created: Math.floor(Date.now() / 1000), model };
 }
 
 /** OpenAI's names for what is sampled, in ours. */
@@ -228,5 +230,5 @@ class Count {
 }
 
 function logOf({ text, logProb }: TokenPiece["tokens"][number]): TokenLogprob {
-  return { token: text, logprob: logProb, bytes: Array.from(new TextEncoder().encode(text)) };
+  return { token: text, logprob: logProb, bytes: text.includes("\uFFFD") ? null : Array.from(new TextEncoder().encode(text)) };
 }

@@ -31,6 +31,26 @@ export type ErrorCode =
   | "TEXT_EMPTY"
   | "TEXT_ONE_CHARACTER"
   | "VOCAB_TOO_LARGE"
+  /** Files that are no model or no checkpoint, or damaged; and a checkpoint of another run. */
+  | "CHECKPOINT"
+  | "CHECKPOINT_DIFFERS"
+  /** Records that cannot be learnt from. */
+  | "DATA"
+  /** A chat template that fails, or does not end. */
+  | "TEMPLATE"
+  /** There is no run of that name. */
+  | "NO_RUN"
+  /** The browser gives this page no file system. */
+  | "NO_STORAGE"
+  /** No file of a run's saves is whole. */
+  | "RUN_DAMAGED"
+  /** There is a run of that name already. */
+  | "RUN_EXISTS"
+  /** A page has the run, perhaps this one. */
+  | "RUN_IN_USE"
+  /** A run could not be saved; the second, for want of room. */
+  | "STORAGE"
+  | "STORAGE_FULL"
   /** The engine's own codes, each with its sentence. */
   | (string & {});
 

@@ -152,7 +152,7 @@ export class Cloche {
   /** Trains a tokenizer and a model. Nothing happens before the first event is asked for. */
   grow(options: GrowOptions & Abortable): Run<GrowEvent> {
     const { signal, ...settings } = options;
-    return Run.of(this.#remote, this.#remote.stream("grow", settings, signal));
+    return new Run(this.#remote, this.#remote.stream("grow", settings, signal));
   }
 
   /** Opens the model in the files of a Hugging Face folder, which takes the place of the one that is there. */
@@ -163,37 +163,37 @@ export class Cloche {
   /** Teaches the model to answer, from demonstrations. */
   sft(options: SftOptions & Abortable): Run<TuneEvent> {
     const { signal, ...settings } = options;
-    return Run.of(this.#remote, this.#remote.stream("sft", settings, signal));
+    return new Run(this.#remote, this.#remote.stream("sft", settings, signal));
   }
 
   /** Makes a reward model of a copy, from comparisons; it stands beside the model until the next one. */
   reward(options: RewardOptions & Abortable): Run<TuneEvent> {
     const { signal, ...settings } = options;
-    return Run.of(this.#remote, this.#remote.stream("reward", settings, signal));
+    return new Run(this.#remote, this.#remote.stream("reward", settings, signal));
   }
 
   /** Teaches the model what people prefer, from comparisons. */
   dpo(options: DpoOptions & Abortable): Run<TuneEvent> {
     const { signal, ...settings } = options;
-    return Run.of(this.#remote, this.#remote.stream("dpo", settings, signal));
+    return new Run(this.#remote, this.#remote.stream("dpo", settings, signal));
   }
 
   /** Teaches the model by rewards for its answers, with a critic. */
   ppo(options: PpoOptions & Abortable): Run<TuneEvent> {
     const { signal, ...settings } = options;
-    return Run.of(this.#remote, this.#remote.stream("ppo", judged(settings), signal));
+    return new Run(this.#remote, this.#remote.stream("ppo", judged(settings), signal));
   }
 
   /** Teaches the model by rewards for groups of its answers. */
   grpo(options: GrpoOptions & Abortable): Run<TuneEvent> {
     const { signal, ...settings } = options;
-    return Run.of(this.#remote, this.#remote.stream("grpo", judged(settings), signal));
+    return new Run(this.#remote, this.#remote.stream("grpo", judged(settings), signal));
   }
 
   /** Teaches the model what another one thinks. */
   distill(options: DistillOptions & Abortable): Run<TuneEvent> {
     const { signal, ...settings } = options;
-    return Run.of(this.#remote, this.#remote.stream("distill", settings, signal));
+    return new Run(this.#remote, this.#remote.stream("distill", settings, signal));
   }
 
   /** Continues a text, piece by piece, also while the model is still growing. */

@@ -80,6 +80,8 @@ export interface GrowOptions extends Hyperparameters {
 
 /** What is known before the first step. */
 export interface Start {
+  /** Steps that the run has made before, in one that goes on. */
+  step: number;
   steps: number;
   n_params: number;
   vocab_size: number;

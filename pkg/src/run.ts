@@ -1,49 +1,42 @@
 /** A run under way, as the page holds it. */
+import { ClocheError } from "./errors.js";
 import type { Api, GrowEvent, Steer } from "./protocol.js";
 import type { Remote } from "./remote.js";
 import type { Files } from "./tuning.js";
 
-/** Who makes a run's events, steers it and has its files. */
-interface Reins<Event> {
-  events: AsyncGenerator<Event, void, void>;
-  steer: (action: Steer) => Promise<void>;
-  files: () => Promise<Files>;
-}
+/** The run that each worker has begun last: what it is told of a run is meant for that one. */
+const latest = new WeakMap<Remote<Api>, Run<unknown>>();
 
 /** A run under way: an async iterable of events, and its reins. */
 export class Run<Event = GrowEvent> implements AsyncIterable<Event> {
-  readonly #reins: Reins<Event>;
+  readonly #remote: Remote<Api>;
+  readonly #events: AsyncGenerator<Event, void, void>;
   /** What each reader has not taken yet. */
   readonly #readers = new Set<Event[]>();
   #pulling: Promise<void> | undefined;
   #ended = false;
+  /** Why it has ended, where something went wrong; for readers that come to it later, too. */
+  #failure: { error: unknown } | undefined;
 
-  private constructor(reins: Reins<Event>) {
-    this.#reins = reins;
-  }
-
-  /** The run in the worker whose events these are. */
-  static of<Event>(remote: Remote<Api>, events: AsyncGenerator<Event, void, void>): Run<Event> {
-    return new Run({
-      events,
-      steer: (action) => remote.request("steer", action),
-      files: async () => new Map(Object.entries(await remote.request("checkpoint", undefined))),
-    });
+  /** Made by `Cloche.grow` and the stages after it. */
+  constructor(remote: Remote<Api>, events: AsyncGenerator<Event, void, void>) {
+    this.#remote = remote;
+    this.#events = events;
   }
 
   /** Holds the run after the step it is at; the model can be sampled and saved meanwhile. */
   pause(): Promise<void> {
-    return this.#reins.steer("pause");
+    return this.#steer("pause");
   }
 
   /** Goes on after `pause`. */
   resume(): Promise<void> {
-    return this.#reins.steer("resume");
+    return this.#steer("resume");
   }
 
   /** Ends the run after the step it is at, as if that were the last: `done` follows, the model stays. */
   stop(): Promise<void> {
-    return this.#reins.steer("stop");
+    return this.#steer("stop");
   }
 
   /**
@@ -51,8 +44,9 @@ export class Run<Event = GrowEvent> implements AsyncIterable<Event> {
    * Given to the same function as `resume`, it goes on as if it had never stopped, bit for bit. It can be had from the
    * `start` event on until another run begins, also while the run is paused and when it has ended.
    */
-  checkpoint(): Promise<Files> {
-    return this.#reins.files();
+  async checkpoint(): Promise<Files> {
+    if (!this.#isLatest()) throw new ClocheError("NO_MODEL", "another run has begun: there is no checkpoint of this one any more");
+    return new Map(Object.entries(await this.#remote.request("checkpoint", undefined)));
   }
 
   /**
@@ -65,22 +59,39 @@ export class Run<Event = GrowEvent> implements AsyncIterable<Event> {
     try {
       for (;;) {
         while (queue.length === 0 && !this.#ended) await this.#pull();
-        if (queue.length === 0) return;
-        yield queue.shift()!;
+        if (queue.length > 0) yield queue.shift()!;
+        else if (this.#failure) throw this.#failure.error;
+        else return;
       }
     } finally {
       this.#readers.delete(queue);
-      if (this.#readers.size === 0 && !this.#ended) await this.#reins.events.return();
+      if (this.#readers.size === 0 && !this.#ended) await this.#events.return();
     }
   }
 
   /** Hands the next event to all readers. */
   #pull(): Promise<void> {
     const take = async () => {
-      const { value, done } = await this.#reins.events.next();
-      if (done) this.#ended = true;
-      else for (const queue of this.#readers) queue.push(value);
+      try {
+        const { value, done } = await this.#events.next();
+        if (done) return void (this.#ended = true);
+        latest.set(this.#remote, this);
+        for (const queue of this.#readers) queue.push(value);
+      } catch (error) {
+        this.#failure = { error };
+        this.#ended = true;
+      }
     };
     return (this.#pulling ??= take().finally(() => (this.#pulling = undefined)));
+  }
+
+  async #steer(action: Steer): Promise<void> {
+    if (this.#isLatest()) await this.#remote.request("steer", action);
+  }
+
+  /** Whether the worker would take this one for the run that is meant: also before its first event, while no other goes on. */
+  #isLatest(): boolean {
+    const last = latest.get(this.#remote);
+    return last === undefined || last === this || (last.#ended && !this.#ended);
   }
 }

@@ -34,7 +34,7 @@ export class Runs {
    * reads was kept with it.
    */
   resume(name: string, { signal, ...changes }: ResumeOptions & { signal?: AbortSignal } = {}): Run<GrowEvent | TuneEvent> {
-    return Run.of(this.#remote, this.#remote.stream("resumeRun", { name, ...changes }, signal));
+    return new Run(this.#remote, this.#remote.stream("resumeRun", { name, ...changes }, signal));
   }
 
   /** The files of the latest save, a checkpoint that can be given to a stage as `resume`; each is what was written. */

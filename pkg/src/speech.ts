@@ -12,7 +12,8 @@ export const MAX_TOKENS = 200;
 
 /** What is to be continued, and by whom. */
 export interface Speaker {
-  run: Pretrain | Model;
+  /** The model of the moment: it may move to another module before it is asked. */
+  run: () => Pretrain | Model;
   tokenizer: Tokenizer;
   prompt: Uint32Array;
   /** Tokens that end the text. */
@@ -25,7 +26,7 @@ export async function* speak(speaker: Speaker, options: SamplingOptions, signal:
   const { run, tokenizer, prompt, stopIds, turns } = speaker;
   const { stop = [], maxTokens = MAX_TOKENS, ...sampling } = options;
   const settings = snakeCase({ ...sampling, maxTokens, stopIds: Array.from(stopIds) });
-  const generator = await turns.take(() => run.generate(prompt, settings));
+  const generator = await turns.take(() => run().generate(prompt, settings));
   const decoder = tokenizer.streamDecoder();
   const held = new Held(stop);
   let said = 0;

@@ -17,7 +17,9 @@ export class Held {
     this.#text += piece;
     const found = this.#stops.map((stop) => this.#text.indexOf(stop)).filter((at) => at >= 0);
     this.ended = found.length > 0;
-    const ready = this.ended ? Math.min(...found) : Math.max(0, this.#text.length - Math.max(0, this.#longest - 1));
+    let ready = this.ended ? Math.min(...found) : Math.max(0, this.#text.length - Math.max(0, this.#longest - 1));
+    // Never between the halves of a character.
+    if (!this.ended && /[\uD800-\uDBFF]/.test(this.#text.charAt(ready - 1))) ready -= 1;
     const text = this.#text.slice(0, ready);
     this.#text = this.ended ? "" : this.#text.slice(ready);
     return text;

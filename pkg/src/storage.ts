@@ -32,14 +32,28 @@ interface Save {
 interface Manifest {
   name: string;
   stage: string;
+  /** Steps between two saves, where the page has said so. */
+  every?: number | undefined;
   latest: Save;
   /** The one before, in case a file of the latest is damaged. */
   previous?: Save;
 }
 
+/** A save as it is read. */
+export interface StoredRun {
+  run: SavedRun;
+  every: number | undefined;
+  files: Files;
+  /** What is wrong with the latest save, where this is the one before. */
+  damage?: string;
+}
+
 const MANIFEST = "manifest.json";
-/** What a run reads, which it is given once: a folder with a file for each option. */
+/** What a run reads, which it is given once: a folder with its options as JSON, and the files that these name. */
 const INPUTS = "inputs";
+const OPTIONS = "options.json";
+/** How often something is read again that another page is just writing. */
+const ATTEMPTS = 5;
 
 /** The runs of this origin. Names are the page's; several pages may look, but only one at a time may hold a run. */
 export class RunStore {
@@ -48,8 +62,9 @@ export class RunStore {
     const found: SavedRun[] = [];
     const runs = await folder();
     for await (const handle of runs.values()) {
-      const manifest = handle.kind === "directory" && (await manifestOf(handle as FileSystemDirectoryHandle));
-      // A folder without a manifest is of a run whose first save was cut off.
+      // A folder without a manifest is of a run whose first save was cut off; a damaged one is told when it is opened.
+      const read = manifestOf(handle as FileSystemDirectoryHandle, decodeURIComponent(handle.name));
+      const manifest = await read.catch(() => undefined);
       if (manifest) found.push(shown(manifest));
     }
     return found.sort((a, b) => b.savedAt - a.savedAt);
@@ -58,92 +73,117 @@ export class RunStore {
   /** Holds a run, until the function that comes back is called, or the worker ends. */
   hold(name: string): Promise<() => void> {
     return new Promise((resolve, reject) => {
-      const taken = new ClocheError("RUN_IN_USE", `run "${name}": found in use by another page, expected to have it alone`);
+      const { navigator } = globalThis as { navigator?: { locks?: LockManager } };
+      if (!navigator?.locks) return reject(noStorage());
+      const taken = new ClocheError("RUN_IN_USE", `run "${name}": found in use, expected to have it alone`);
       const wait = (lock: Lock | null) => (lock ? new Promise<void>((release) => resolve(release)) : reject(taken));
       navigator.locks.request(`cloche-run:${name}`, { ifAvailable: true }, wait).catch(reject);
     });
   }
 
+  /** Holds a name that no run has. */
+  async holdNew(name: string): Promise<() => void> {
+    const release = await this.hold(name);
+    try {
+      await this.expectNew(name);
+      return release;
+    } catch (error) {
+      release();
+      throw error;
+    }
+  }
+
   /** Requires that no run has this name, so that none is lost to another. */
   async expectNew(name: string): Promise<void> {
-    if (!(await this.list()).some((run) => run.name === name)) return;
+    const run = await (await folder()).getDirectoryHandle(encodeURIComponent(name)).catch(() => undefined);
+    const isTaken = run && (await run.getFileHandle(MANIFEST).catch(() => undefined));
+    if (!isTaken) return;
     throw new ClocheError("RUN_EXISTS", `run "${name}": found one of that name, expected a new name, or to go on with it`);
   }
 
-  /** Saves what a run needs to go on; the save before stays until the next one. */
-  async save(name: string, stage: string, step: number, files: Files): Promise<SavedRun> {
-    const run = await folder(name, true);
-    const before = await manifestOf(run);
-    const place = String(1 + Math.max(0, ...(await numbersIn(run))));
-    const into = await run.getDirectoryHandle(place, { create: true });
-    const latest: Save = { folder: place, step, savedAt: Date.now(), files: [] };
+  /** Begins a run by what it reads: by the names of the options, with the files that are among them. */
+  async begin(name: string, inputs: Record<string, unknown>): Promise<void> {
+    await this.expectNew(name);
     try {
+      // What a run of this name left that never came to a save.
+      await drop(name).catch(() => {});
+      const into = await (await folder(name, true)).getDirectoryHandle(INPUTS, { create: true });
+      const files: Blob[] = [];
+      const noted = JSON.stringify(inputs, (_, value: unknown) => {
+        if (!(value instanceof Blob)) return value;
+        return { inFile: files.push(value) - 1, name: value instanceof File ? value.name : undefined };
+      });
+      for (const [place, file] of files.entries()) await write(into, String(place), file);
+      await write(into, OPTIONS, new Blob([noted]));
+    } catch (error) {
+      throw asOurs(error, name);
+    }
+  }
+
+  /** What a run began with; nothing where that could not be kept. */
+  async inputs(name: string): Promise<Record<string, unknown> | undefined> {
+    try {
+      const from = await (await folder(name)).getDirectoryHandle(INPUTS);
+      const content = async (file: string) => (await from.getFileHandle(file)).getFile();
+      return (await revived(JSON.parse(await (await content(OPTIONS)).text()), content)) as Record<string, unknown>;
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** Saves what a run needs to go on; the save before stays until the next one. */
+  async save(name: string, { stage, step, every }: Pick<SavedRun, "stage" | "step"> & { every?: number | undefined }, files: Files): Promise<SavedRun> {
+    const run = await folder(name, true);
+    const before = await manifestOf(run, name);
+    const place = String(1 + Math.max(0, ...(await numbersIn(run))));
+    const latest: Save = { folder: place, step, savedAt: Date.now(), files: [] };
+    const manifest: Manifest = { name, stage, every, latest, ...(before && { previous: before.latest }) };
+    try {
+      const into = await run.getDirectoryHandle(place, { create: true });
       for (const [file, bytes] of files) {
         await write(into, file, bytes);
         latest.files.push({ name: file, bytes: bytes.length, sha256: await sha256(bytes) });
       }
-      const manifest: Manifest = { name, stage, latest, ...(before && { previous: before.latest }) };
-      await write(run, MANIFEST, new TextEncoder().encode(JSON.stringify(manifest, undefined, 2)));
-      await this.#sweep(run, manifest);
-      return shown(manifest);
+      await write(run, MANIFEST, encoded(manifest));
     } catch (error) {
       await run.removeEntry(place, { recursive: true }).catch(() => {});
       throw asOurs(error, name);
     }
+    await this.#sweep(run, manifest);
+    return shown(manifest);
   }
 
-  /** Keeps what a run reads, by the names of the options: files as they are, all else as JSON. */
-  async keepInputs(name: string, inputs: Record<string, unknown>): Promise<void> {
-    try {
-      const into = await (await folder(name, true)).getDirectoryHandle(INPUTS, { create: true });
-      for (const [option, value] of Object.entries(inputs)) {
-        if (value instanceof Blob) await write(into, option, value);
-        else await write(into, `${option}.json`, new Blob([JSON.stringify(value)]));
-      }
-    } catch (error) {
-      throw asOurs(error, name);
-    }
-  }
-
-  /** What was kept of it. */
-  async inputs(name: string): Promise<Record<string, unknown>> {
-    const from = await (await folder(name)).getDirectoryHandle(INPUTS).catch(() => undefined);
-    const found: Record<string, unknown> = {};
-    for await (const handle of from?.values() ?? []) {
-      const file = await (handle as FileSystemFileHandle).getFile();
-      if (handle.name.endsWith(".json")) found[handle.name.slice(0, -".json".length)] = JSON.parse(await file.text());
-      else found[handle.name] = file;
-    }
-    return found;
-  }
-
-  /** The files of the latest save, or of the one before where one of those is damaged. */
-  async read(name: string): Promise<{ run: SavedRun; files: Files; damage?: string }> {
+  /**
+   * The files of the latest save, or of the one before where one of those is damaged. Whoever holds the run may have it
+   * repaired: then that one is the latest.
+   */
+  async read(name: string, repair = false): Promise<StoredRun> {
     const run = await folder(name);
-    const manifest = await manifestOf(run);
+    const manifest = await manifestOf(run, name);
     if (!manifest) throw new ClocheError("RUN_DAMAGED", `run "${name}": found no manifest, expected one in its folder`);
-    let damage: string | undefined;
-    for (const save of [manifest.latest, manifest.previous]) {
-      if (!save) continue;
-      const files = await filesOf(run, save);
-      if (typeof files !== "string") return { run: shown({ ...manifest, latest: save }), files, ...(damage && { damage }) };
-      damage ??= `run "${name}": ${files}`;
-    }
-    throw new ClocheError("RUN_DAMAGED", damage!);
+    const { every, latest, previous } = manifest;
+    const files = await filesOf(run, latest);
+    if (typeof files !== "string") return { run: shown(manifest), every, files };
+    const damage = `run "${name}": ${files}`;
+    const before = previous && (await filesOf(run, previous));
+    if (!previous || !before || typeof before === "string") throw new ClocheError("RUN_DAMAGED", damage);
+    const repaired: Manifest = { name, stage: manifest.stage, every, latest: previous };
+    if (repair) await write(run, MANIFEST, encoded(repaired));
+    return { run: shown(repaired), every, files: before, damage };
   }
 
   /** Gives a run another name. */
   async rename(name: string, to: string): Promise<void> {
-    await this.expectNew(to);
-    const release = await this.hold(name);
+    const releases = [await this.holdNew(to)];
     try {
+      releases.push(await this.hold(name));
       // A folder cannot be renamed everywhere, so its content is saved anew, and checked on the way.
-      const { run, files } = await this.read(name);
-      await this.keepInputs(to, await this.inputs(name));
-      await this.save(to, run.stage, run.step, files);
-      await (await folder()).removeEntry(encodeURIComponent(name), { recursive: true });
+      const { run, every, files } = await this.read(name);
+      await this.begin(to, (await this.inputs(name)) ?? {});
+      await this.save(to, { ...run, every }, files);
+      await drop(name);
     } finally {
-      release();
+      for (const release of releases) release();
     }
   }
 
@@ -152,7 +192,7 @@ export class RunStore {
     await folder(name);
     const release = await this.hold(name);
     try {
-      await (await folder()).removeEntry(encodeURIComponent(name), { recursive: true });
+      await drop(name);
     } finally {
       release();
     }
@@ -161,7 +201,7 @@ export class RunStore {
   /** Deletes what no manifest names any more. Whether that succeeds does not matter: the next save tries again. */
   async #sweep(run: FileSystemDirectoryHandle, { latest, previous }: Manifest): Promise<void> {
     const kept = [latest.folder, previous?.folder];
-    const old = (await numbersIn(run)).map(String).filter((place) => !kept.includes(place));
+    const old = (await numbersIn(run).catch(() => [])).map(String).filter((place) => !kept.includes(place));
     await Promise.all(old.map((place) => run.removeEntry(place, { recursive: true }).catch(() => {})));
   }
 }
@@ -170,7 +210,7 @@ export class RunStore {
 async function folder(name?: string, create = false): Promise<FileSystemDirectoryHandle> {
   const { navigator } = globalThis as { navigator?: { storage?: StorageManager } };
   const root = await Promise.resolve(navigator?.storage?.getDirectory()).catch(() => undefined);
-  if (!root) throw new ClocheError("NO_STORAGE", "found no file system of the browser's for this page, expected one (OPFS)");
+  if (!root) throw noStorage();
   const runs = await root.getDirectoryHandle("cloche-runs", { create: true });
   if (name === undefined) return runs;
   if (name === "") throw new ClocheError("SETTINGS", "run: found no name, expected one");
@@ -187,14 +227,45 @@ async function numbersIn(run: FileSystemDirectoryHandle): Promise<number[]> {
   return found;
 }
 
-async function manifestOf(run: FileSystemDirectoryHandle): Promise<Manifest | undefined> {
-  const handle = await run.getFileHandle(MANIFEST).catch(() => undefined);
-  const text = await (await handle?.getFile())?.text();
-  try {
-    return text ? (JSON.parse(text) as Manifest) : undefined;
-  } catch {
-    return undefined;
+function noStorage(): ClocheError {
+  return new ClocheError("NO_STORAGE", "found no file system of the browser's for this page, expected one (OPFS)");
+}
+
+/** Deletes the folder of a run. */
+async function drop(name: string): Promise<void> {
+  await (await folder()).removeEntry(encodeURIComponent(name), { recursive: true });
+}
+
+/** The manifest of a run; none where it was never saved. */
+async function manifestOf(run: FileSystemDirectoryHandle, name: string): Promise<Manifest | undefined> {
+  for (let attempt = 1; ; attempt++) {
+    const handle = await run.getFileHandle(MANIFEST).catch(() => undefined);
+    if (!handle) return undefined;
+    try {
+      return JSON.parse(await (await handle.getFile()).text()) as Manifest;
+    } catch (error) {
+      // Another page may have put a new one in its place just now.
+      if (attempt === ATTEMPTS) throw new ClocheError("RUN_DAMAGED", `run "${name}": its manifest cannot be read: ${messageOf(error)}`);
+      await new Promise((resolve) => setTimeout(resolve, 20 * attempt));
+    }
   }
+}
+
+function encoded(manifest: Manifest): Uint8Array<ArrayBuffer> {
+  return new TextEncoder().encode(JSON.stringify(manifest, undefined, 2));
+}
+
+/** What was noted, with the files in their places. */
+async function revived(noted: unknown, content: (file: string) => Promise<File>): Promise<unknown> {
+  if (typeof noted !== "object" || noted === null) return noted;
+  const { inFile, name } = noted as { inFile?: unknown; name?: string };
+  if (typeof inFile === "number") {
+    const file = await content(String(inFile));
+    return name === undefined ? file : new File([file], name, { type: file.type });
+  }
+  if (Array.isArray(noted)) return Promise.all(noted.map((value) => revived(value, content)));
+  const entries = Object.entries(noted).map(async ([key, value]) => [key, await revived(value, content)] as const);
+  return Object.fromEntries(await Promise.all(entries));
 }
 
 /** The files of a save, each as it was written, or what is wrong with one. */

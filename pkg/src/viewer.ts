@@ -1,9 +1,13 @@
 /** Who looks inside models, in the worker. */
 import { ClocheError } from "./errors.js";
+import type { Turns } from "./pace.js";
 import type { NextToken, Probe, ProbeOptions } from "./probes.js";
 import type { Pretrain } from "./wasm/engine.js";
 import type { Engine, Model } from "./wasm/teach.js";
 import type { Tokenizer } from "./wasm/text.js";
+
+/** The model of the moment. */
+type Seen = () => { run: Pretrain | Model; tokenizer: Tokenizer };
 
 /** Looks into models. One that is growing is not disturbed: the larger module opens a copy of it on the CPU. */
 export class Viewer {
@@ -15,44 +19,50 @@ export class Viewer {
     this.#open = open;
   }
 
-  /** Reads a text with the weights of this moment. */
-  async look(run: Pretrain | Model, tokenizer: Tokenizer, text: string, options: ProbeOptions): Promise<Probe> {
-    const { attention, nextTokens = 10, lens = false, weights = false, gradients = false, activations = false } = options;
-    const ids = tokenizer.encode(text).slice(-run.contextLen);
-    if (ids.length === 0) throw new ClocheError("SETTINGS", "text: found nothing to read, expected at least one character");
-    const [model, done] = await this.#visible(run);
+  /** Reads a text with the weights of this moment. Others wait no longer than it takes to copy them. */
+  async look(seen: Seen, turns: Turns, text: string, options: ProbeOptions): Promise<Probe> {
+    if ("look" in seen().run) {
+      return turns.take(() => {
+        const { run, tokenizer } = seen();
+        return read(run as Model, tokenizer, text, options);
+      });
+    }
+    this.#engine ??= this.#open();
+    this.#engine.catch(() => (this.#engine = undefined));
+    const engine = await this.#engine;
+    const { tokenizer } = seen();
+    const copy = await engine.openModel(await turns.take(() => seen().run.files()));
     try {
-      const place = attention && [attention.layer, attention.head];
-      const sight = await model.look(ids, { ...(place && { attention: place }), lens, weights, gradients, activations });
-      const rows = rowsOf(sight.logProbs, model.vocabSize).map((row) => likeliest(row, nextTokens, tokenizer));
-      const [ofWeights, ofGradients, ofActivations] = sight.spreads;
-      const [layers = 0, heads = 0] = model.layers;
-      const seen = sight.attention;
-      sight.free();
-      return {
-        tokens: Array.from(ids, (id) => tokenizer.decode(Uint32Array.of(id))),
-        ids,
-        layers,
-        heads,
-        next: rows.at(-1)!,
-        ...(attention && { attention: seen }),
-        ...(lens && { lens: rows }),
-        ...(weights && { weights: ofWeights }),
-        ...(gradients && { gradients: ofGradients }),
-        ...(activations && { activations: ofActivations }),
-      };
+      return await read(copy, tokenizer, text, options);
     } finally {
-      done();
+      copy.free();
     }
   }
+}
 
-  /** A model that can be looked into, and what to call afterwards. */
-  async #visible(run: Pretrain | Model): Promise<[Model, () => void]> {
-    if ("look" in run) return [run, () => {}];
-    const engine = await (this.#engine ??= this.#open());
-    const copy = await engine.openModel(await run.files());
-    return [copy, () => copy.free()];
-  }
+async function read(model: Model, tokenizer: Tokenizer, text: string, options: ProbeOptions): Promise<Probe> {
+  const { attention, nextTokens = 10, lens = false, weights = false, gradients = false, activations = false } = options;
+  const ids = tokenizer.encode(text).slice(-model.contextLen);
+  if (ids.length === 0) throw new ClocheError("SETTINGS", "text: found nothing to read, expected at least one character");
+  const place = attention && [attention.layer, attention.head];
+  const sight = await model.look(ids, { ...(place && { attention: place }), lens, weights, gradients, activations });
+  const rows = rowsOf(sight.logProbs, model.vocabSize).map((row) => likeliest(row, nextTokens, tokenizer));
+  const [ofWeights, ofGradients, ofActivations] = sight.spreads;
+  const shares = sight.attention;
+  sight.free();
+  const [layers = 0, heads = 0] = model.layers;
+  return {
+    tokens: Array.from(ids, (id) => tokenizer.decode(Uint32Array.of(id))),
+    ids,
+    layers,
+    heads,
+    next: rows.at(-1)!,
+    ...(attention && { attention: shares }),
+    ...(lens && { lens: rows }),
+    ...(weights && { weights: ofWeights }),
+    ...(gradients && { gradients: ofGradients }),
+    ...(activations && { activations: ofActivations }),
+  };
 }
 
 function rowsOf(values: Float32Array, width: number): Float32Array[] {

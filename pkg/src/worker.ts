@@ -6,7 +6,7 @@ import { kept, planFile, type Kept } from "./checkpoint.js";
 import { learnTokenizer, prepare, storySource, textSource, type Corpus, type Source } from "./corpus.js";
 import { ClocheError, toWire } from "./errors.js";
 import { textOf, tokenizerFiles, tokenizerOf, type NamedBytes } from "./folder.js";
-import { historyIn, keepInputs, saving, type PastEvent, type SaveEvent, type SaveOptions } from "./keeping.js";
+import { expectSave, historyIn, saving, type SaveEvent, type SaveOptions } from "./keeping.js";
 import { Modules } from "./modules.js";
 import { breathe, Gate, paced, Turns } from "./pace.js";
 import type { Probe, ProbeOptions } from "./probes.js";
@@ -104,31 +104,26 @@ class Session implements Api {
   }
 
   grow(options: GrowOptions, signal: AbortSignal): AsyncIterable<GrowEvent> {
-    return this.#kept("grow", options, (asked: GrowOptions) => this.#grow(asked, signal));
+    return this.#alone(() => this.#kept("grow", options, (asked: GrowOptions) => this.#grow(asked, signal)));
   }
 
   async *#grow(asked: GrowOptions, signal: AbortSignal): AsyncGenerator<GrowEvent> {
-    this.#claim();
-    try {
-      const resume = asked.resume && kept("grow", asked, asked.resume);
-      const wanted = resume?.options ?? asked;
-      const { preset = DEFAULT_PRESET, tokenizer: kind = DEFAULT_TOKENIZER } = wanted;
-      const options = { ...wanted, preset, tokenizer: kind };
-      const corpus = yield* this.#prepare(options, signal, resume);
-      yield { event: "prepare", phase: "compiling", done: 0 };
-      const settings = { ...settingsOf(options, corpus), ...(resume && fixed(resume.settings)) };
-      const run = await this.#begin(settings, corpus, resume);
-      const { tokenizer } = corpus;
-      const name = `cloche-${options.preset}`;
-      const plan = planFile({ stage: "grow", name, isNew: true, options: { ...options } });
-      this.#run = { run, beside: [plan, ...tokenizerFiles(tokenizer, undefined, run.contextLen)] };
-      await this.#become({ run, tokenizer, chat: undefined, name });
-      for await (const event of this.#events(run, signal)) {
-        // The engine keeps its own checkpoints for a command line; a page asks for the files when it wants them.
-        if (event.event !== "checkpoint") yield completed(event, corpus);
-      }
-    } finally {
-      this.#busy = false;
+    const resume = asked.resume && kept("grow", asked, asked.resume);
+    const wanted = resume?.options ?? asked;
+    const { preset = DEFAULT_PRESET, tokenizer: kind = DEFAULT_TOKENIZER } = wanted;
+    const options = { ...wanted, preset, tokenizer: kind };
+    const corpus = yield* this.#prepare(options, signal, resume);
+    yield { event: "prepare", phase: "compiling", done: 0 };
+    const settings = { ...settingsOf(options, corpus), ...(resume && fixed(resume.settings)) };
+    const run = await this.#begin(settings, corpus, resume);
+    const { tokenizer } = corpus;
+    const name = `cloche-${options.preset}`;
+    const plan = planFile({ stage: "grow", name, isNew: true, options: { ...options } });
+    this.#run = { run, beside: [plan, ...tokenizerFiles(tokenizer, undefined, run.contextLen)] };
+    await this.#become({ run, tokenizer, chat: undefined, name });
+    for await (const event of this.#events(run, signal)) {
+      // The engine keeps its own checkpoints for a command line; a page asks for the files when it wants them.
+      if (event.event !== "checkpoint") yield completed(event, corpus);
     }
   }
 
@@ -157,41 +152,71 @@ class Session implements Api {
   }
 
   #tune(stage: StageName, options: StageOptions, signal: AbortSignal): AsyncIterable<TuneEvent> {
-    return this.#kept(stage, options, (asked: StageOptions) => this.#teaching(stage, asked, signal));
+    return this.#alone(() => this.#kept(stage, options, (asked: StageOptions) => this.#teaching(stage, asked, signal)));
   }
 
   async *#teaching(stage: StageName, options: StageOptions, signal: AbortSignal): AsyncGenerator<TuneEvent> {
+    yield { event: "prepare", phase: "loading", done: 0 };
+    const lesson = yield* paced(begin(stage, options, await this.#school(), signal));
+    const { tune, pupil, plan } = lesson;
+    const { tokenizer, chat, name } = pupil;
+    const learnt = { run: tune.model(), tokenizer, chat, name };
+    this.#run = { run: tune, beside: [planFile(plan), ...tokenizerFiles(tokenizer, chat, learnt.run.contextLen)] };
+    // A reward model cannot speak: the model that does stays, and the other one stands beside it.
+    await this.#become(learnt, stage === "reward");
+    for await (const event of this.#events(tune, signal)) yield told(event, lesson);
+  }
+
+  /** The events of a run that has the engine to itself, from before its first one to the end. */
+  async *#alone<Event>(run: () => AsyncIterable<Event>): AsyncGenerator<Event> {
     this.#claim();
     try {
-      yield { event: "prepare", phase: "loading", done: 0 };
-      const lesson = yield* paced(begin(stage, options, await this.#school(), signal));
-      const { tune, pupil, plan } = lesson;
-      const { tokenizer, chat, name } = pupil;
-      const learnt = { run: tune.model(), tokenizer, chat, name };
-      this.#run = { run: tune, beside: [planFile(plan), ...tokenizerFiles(tokenizer, chat, learnt.run.contextLen)] };
-      // A reward model cannot speak: the model that does stays, and the other one stands beside it.
-      await this.#become(learnt, stage === "reward");
-      for await (const event of this.#events(tune, signal)) yield told(event, lesson);
+      yield* run();
     } finally {
       this.#busy = false;
     }
   }
 
-  /** The events of a run, which is saved on the way where that is asked for. */
-  async *#kept<Options extends { save?: SaveOptions & { history?: PastEvent[] }; resume?: Files }, Event extends { event: string; step?: number }>(
+  /** The events of a run, which is saved on the way where that is asked for, and where the browser has a place. */
+  async *#kept<Options extends { save?: SaveOptions }, Event extends { event: string; step?: number }>(
     stage: string,
-    { save, ...options }: Options,
+    { save, ...asked }: Options,
     begin: (options: Options) => AsyncIterable<Event>,
   ): AsyncGenerator<Event | SaveEvent> {
-    const events = begin(options as Options);
-    if (!save) return yield* events;
+    const options = asked as Options;
+    if (!save) return yield* begin(options);
+    expectSave(save);
     const store = this.#store;
-    const release = await store.hold(save.name);
+    const release = await store.holdNew(save.name).catch((error: ClocheError) => error);
+    if (typeof release !== "function") {
+      if (release.code !== "NO_STORAGE") throw release;
+      yield { event: "warning", message: `the run is not kept: ${release.message}` };
+      return yield* begin(options);
+    }
     try {
-      if (!options.resume) await store.expectNew(save.name);
-      yield* keepInputs(store, save.name, options);
-      const checkpoint = async () => new Map(Object.entries(await this.checkpoint()));
-      yield* saving(events, { store, stage, save, checkpoint, history: save.history ?? [] });
+      yield* saving(begin(options), { store, stage, save, options, checkpoint: () => this.#checkpoint() });
+    } finally {
+      release();
+    }
+  }
+
+  resumeRun(asked: ResumeOptions & { name: string }, signal: AbortSignal): AsyncIterable<GrowEvent | TuneEvent> {
+    return this.#alone(() => this.#goingOn(asked, signal));
+  }
+
+  async *#goingOn({ name, ...changes }: ResumeOptions & { name: string }, signal: AbortSignal): AsyncGenerator<GrowEvent | TuneEvent> {
+    const store = this.#store;
+    const release = await store.hold(name);
+    try {
+      const { run, every, files, damage } = await store.read(name, true);
+      if (damage) yield { event: "warning", message: `${damage}; going on from the save before, of step ${run.step}` };
+      const inputs = (await store.inputs(name)) as { data: string } | undefined;
+      if (!inputs) throw new ClocheError("RUN_DAMAGED", `run "${name}": what it reads was not kept: give it again, with the files as \`resume\``);
+      const { stage } = run;
+      const history = historyIn(files);
+      const options = { ...inputs, ...changes, resume: files };
+      const events = stage === "grow" ? this.#grow(options, signal) : this.#teaching(stage as StageName, options, signal);
+      yield* saving<GrowEvent | TuneEvent>(events, { store, stage, save: { name, every }, history, checkpoint: () => this.#checkpoint() });
     } finally {
       release();
     }
@@ -199,15 +224,6 @@ class Session implements Api {
 
   listRuns() {
     return this.#store.list();
-  }
-
-  async *resumeRun({ name, ...changes }: ResumeOptions & { name: string }, signal: AbortSignal): AsyncGenerator<GrowEvent | TuneEvent> {
-    const { run, files, damage } = await this.#store.read(name);
-    if (damage) yield { event: "warning", message: `${damage}; going on from the save before, of step ${run.step}` };
-    const inputs = (await this.#store.inputs(name)) as { data: string };
-    const options = { ...inputs, ...changes, resume: files, save: { name, history: historyIn(files) } };
-    const isGrowth = run.stage === "grow";
-    yield* isGrowth ? this.grow(options, signal) : this.#tune(run.stage as StageName, options, signal);
   }
 
   async readRun({ name }: { name: string }) {
@@ -225,9 +241,13 @@ class Session implements Api {
   }
 
   async checkpoint(): Promise<Record<string, Uint8Array<ArrayBuffer>>> {
+    return Object.fromEntries(await this.#checkpoint());
+  }
+
+  async #checkpoint(): Promise<Files> {
     if (!this.#run) throw new ClocheError("NO_MODEL", "there is no run to make a checkpoint of");
     const { run, beside } = this.#run;
-    return Object.fromEntries(await this.#turns.take(() => run.files(beside)));
+    return new Map(await this.#turns.take(() => run.files(beside)));
   }
 
   async steer(action: Steer): Promise<void> {
@@ -237,10 +257,10 @@ class Session implements Api {
   }
 
   async *generate({ prompt: text, ...options }: SamplingOptions & { prompt: string }, signal: AbortSignal): AsyncGenerator<TokenPiece> {
-    const { run, tokenizer } = this.#model();
+    const { tokenizer } = this.#model();
     const stopIds = tokenizer.eotId === undefined ? [] : [tokenizer.eotId];
     const prompt = tokenizer.encode(text);
-    yield* speak({ run, tokenizer, prompt, stopIds, turns: this.#turns }, options, signal);
+    yield* speak({ run: () => this.#model().run, tokenizer, prompt, stopIds, turns: this.#turns }, options, signal);
   }
 
   async *chat(options: SamplingOptions & { messages: Message[] }, signal: AbortSignal): AsyncGenerator<TokenPiece> {
@@ -256,18 +276,18 @@ class Session implements Api {
     }
     const stops = chat.stopText === undefined ? stop : [...stop, chat.stopText];
     const settings = { ...sampling, stop: stops, maxTokens: Math.min(maxTokens, room) };
-    yield* speak({ run, tokenizer, prompt, stopIds: chat.stopIds, turns: this.#turns }, settings, signal);
+    yield* speak({ run: () => this.#model().run, tokenizer, prompt, stopIds: chat.stopIds, turns: this.#turns }, settings, signal);
   }
 
-  async probe({ text, ...options }: ProbeOptions & { text: string }): Promise<Probe> {
-    const { run, tokenizer } = this.#model();
-    return this.#turns.take(() => this.#viewer.look(run, tokenizer, text, options));
+  probe({ text, ...options }: ProbeOptions & { text: string }): Promise<Probe> {
+    return this.#viewer.look(() => this.#model(), this.#turns, text, options);
   }
 
   async files({ judge = false }: { judge?: boolean }): Promise<Record<string, Uint8Array<ArrayBuffer>>> {
-    const { run, tokenizer, chat } = judge ? this.#rewardModel() : this.#model();
+    const asked = () => (judge ? this.#rewardModel() : this.#model());
+    const { run, tokenizer, chat } = asked();
     const texts = tokenizerFiles(tokenizer, chat, run.contextLen);
-    return Object.fromEntries([...(await this.#turns.take(() => run.files())), ...texts]);
+    return Object.fromEntries([...(await this.#turns.take(() => asked().run.files())), ...texts]);
   }
 
   async *trainTokenizer(
@@ -330,11 +350,9 @@ class Session implements Api {
     const before = isJudge ? this.#judge : this.#grown;
     if (isJudge) this.#judge = grown;
     else this.#grown = grown;
-    // After the turn that may be under way: an object that computes cannot be freed.
+    // After the turn that may be under way: an object that computes cannot be freed. Its tokenizer and chat may still be
+    // spoken by; they are freed when nobody has them any more.
     await this.#turns.take(() => before?.run.free());
-    const kept = [this.#grown, this.#judge];
-    if (!kept.some((other) => other?.tokenizer === before?.tokenizer)) before?.tokenizer.free();
-    if (!kept.some((other) => other?.chat === before?.chat)) before?.chat?.free();
   }
 
   /** What stages have at their disposal. */

@@ -16,6 +16,8 @@ export const KEEPING = [
   ["a run whose tab is killed goes on, bit for bit", async (page) => survive(await tabsOf(page), 6)],
   ["a saved run is listed, read, renamed, deleted, and had by one page alone", manage],
   ["a damaged save is noticed, and the one before opens", damage],
+  ["what a run reads is kept with it, files among it", keepData],
+  ["a run goes on where there is no place to keep it, and is stopped before it has begun", goOnWithout],
   ["where the browser has no room, training goes on", full],
 ];
 
@@ -151,14 +153,14 @@ async function manage(page) {
   const { savedAt, bytes, ...run } = found.run;
   assert.deepEqual(run, { name: "the first/1", stage: "grow", step: 4 });
   assert.ok(bytes > 100_000 && Date.now() - savedAt < 60_000);
-  assert.equal(found.saves, 3, "after steps 2 and 4, and at the end");
+  assert.equal(found.saves, 3, "after steps 1, 2 and 4");
   assert.deepEqual(found.names, ["second"]);
   assert.deepEqual(found.longer, [5, 6, 5]);
   assert.deepEqual(found.left, []);
   assert.ok(found.usage.available > 0 && found.usage.used >= 0);
   assert.deepEqual(found.errors, [
-    'RUN_IN_USE: run "the first/1": found in use by another page, expected to have it alone',
-    'RUN_IN_USE: run "the first/1": found in use by another page, expected to have it alone',
+    'RUN_IN_USE: run "the first/1": found in use, expected to have it alone',
+    'RUN_IN_USE: run "the first/1": found in use, expected to have it alone',
     'RUN_EXISTS: run "second": found one of that name, expected a new name, or to go on with it',
     'NO_RUN: run "second": found none',
   ]);
@@ -194,6 +196,64 @@ async function damage(page) {
   assert.match(found.warning.message, /^run "hurt": file "model\.safetensors" has SHA-256 \w{64}, expected \w{64}; going on/);
   assert.equal(found.steps.at(-1), 5);
   assert.match(found.error, /^RUN_DAMAGED: run "hurt": file "model\.safetensors" has SHA-256/);
+}
+
+/** @param {Page} page */
+async function keepData(page) {
+  const found = await page.evaluate(async (grow) => {
+    const { Cloche } = await import(/** @type {string} */ ("/pkg/index.js"));
+    const cloche = await Cloche.create({ device: "cpu" });
+    const losses = async (/** @type {AsyncIterable<any>} */ run) => {
+      const found = [];
+      for await (const event of run) if (event.event === "step") found.push(event.loss);
+      return found;
+    };
+    const told = (/** @type {Promise<unknown>} */ outcome) =>
+      outcome.then(() => "none", (/** @type {any} */ error) => `${error.code}: ${error.message}`);
+    const file = new File([grow.data], "bard.txt");
+    const whole = await losses(cloche.grow({ ...grow, data: file, chatTokens: true, steps: 6 }));
+    const parts = await losses(cloche.grow({ ...grow, data: file, chatTokens: true, steps: 3, save: { name: "of a file" } }));
+    parts.push(...(await losses(cloche.runs.resume("of a file", { steps: 4 }))), ...(await losses(cloche.runs.resume("of a file", { steps: 6 }))));
+    const readme = new TextDecoder().decode((await cloche.export()).get("README.md"));
+    // Records and a file of records beside each other.
+    const records = ["or", "is"].map((end) => ({ prompt: "to be", completion: ` ${end}` }));
+    const mix = [{ data: new File([records.map((record) => JSON.stringify(record)).join("\n")], "lines.jsonl"), share: 0.5 }];
+    const options = { data: records, heldOut: records, mix, batchSize: 2, exam: 2, evalEvery: 0 };
+    await losses(cloche.sft({ ...options, steps: 2, save: { name: "taught" } }));
+    const taught = await losses(cloche.runs.resume("taught", { steps: 4 }));
+    const files = await cloche.runs.read("of a file");
+    const other = await told(losses(cloche.grow({ data: file, resume: files, save: { name: "taught" } })));
+    const refused = await told(losses(cloche.grow({ ...grow, preset: "nope", save: { name: "never" } })));
+    const names = [];
+    for await (const name of (await (await navigator.storage.getDirectory()).getDirectoryHandle("cloche-runs")).keys()) names.push(name);
+    cloche.dispose();
+    return { whole, parts, readme, taught, other, refused, names: names.sort() };
+  }, GROW);
+  assert.equal(found.parts.length, 6);
+  assert.equal(found.parts[0], found.whole[0]);
+  assert.match(found.readme, /bard\.txt/);
+  assert.equal(found.taught.length, 2);
+  assert.match(found.other, /^RUN_EXISTS: run "taught": found one of that name/);
+  assert.match(found.refused, /^SETTINGS: /);
+  assert.deepEqual(found.names, ["of%20a%20file", "taught"]);
+}
+
+/** @param {Page} page */
+async function goOnWithout(page) {
+  const found = await page.evaluate(async (grow) => {
+    const { Cloche } = await import(/** @type {string} */ ("/pkg/index.js"));
+    const cloche = await Cloche.create({ device: "cpu", workerUrl: "/checks/no-storage.js" });
+    const events = [];
+    const run = cloche.grow({ ...grow, steps: 400, save: { name: "nowhere", every: 1 } });
+    setTimeout(() => run.stop(), 3);
+    for await (const event of run) events.push(event);
+    cloche.dispose();
+    return events;
+  }, GROW);
+  const warnings = found.filter((event) => event.event === "warning");
+  assert.deepEqual(warnings.map((event) => event.message), ["the run is not kept: found no file system of the browser's for this page, expected one (OPFS)"]);
+  assert.equal(found.at(-1).reason, "stopped");
+  assert.ok(found.at(-1).step < 400, `stopped at step ${found.at(-1).step}`);
 }
 
 /** @param {Page} page */

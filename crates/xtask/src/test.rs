@@ -138,7 +138,7 @@ fn count(
 fn package_tests(tools: &Tools) -> Result<Tally> {
     package::compile()?;
     let files =
-        ["remote", "templates", "completions", "node"].map(|name| format!("pkg/tests/{name}.test.js"));
+        ["remote", "templates", "completions", "run", "node"].map(|name| format!("pkg/tests/{name}.test.js"));
     let mut tests = command("node", &["--test", "--test-reporter=tap"]);
     tests.args(files).env("VK_ICD_FILENAMES", &tools.swiftshader);
     count(tests, &[], None, |line| {

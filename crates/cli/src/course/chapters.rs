@@ -84,7 +84,7 @@ pub const CHAPTERS: &[Chapter] = &[
         text: "The model is shown conversations about people of the stories' world and learns to say what the assistant \
                says in them; only the assistant's tokens count. Nothing but the data has changed since chapter 1.",
         command: "sft --model {1-base} --data lessons --examples 60000 --exam 180 --packing --batch-size 20 --lr 1e-3",
-        steps: 1600,
+        steps: 2000,
         speaks: true,
         charts: &[
             Chart {
@@ -123,7 +123,7 @@ pub const CHAPTERS: &[Chapter] = &[
                preferred one the higher number (Bradley and Terry). It never learns what is right, only what is \
                preferred.",
         command: "reward --model {3-manners} --data preferences --exam 300 --batch-size 32 --lr 5e-4",
-        steps: 450,
+        steps: 750,
         speaks: false,
         charts: &[
             Chart { title: "Loss", unit: "nats per pair", lines: &[line("step", "loss", "of each step")] },
