@@ -45,6 +45,6 @@ pub use graph::{Data, Graph, ValueId};
 pub use memory::InUse;
 pub use ops::layout::cat;
 pub use plan::{BufferId, Cost, Operand, Plan, Target};
-pub use program::{Elements, LOG_RUNS, Program};
+pub use program::{Elements, LOG_NUMEL, LOG_RUNS, Program};
 pub use shape::{Layout, Shape};
 pub use tensor::Tensor;

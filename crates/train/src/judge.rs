@@ -5,7 +5,7 @@
 
 use cloche_models::{Network, Pass};
 use cloche_nn::loss::preference::RankedPairs;
-use cloche_tensor::{DType, Device, Graph, LOG_RUNS, Program, Tensor};
+use cloche_tensor::{DType, Device, Graph, LOG_NUMEL, LOG_RUNS, Program, Tensor};
 
 use crate::error::Error;
 use crate::examples::{Ranking, check_texts};
@@ -20,13 +20,14 @@ pub struct Judge {
 }
 
 impl Judge {
-    /// Prepares to judge `batch` texts at once, each of at most `width` tokens. Texts are judged by the weights that the
-    /// network has at that time.
+    /// Prepares to judge `batch` texts at once, or as many as a program logs, each of at most `width` tokens. Texts are
+    /// judged by the weights that the network has at that time.
     ///
     /// # Errors
     /// A network without a score head; a device that cannot hold the program.
     pub fn new(device: &Device, network: &Network, batch: usize, width: usize) -> Result<Judge, Error> {
         expect_head(network)?;
+        let batch = batch.min(LOG_NUMEL);
         let graph = Graph::new();
         let p = network.params(&graph);
         let rewards = read(&graph, (batch, width), |x| {

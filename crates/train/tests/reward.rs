@@ -66,6 +66,13 @@ fn it_tells_right_answers_from_wrong_ones() {
     assert!(rewards.chunks(2).filter(|pair| pair[0] > pair[1]).count() >= 4, "{rewards:?}");
     let alone: Vec<f32> = texts.iter().map(|text| block_on(judge.score(&[text])).unwrap()[0]).collect();
     assert_eq!(rewards, alone);
+    // One that was made for more texts than a program logs judges them in several batches.
+    let many: Vec<&[u32]> = texts.iter().copied().cycle().take(130).collect();
+    let in_batches = block_on(Judge::new(&device, &network, 100, 32).unwrap().score(&many)).unwrap();
+    assert_eq!(in_batches.len(), many.len());
+    for (found, want) in in_batches.iter().zip(alone.iter().cycle()) {
+        assert!((found - want).abs() < 1e-4, "{found} {want}");
+    }
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::plan::{Cost, Operand, Plan, Port};
 pub const LOG_RUNS: usize = 32;
 
 /// Outputs of at most this many elements are logged.
-pub(crate) const LOG_NUMEL: usize = 64;
+pub const LOG_NUMEL: usize = 64;
 
 /// A compiled program on a device.
 ///
