@@ -121,7 +121,7 @@ async function lookInside(page) {
   const bars = page.locator("cloche-next-token");
   await bars.scrollIntoViewIfNeeded();
   const drawn = () => bars.locator("tbody tr td:last-child").allTextContents();
-  await bars.locator("tbody tr").nth(2).waitFor();
+  await bars.locator("tbody tr").filter({ hasText: "50.0" }).waitFor();
   assert.deepEqual(await drawn(), ["50.0", "30.0", "15.0"]);
   await bars.getByLabel("Top-k").fill("2");
   assert.deepEqual(await drawn(), ["62.5", "37.5", "0.0"]);
@@ -132,6 +132,7 @@ async function lookInside(page) {
 
   const map = page.locator("cloche-attention");
   await map.scrollIntoViewIfNeeded();
+  await map.locator("[part=reading]").filter({ hasText: "0.625" }).waitFor();
   const cursor = map.getByRole("slider");
   await cursor.focus();
   const reading = () => cursor.getAttribute("aria-valuetext");

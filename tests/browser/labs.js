@@ -23,6 +23,7 @@ export const LAB_SCENES = [
   ["grow: it is saved as a zip of a Hugging Face folder", saveModel],
   ["grow: a run is paused, tried meanwhile, resumed and stopped", pauseAndStop],
   ["grow: two runs are compared, and their losses read by keyboard", compareRuns],
+  ["grow: weights and gradients are shown by layer", showNorms],
   ["grow: what was kept goes on after a reload, has another name, and is deleted", goOnWithKept],
   ["grow: a file that is no text is refused with its reason", refuseBinary],
   ["grow: a model grows from a text file", growFromFile],
@@ -220,6 +221,17 @@ async function compareRuns(page) {
   const [header] = (await readFile(await saved.path(), "utf8")).split("\n");
   assert.equal(header, "step,training,validation,floor,run 1 training,run 1 validation");
   return reading;
+}
+
+/** @param {Page} page */
+async function showNorms(page) {
+  const norms = section(page, "What is pulled at?");
+  await norms.scrollIntoViewIfNeeded();
+  const rows = norms.locator("tbody tr");
+  await rows.first().waitFor();
+  assert.deepEqual((await rows.locator("th").allTextContents()).slice(0, 3), ["embedding", "layer 0", "layer 1"]);
+  const sizes = (await rows.locator("td").allTextContents()).map(Number);
+  assert.ok(sizes.every((size) => size > 0), `norms: ${sizes}`);
 }
 
 /** @param {Page} page */

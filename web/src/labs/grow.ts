@@ -1,5 +1,6 @@
 /** Grow: how does it learn to speak? */
 import { html, type TemplateResult } from "lit";
+import "../views/norms.ts";
 import "../views/runs.ts";
 import type { Setup } from "../route.ts";
 import { view } from "../views/view.ts";
@@ -12,7 +13,7 @@ export const grow: Lab = {
   about: html`It is shown a text and guesses each next token. Where it is surprised, every number in it is moved a
     little, so that it would have been surprised less. Nothing else happens; do it often enough, and it speaks.`,
   render(setup) {
-    return html`${train(setup)} ${loss()} ${samples()} ${prompt()} ${thoughts()} ${attention()} ${kept()}`;
+    return html`${train(setup)} ${loss()} ${samples()} ${prompt()} ${thoughts()} ${attention()} ${norms()} ${kept()}`;
   },
 };
 
@@ -99,6 +100,19 @@ function attention(): TemplateResult {
       <mfrac><mrow><mi>Q</mi><msup><mi>K</mi><mo>⊤</mo></msup></mrow><msqrt><mi>D</mi></msqrt></mfrac><mo>)</mo>
       </mrow></math>
       <p>over the tokens up to the one that looks (Vaswani et al. 2017).</p>`,
+  });
+}
+
+function norms(): TemplateResult {
+  return view({
+    title: "What is pulled at?",
+    figure: html`<lab-norms></lab-norms>`,
+    shows: html`How large the numbers of each layer are, and how strongly its newest sample pulls at them. In the
+      beginning everything is pulled at; what has found its place is left alone.`,
+    try: "to watch the gradients while it grows. Which layer is the last to come to rest?",
+    formula: html`<math display="block"><mrow><mo>‖</mo><mi>w</mi><mo>‖</mo><mo>=</mo><msqrt><mrow><munder><mo>∑</mo><mi>i</mi></munder>
+      <msubsup><mi>w</mi><mi>i</mi><mn>2</mn></msubsup></mrow></msqrt></mrow></math>
+      <p>over all weights of a layer; likewise over the gradient of the loss for each of them.</p>`,
   });
 }
 

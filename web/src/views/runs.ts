@@ -53,8 +53,8 @@ class LabRuns extends LitElement {
   #table(runs: SavedRun[]): TemplateResult {
     if (runs.length === 0) return html`<p>Nothing is kept yet: what grows above will be.</p>`;
     return html`<div class="scroll" tabindex="0" role="region" aria-label="Runs that are kept"><table>
-      <thead><tr><th scope="col">Run</th><th scope="col">Step</th><th scope="col">Size</th><th scope="col">
-        <span class="hidden">What to do</span></th></tr></thead>
+      <thead><tr><th scope="col">Run</th><th scope="col">Step</th><th scope="col">Size</th>
+        <th scope="col" aria-label="What to do"></th></tr></thead>
       <tbody>${runs.map((run) => this.#row(run))}</tbody>
     </table></div>`;
   }
