@@ -62,7 +62,7 @@ async function throughFiles(module) {
 async function pulled(module) {
   const { engine, material, model } = await begin(module);
   material.verifier((/** @type {boolean} */ _, /** @type {Uint32Array} */ questions) =>
-    Array.from(questions, (question) => ({ reward: question, correct: question === 2 })),
+    Float32Array.from(Array.from(questions).flatMap((question) => [question, Number(question === 2)])),
   );
   const options = { ...OPTIONS, ...RUN, steps: 1000, lora: { rank: 2 } };
   const tune = await engine.startStage("sft", model, JSON.stringify(options), material);
@@ -102,8 +102,8 @@ async function verifierFaults(module) {
   const faults = [
     [() => { throw new Error("my own fault"); }, /^verifier: my own fault$/],
     [() => { throw "a word"; }, /^verifier: a word$/],
-    [() => Array(6).fill({ reward: NaN, correct: false }), /^verifier: answer 0 to question \d: found reward NaN, expected a finite number$/],
-    [() => [{ reward: 1, correct: true }], /^verifier: found 1 verdicts, expected one for each of 6 answers$/],
+    [() => new Float32Array(12).fill(NaN), /^verifier: answer 0 to question \d: found reward NaN, expected a finite number$/],
+    [() => Float32Array.of(1, 1), /^verifier: found 1 verdicts, expected one for each of 6 answers$/],
     [() => 7, /^verifier: /],
   ];
   for (const [fault, expected] of faults) {
