@@ -122,7 +122,7 @@ pub const CHAPTERS: &[Chapter] = &[
         text: "A copy of the model gets a head that says one number, and learns from pairs of answers to give the \
                preferred one the higher number (Bradley and Terry). It never learns what is right, only what is \
                preferred.",
-        command: "reward --model {3-manners} --data preferences --exam 300 --batch-size 32 --lr 5e-4",
+        command: "reward --model {3-manners} --data preferences --examples 30000 --exam 300 --batch-size 32 --lr 5e-4",
         steps: 750,
         speaks: false,
         charts: &[
