@@ -138,6 +138,8 @@ async function growFromStories(page) {
   await status(page, new RegExp(`^Grown: ${STEPS} steps`));
   const loss = page.locator("cloche-loss");
   await loss.getByText("Show as a table").click();
+  // The table is drawn after it was opened.
+  await loss.locator("tbody tr").first().waitFor();
   const cells = await loss
     .locator("tbody tr")
     .evaluateAll((rows) =>
