@@ -1,32 +1,18 @@
 /** `<lab-model>`: which model there is; another one can be opened, and this one carried away. */
 import { bytes, download, greenhouse, unzip, withoutFolder, zip } from "cloche/elements";
-import { html, LitElement, nothing, type TemplateResult } from "lit";
+import { html, nothing, type TemplateResult } from "lit";
+import { LabElement } from "./lab-element.ts";
 
-class LabModel extends LitElement {
+class LabModel extends LabElement {
   static override properties = { note: { state: true }, trouble: { state: true }, busy: { state: true } };
   declare note: string;
   declare trouble: string;
   declare busy: boolean;
-  readonly #onChange = () => this.requestUpdate();
 
   constructor() {
     super();
     this.note = this.trouble = "";
     this.busy = false;
-  }
-
-  protected override createRenderRoot(): HTMLElement {
-    return this;
-  }
-
-  override connectedCallback(): void {
-    super.connectedCallback();
-    greenhouse.addEventListener("change", this.#onChange);
-  }
-
-  override disconnectedCallback(): void {
-    super.disconnectedCallback();
-    greenhouse.removeEventListener("change", this.#onChange);
   }
 
   protected override render(): TemplateResult {

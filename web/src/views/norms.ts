@@ -1,7 +1,8 @@
 /** `<lab-norms>`: how large the numbers of each layer are, and how strongly a text pulls at them. */
 import { greenhouse } from "cloche/elements";
 import type { Spread } from "cloche";
-import { html, LitElement, type TemplateResult } from "lit";
+import { html, type TemplateResult } from "lit";
+import { LabElement } from "./lab-element.ts";
 
 /** What a layer comes to: the root of the sum of squares over its tensors. */
 interface Row {
@@ -15,7 +16,7 @@ const PAUSE_MS = 1200;
 /** What it is shown where it has said nothing yet. */
 const TEXT = "Once there was a";
 
-class LabNorms extends LitElement {
+class LabNorms extends LabElement {
   static override properties = { rows: { state: true }, trouble: { state: true } };
   declare rows: Row[];
   declare trouble: string;
@@ -23,10 +24,9 @@ class LabNorms extends LitElement {
   #looking = false;
   /** The state of the model that was looked into. */
   #seen = -1;
-  readonly #look = () => void this.#measure();
   readonly #watcher = new IntersectionObserver(([entry]) => {
     this.#visible = entry!.isIntersecting;
-    this.#look();
+    this.greenhouseChanged();
   });
 
   constructor() {
@@ -35,20 +35,19 @@ class LabNorms extends LitElement {
     this.trouble = "";
   }
 
-  protected override createRenderRoot(): HTMLElement {
-    return this;
-  }
-
   override connectedCallback(): void {
     super.connectedCallback();
     this.#watcher.observe(this);
-    greenhouse.addEventListener("change", this.#look);
   }
 
   override disconnectedCallback(): void {
     super.disconnectedCallback();
     this.#watcher.disconnect();
-    greenhouse.removeEventListener("change", this.#look);
+  }
+
+  /** What is shown is measured; it is drawn when that has come. */
+  protected override greenhouseChanged(): void {
+    void this.#measure();
   }
 
   async #measure(): Promise<void> {
@@ -67,7 +66,7 @@ class LabNorms extends LitElement {
     }
     await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
     this.#looking = false;
-    this.#look();
+    this.greenhouseChanged();
   }
 
   protected override render(): TemplateResult {

@@ -1,45 +1,33 @@
 /** `<lab-runs>`: the runs that this browser keeps; one goes on where it was, has another name, or is deleted. */
 import { bytes, greenhouse } from "cloche/elements";
 import type { Runs, SavedRun } from "cloche";
-import { html, LitElement, nothing, type TemplateResult } from "lit";
+import { html, nothing, type TemplateResult } from "lit";
+import { LabElement } from "./lab-element.ts";
 
 /** What the lab's trainer can do with a run. */
 interface Trainer extends HTMLElement {
   goOn(name: string): Promise<void>;
 }
 
-class LabRuns extends LitElement {
+class LabRuns extends LabElement {
   static override properties = { runs: { state: true }, room: { state: true }, trouble: { state: true } };
   /** None before somebody asks, because to look takes the engine. */
   declare runs: SavedRun[] | undefined;
   declare room: string;
   declare trouble: string;
   #state = greenhouse.state;
-  readonly #onChange = () => {
-    const ended = this.#state !== "idle" && greenhouse.state === "idle";
-    this.#state = greenhouse.state;
-    // A run that has ended may have been saved.
-    if (ended && this.runs) void this.#do(async () => {});
-    this.requestUpdate();
-  };
 
   constructor() {
     super();
     this.room = this.trouble = "";
   }
 
-  protected override createRenderRoot(): HTMLElement {
-    return this;
-  }
-
-  override connectedCallback(): void {
-    super.connectedCallback();
-    greenhouse.addEventListener("change", this.#onChange);
-  }
-
-  override disconnectedCallback(): void {
-    super.disconnectedCallback();
-    greenhouse.removeEventListener("change", this.#onChange);
+  protected override greenhouseChanged(): void {
+    const ended = this.#state !== "idle" && greenhouse.state === "idle";
+    this.#state = greenhouse.state;
+    // A run that has ended may have been saved.
+    if (ended && this.runs) void this.#do(async () => {});
+    super.greenhouseChanged();
   }
 
   protected override render(): TemplateResult {
