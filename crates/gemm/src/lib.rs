@@ -29,6 +29,9 @@ const DEPTH: usize = 256;
 const BLOCK_ROWS: usize = 120;
 const BLOCK_COLUMNS: usize = 1024;
 
+/// Panels that are copied at once.
+const GROUP: usize = 4;
+
 /// A product C ← A·B + beta·C of strided matrices A (m, k), B (k, n), C (m, n), as one module passes it to the other.
 #[repr(C)]
 pub struct Product {
@@ -127,23 +130,86 @@ unsafe fn pack<const W: usize>(
     to: *mut f32,
 ) {
     let mut start = 0;
+    // What lies in memory as the panels want it is read in its own order, a few panels at a time.
+    if step == 1 {
+        while start + GROUP * W <= extent {
+            unsafe { copy::<W, GROUP>(from.add(start), depth, step_k, to.add(start * depth)) };
+            start += GROUP * W;
+        }
+    }
     while start < extent {
+        let (from, to) = unsafe { (from.offset(start as isize * step), to.add(start * depth)) };
         let width = W.min(extent - start);
-        let mut from = unsafe { from.offset(start as isize * step) };
-        let mut to = unsafe { to.add(start * depth) };
-        let end = unsafe { to.add(W * depth) };
-        while to != end {
-            if width == W && step == 1 {
-                unsafe { to.cast::<[f32; W]>().write_unaligned(from.cast::<[f32; W]>().read_unaligned()) };
-            } else {
-                (0..W).for_each(|i| unsafe {
-                    *to.add(i) = if i < width { *from.offset(i as isize * step) } else { 0.0 };
-                });
-            }
-            from = from.wrapping_offset(step_k);
-            to = unsafe { to.add(W) };
+        if width == W && step == 1 {
+            unsafe { copy::<W, 1>(from, depth, step_k, to) };
+        } else if width == W && step_k == 1 {
+            let whole = depth / 4 * 4;
+            unsafe { transpose::<W>(from, whole, step, to) };
+            unsafe { gather::<W>(from, (W, whole..depth), [step, 1], to) };
+        } else {
+            unsafe { gather::<W>(from, (width, 0..depth), [step, step_k], to) };
         }
         start += W;
+    }
+}
+
+/// Panels whose elements of equal k already lie side by side.
+#[inline(always)]
+unsafe fn copy<const W: usize, const PANELS: usize>(
+    mut from: *const f32,
+    depth: usize,
+    step_k: isize,
+    mut to: *mut f32,
+) {
+    let end = unsafe { to.add(W * depth) };
+    while to != end {
+        for panel in 0..PANELS {
+            let (from, to) = unsafe { (from.add(panel * W), to.add(panel * W * depth)) };
+            unsafe { to.cast::<[f32; W]>().write_unaligned(from.cast::<[f32; W]>().read_unaligned()) };
+        }
+        (from, to) = (from.wrapping_offset(step_k), unsafe { to.add(W) });
+    }
+}
+
+/// A panel whose rows lie in memory one after the other, four columns at a time; `depth` is a multiple of four.
+#[inline(always)]
+unsafe fn transpose<const W: usize>(from: *const f32, depth: usize, step: isize, to: *mut f32) {
+    let mut l = 0;
+    while l < depth {
+        let row = |i: usize| unsafe { F32x4::load(from.offset(i as isize * step).add(l)) };
+        let column = |l: usize, i: usize| unsafe { to.add(l * W + i) };
+        for i in (0..W).step_by(4) {
+            // Two rows are left where there are six: they come twice, and only half of what they give is kept.
+            let [second, third] = if i + 2 < W { [i + 2, i + 3] } else { [i, i + 1] };
+            let columns = F32x4::transpose([row(i), row(i + 1), row(second), row(third)]);
+            for (k, x) in columns.iter().enumerate() {
+                match i + 2 < W {
+                    true => unsafe { x.store(column(l + k, i)) },
+                    false => unsafe { x.store_half(column(l + k, i)) },
+                }
+            }
+        }
+        l += 4;
+    }
+}
+
+/// Any panel, or what the others leave of theirs, one number at a time.
+#[inline(always)]
+unsafe fn gather<const W: usize>(
+    from: *const f32,
+    (width, depth): (usize, core::ops::Range<usize>),
+    [step, step_k]: [isize; 2],
+    to: *mut f32,
+) {
+    for l in depth {
+        for i in 0..W {
+            let x = if i < width {
+                unsafe { *from.offset(i as isize * step + l as isize * step_k) }
+            } else {
+                0.0
+            };
+            unsafe { *to.add(l * W + i) = x };
+        }
     }
 }
 

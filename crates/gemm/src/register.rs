@@ -13,7 +13,8 @@ mod wasm {
     #[cfg(target_feature = "relaxed-simd")]
     use core::arch::wasm32::f32x4_relaxed_madd;
     use core::arch::wasm32::{
-        f32x4, f32x4_add, f32x4_mul, f32x4_splat, v128, v128_load, v128_load32_splat, v128_store,
+        f32x4, f32x4_add, f32x4_mul, f32x4_splat, i32x4_shuffle, i64x2_shuffle, v128, v128_load,
+        v128_load32_splat, v128_store, v128_store64_lane,
     };
 
     #[derive(Clone, Copy)]
@@ -34,6 +35,20 @@ mod wasm {
         #[inline(always)]
         pub(crate) unsafe fn store(self, y: *mut f32) {
             unsafe { v128_store(y.cast(), self.0) }
+        }
+        /// The first two.
+        #[inline(always)]
+        pub(crate) unsafe fn store_half(self, y: *mut f32) {
+            unsafe { v128_store64_lane::<0>(self.0, y.cast()) }
+        }
+        /// Columns in place of rows.
+        #[inline(always)]
+        pub(crate) fn transpose([a, b, c, d]: [Self; 4]) -> [Self; 4] {
+            let low = [i32x4_shuffle::<0, 4, 1, 5>(a.0, b.0), i32x4_shuffle::<0, 4, 1, 5>(c.0, d.0)];
+            let high = [i32x4_shuffle::<2, 6, 3, 7>(a.0, b.0), i32x4_shuffle::<2, 6, 3, 7>(c.0, d.0)];
+            let first = |[ab, cd]: [v128; 2]| F32x4(i64x2_shuffle::<0, 2>(ab, cd));
+            let second = |[ab, cd]: [v128; 2]| F32x4(i64x2_shuffle::<1, 3>(ab, cd));
+            [first(low), second(low), first(high), second(high)]
         }
         #[inline(always)]
         pub(crate) fn add(self, other: Self) -> Self {
@@ -73,6 +88,14 @@ mod portable {
         #[inline(always)]
         pub(crate) unsafe fn store(self, y: *mut f32) {
             unsafe { y.cast::<[f32; 4]>().write_unaligned(self.0) }
+        }
+        #[inline(always)]
+        pub(crate) unsafe fn store_half(self, y: *mut f32) {
+            unsafe { y.cast::<[f32; 2]>().write_unaligned([self.0[0], self.0[1]]) }
+        }
+        #[inline(always)]
+        pub(crate) fn transpose(rows: [Self; 4]) -> [Self; 4] {
+            core::array::from_fn(|i| F32x4(rows.map(|row| row.0[i])))
         }
         #[inline(always)]
         pub(crate) fn add(self, other: Self) -> Self {

@@ -1,6 +1,7 @@
 //! The module `gemm`: the one that is compiled with relaxed SIMD, and that works in another module's memory.
 
 use crate::shell::{command, output, root, run};
+use crate::wasm::LOW_MEMORY_UNUSED;
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::PathBuf;
@@ -36,6 +37,7 @@ pub(crate) fn build(folder: &str) -> Result<()> {
         "-o",
         &small,
         "-O3",
+        LOW_MEMORY_UNUSED,
         "--strip-debug",
         "--strip-producers",
     ];

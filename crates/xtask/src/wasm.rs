@@ -62,6 +62,10 @@ const FEATURES: [&str; 6] = [
     "--enable-reference-types",
 ];
 
+/// No module keeps anything in the first kilobyte, which is the far end of the stack. So a sum of an address and a small
+/// number never wraps, and the number can become part of the instruction that loads or stores.
+pub(crate) const LOW_MEMORY_UNUSED: &str = "--low-memory-unused";
+
 /// Builds the modules of the package and prints what they weigh.
 pub(crate) fn build() -> Result<()> {
     SHIPPED.iter().try_for_each(|(module, _)| module.build())?;
@@ -124,7 +128,8 @@ impl Module {
         let wasm = out.join(format!("{}_bg.wasm", self.name));
         let path = wasm.to_str().context("the repository's path is not UTF-8")?;
         let optimize = ["node_modules/binaryen/bin/wasm-opt", path, "-o", path, self.optimize, "--converge"];
-        run(command("node", &optimize).args(["--strip-debug", "--strip-producers"]).args(FEATURES))
+        let strip = ["--strip-debug", "--strip-producers", LOW_MEMORY_UNUSED];
+        run(command("node", &optimize).args(strip).args(FEATURES))
     }
 }
 

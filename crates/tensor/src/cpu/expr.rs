@@ -60,6 +60,16 @@ impl<'a, F: Real> Access<'a, F> {
         Access::Gathered(values)
     }
 
+    /// The `n` elements from index `start` on, where they lie side by side.
+    fn rows(&self, start: usize, n: usize) -> Option<&[F]> {
+        match self {
+            Access::Direct(data) => Some(&data[start..start + n]),
+            Access::Gathered(data) => Some(&data[start..start + n]),
+            Access::Repeat(row) => row.get(start % row.len()..)?.get(..n),
+            Access::Splat(_) => None,
+        }
+    }
+
     /// Fills `block` with the elements from index `start` on.
     fn fill(&self, start: usize, block: &mut [F]) {
         match self {
@@ -120,26 +130,37 @@ pub(crate) fn run_expr<F: Evaluate>(expr: &Expr, inputs: &[CpuIn<F>], output: Cp
     }
 }
 
-/// Evaluates the chain for the elements from index `start` on.
+/// Evaluates the chain for the elements from index `start` on. What lies in memory as it is needed is read where it is, and
+/// the last value of the chain is written where it belongs.
 fn evaluate<F: Evaluate>(expr: &Expr, loads: &[Access<F>], start: usize, y: &mut [F]) {
-    let mut registers = vec![F::ZERO; expr.code.len() * BLOCK];
+    let last = expr.code.len() - 1;
+    let mut registers = vec![F::ZERO; last * BLOCK];
+    for (r, instr) in expr.code[..last].iter().enumerate() {
+        if let Instr::Constant(c) = instr {
+            registers[r * BLOCK..][..BLOCK].fill(F::of(*c));
+        }
+    }
     for (b, block) in y.chunks_mut(BLOCK).enumerate() {
-        let n = block.len();
+        let (n, start) = (block.len(), start + b * BLOCK);
         for (r, instr) in expr.code.iter().enumerate() {
             let (earlier, rest) = registers.split_at_mut(r * BLOCK);
-            let out = &mut rest[..n];
+            let out = if r == last { &mut *block } else { &mut rest[..n] };
             match instr {
-                Instr::Load(i) => loads[*i].fill(start + b * BLOCK, out),
-                Instr::Constant(c) => {
-                    if b == 0 {
-                        rest[..BLOCK].fill(F::of(*c));
-                    }
+                Instr::Load(i) if r == last || loads[*i].rows(start, n).is_none() => {
+                    loads[*i].fill(start, out)
                 }
+                Instr::Load(_) => {}
+                Instr::Constant(c) if r == last => out.fill(F::of(*c)),
+                Instr::Constant(_) => {}
                 Instr::Stored => unreachable!("the CPU device fuses no epilogues"),
-                Instr::Apply(f, args) => F::apply(f, args.map(|a| &earlier[a * BLOCK..a * BLOCK + n]), out),
+                Instr::Apply(f, args) => {
+                    let value = |a: usize| match expr.code[a] {
+                        Instr::Load(i) => loads[i].rows(start, n),
+                        _ => None,
+                    };
+                    F::apply(f, args.map(|a| value(a).unwrap_or(&earlier[a * BLOCK..][..n])), out);
+                }
             }
         }
-        let last = (expr.code.len() - 1) * BLOCK;
-        block.copy_from_slice(&registers[last..last + n]);
     }
 }

@@ -46,8 +46,18 @@ impl<'a, F: Real> HeadRows<'a, F> {
         (self.start.wrapping_add(at), [self.strides[1] as isize, 1])
     }
 
-    /// Copies `n` rows of a head from row `t` on, transposed: (D, n). Products read columns several times faster.
-    pub fn transpose(&self, [b, t, h]: [usize; 3], [n, d]: [usize; 2], to: &mut Vec<F>) {
+    /// `n` rows of a head from row `t` on, transposed: a matrix (D, n) for [`Real::gemm`]. Native products read columns
+    /// several times faster than rows, so there it is a copy in `to`; those in wasm read either as fast.
+    pub fn columns(&self, at: [usize; 3], [n, d]: [usize; 2], to: &mut Vec<F>) -> (*const F, [isize; 2]) {
+        if cfg!(target_arch = "wasm32") {
+            let (start, [row, column]) = self.matrix(at);
+            return (start, [column, row]);
+        }
+        self.transpose(at, [n, d], to);
+        (to.as_ptr(), [n as isize, 1])
+    }
+
+    fn transpose(&self, [b, t, h]: [usize; 3], [n, d]: [usize; 2], to: &mut Vec<F>) {
         const ROWS: usize = 8;
         to.resize(n * d, F::ZERO);
         // SAFETY: the caller's rows are within the tensor, and nobody writes them meanwhile.

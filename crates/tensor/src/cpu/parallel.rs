@@ -71,6 +71,18 @@ pub fn join_chunks(n: usize, f: impl Fn(usize) + Sync + Send) {
     (0..n).for_each(f);
 }
 
+/// Like [`join_chunks`] with memory that a thread uses again from call to call.
+pub fn join_chunks_with<S: Default>(n: usize, f: impl Fn(usize, &mut S) + Sync + Send) {
+    #[cfg(not(target_arch = "wasm32"))]
+    if n > 1 {
+        use rayon::prelude::*;
+        (0..n).into_par_iter().for_each_init(S::default, |scratch, i| f(i, scratch));
+        return;
+    }
+    let mut scratch = S::default();
+    (0..n).for_each(|i| f(i, &mut scratch));
+}
+
 /// Calls `f` with the buffer index of each element, in row-major order of the layout's shape.
 pub fn for_each_index(layout: &Layout, mut f: impl FnMut(usize)) {
     if layout.numel() == 0 {

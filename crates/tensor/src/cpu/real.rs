@@ -27,20 +27,26 @@ pub trait Real:
     const ONE: Self;
     /// What a masked score is set to: finite, so that no arithmetic on it makes a NaN.
     const MASKED: Self;
+    /// What [`exp`](Self::exp), [`tanh`](Self::tanh) and [`erf`](Self::erf) compute with.
+    type Coefficients: Copy + Send + Sync;
+    /// A loop takes them once, before it begins.
+    fn coefficients() -> Self::Coefficients;
     /// Rounds a constant to this type.
     fn of(x: f64) -> Self;
     /// Widens to f64.
     fn f64(self) -> f64;
     /// eˣ
-    fn exp(self) -> Self;
+    fn exp(self, by: &Self::Coefficients) -> Self;
     /// ln x
     fn ln(self) -> Self;
     /// √x
     fn sqrt(self) -> Self;
     /// tanh x
-    fn tanh(self) -> Self;
+    fn tanh(self, by: &Self::Coefficients) -> Self;
     /// The error function 2/√π ∫₀ˣ e^(−t²) dt.
-    fn erf(self) -> Self;
+    fn erf(self, by: &Self::Coefficients) -> Self;
+    /// Φ(x) = ∫₋∞ˣ φ(t) dt and φ(x) = e^(−x²/2)/√2π, the normal distribution and its density.
+    fn normal(self, by: &Self::Coefficients) -> [Self; 2];
     /// xʸ
     fn powf(self, y: Self) -> Self;
     /// |x|
@@ -75,10 +81,81 @@ pub trait Real:
     );
 }
 
+/// Constants of f32's elementary functions, the highest power first.
+#[derive(Clone, Copy)]
+pub struct Coefficients {
+    /// Of e^x: log₂ e, 1.5·2²³, ln 2 in two parts, ½, and the ends of where e^x is a normal number.
+    reduction: [f32; 7],
+    exp: [f32; 5],
+    tanh: [f32; 5],
+    erf_above: [f32; 7],
+    erf_below: [f32; 5],
+    /// Of the normal distribution: c, 1/√2π, and the polynomial of its tail.
+    normal: [f32; 2],
+    tail: [f32; 5],
+    one: f32,
+    four: f32,
+}
+
+/// Those of exp and tanh are Moshier's (Cephes, <https://www.netlib.org/cephes/>), those of erf from Eigen's `erf` for f32
+/// (<https://eigen.tuxfamily.org>), and those of the normal distribution formula 26.2.17 of Abramowitz and Stegun,
+/// <https://personal.math.ubc.ca/~cbm/aands/page_932.htm>.
+static COEFFICIENTS: Coefficients = Coefficients {
+    reduction: [
+        std::f32::consts::LOG2_E,
+        12_582_912.0,
+        0.693_359_4,
+        2.121_944_4e-4,
+        0.5,
+        -87.336_54,
+        88.722_83,
+    ],
+    exp: [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1],
+    tanh: [-5.704_988_7e-3, 2.063_908_8e-2, -5.373_971_5e-2, 1.333_144_2e-1, -3.333_328e-1],
+    erf_above: [
+        -2.726_142_3e-10,
+        2.770_681_4e-8,
+        -2.101_024e-6,
+        -5.692_506_4e-5,
+        -7.349_906e-4,
+        -2.954_6e-3,
+        -1.609_603_3e-2,
+    ],
+    erf_below: [-1.456_607_2e-5, -2.133_740_6e-4, -1.682_827e-3, -7.373_329e-3, -1.426_474e-2],
+    normal: [0.231_641_9, 0.398_942_3],
+    tail: [0.530_702_7, -0.726_576, 0.710_706_9, -0.142_248_37, 0.127_414_8],
+    one: 1.0,
+    four: 4.0,
+};
+
+/// a·z⁴ + … + e by Estrin's scheme: what does not depend on each other goes side by side, so that fewer instructions wait.
+#[inline(always)]
+fn fourth_degree([a, b, c, d, e]: [f32; 5], z: f32) -> f32 {
+    let z2 = z * z;
+    (a * z2 + (b * z + c)) * z2 + (d * z + e)
+}
+
+/// a·z⁶ + … + g, likewise.
+#[inline(always)]
+fn sixth_degree([a, b, c, d, e, f, g]: [f32; 7], z: f32) -> f32 {
+    let z2 = z * z;
+    (a * z2 + (b * z + c)) * (z2 * z2) + ((d * z + e) * z2 + (f * z + g))
+}
+
 impl Real for f32 {
     const ZERO: f32 = 0.0;
     const ONE: f32 = 1.0;
     const MASKED: f32 = -3.0e38;
+    type Coefficients = Coefficients;
+    /// Where the compiler knows them, it writes them into the code of the loop. Natively that is best. In wasm each would be
+    /// built anew in each round, by three instructions, since V8 neither keeps vector constants nor reads them from memory.
+    #[inline(always)]
+    fn coefficients() -> Coefficients {
+        match cfg!(target_arch = "wasm32") {
+            true => *std::hint::black_box(&COEFFICIENTS),
+            false => COEFFICIENTS,
+        }
+    }
     #[inline(always)]
     fn of(x: f64) -> f32 {
         x as f32
@@ -88,23 +165,18 @@ impl Real for f32 {
         self as f64
     }
     /// Cody–Waite reduction to |r| ≤ ln 2 / 2 and a polynomial; within 2 ulp, branch-free, so that loops vectorise.
-    /// The polynomial's coefficients are those of Moshier's Cephes, <https://www.netlib.org/cephes/>.
     #[inline(always)]
-    fn exp(self) -> f32 {
-        let x = Real::max(Real::min(self, 88.722_83), -87.336_54);
+    fn exp(self, by: &Coefficients) -> f32 {
+        let [log2_e, round, ln_2_high, ln_2_low, half, least, most] = by.reduction;
+        let x = Real::max(Real::min(self, most), least);
         // Adding and subtracting 1.5·2²³ rounds to a whole number without a call, and leaves it in the lower bits.
-        let shifted = x * std::f32::consts::LOG2_E + 12_582_912.0;
-        let n = shifted - 12_582_912.0;
-        let exponent = (shifted.to_bits() as i32).wrapping_sub(0x4b40_0000);
-        let r = x - n * 0.693_359_4 + n * 2.121_944_4e-4;
-        let p = 1.987_569_1e-4 * r + 1.398_199_9e-3;
-        let p = ((p * r + 8.333_452e-3) * r + 4.166_579_6e-2) * r + 1.666_666_5e-1;
-        let p = (p * r + 0.5) * r * r + r + 1.0;
-        // 2ⁿ in two factors: n reaches 128, which one exponent field cannot hold.
-        let half = exponent >> 1;
-        let two = |e: i32| f32::from_bits((e.wrapping_add(127) << 23) as u32);
-        let y = p * two(half) * two(exponent.wrapping_sub(half));
-        if self < -87.336_54 { 0.0 } else { y }
+        let shifted = x * log2_e + round;
+        let n = shifted - round;
+        let r = x - n * ln_2_high + n * ln_2_low;
+        let p = (fourth_degree(by.exp, r) * r + half) * (r * r) + r + by.one;
+        // p·2ⁿ is a normal number, so n can be added to its exponent; the shift leaves nothing else of `shifted`.
+        let y = f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 23));
+        if self < least { 0.0 } else { y }
     }
     #[inline(always)]
     fn ln(self) -> f32 {
@@ -115,28 +187,28 @@ impl Real for f32 {
         f32::sqrt(self)
     }
     /// 1 − 2/(e²ˣ + 1), and a polynomial near 0, where that would cancel.
-    /// The polynomial's coefficients are those of Moshier's Cephes, <https://www.netlib.org/cephes/>.
     #[inline(always)]
-    fn tanh(self) -> f32 {
-        let far = 1.0 - 2.0 / (Real::exp(2.0 * Real::min(f32::abs(self), 20.0)) + 1.0);
+    fn tanh(self, by: &Coefficients) -> f32 {
+        let far = 1.0 - 2.0 / (Real::exp(2.0 * Real::min(f32::abs(self), 20.0), by) + 1.0);
         let z = self * self;
-        let near = ((((-5.704_988_7e-3 * z + 2.063_908_8e-2) * z - 5.373_971_5e-2) * z + 1.333_144_2e-1) * z
-            - 3.333_328e-1)
-            * z
-            * self
-            + self;
+        let near = fourth_degree(by.tanh, z) * (z * self) + self;
         if f32::abs(self) < 0.625 { near } else { far.copysign(self) }
     }
     /// A rational function of x² on |x| ≤ 4, where erf has reached 1 in f32.
-    /// Its coefficients are those of Eigen's `erf` for f32, <https://eigen.tuxfamily.org>.
     #[inline(always)]
-    fn erf(self) -> f32 {
-        let x = Real::max(Real::min(self, 4.0), -4.0);
+    fn erf(self, by: &Coefficients) -> f32 {
+        let x = Real::max(Real::min(self, by.four), -by.four);
         let z = x * x;
-        let p = ((-2.726_142_3e-10 * z + 2.770_681_4e-8) * z - 2.101_024e-6) * z - 5.692_506_4e-5;
-        let p = ((p * z - 7.349_906e-4) * z - 2.954_6e-3) * z - 1.609_603_3e-2;
-        let q = ((-1.456_607_2e-5 * z - 2.133_740_6e-4) * z - 1.682_827e-3) * z - 7.373_329e-3;
-        x * p / (q * z - 1.426_474e-2)
+        x * sixth_degree(by.erf_above, z) / fourth_degree(by.erf_below, z)
+    }
+    /// One exponential for both: the tail beyond |x| is e^(−x²/2) times a polynomial of 1/(1 + c·|x|), within 7.5e-8.
+    #[inline(always)]
+    fn normal(self, by: &Coefficients) -> [f32; 2] {
+        let [near, inv_sqrt_tau] = by.normal;
+        let bell = Real::exp(self * self * -by.reduction[4], by);
+        let t = by.one / (by.one + near * f32::abs(self));
+        let tail = fourth_degree(by.tail, t) * t * bell;
+        [if self < 0.0 { tail } else { by.one - tail }, inv_sqrt_tau * bell]
     }
     #[inline(always)]
     fn powf(self, y: f32) -> f32 {
@@ -178,13 +250,15 @@ impl Real for f64 {
     const ZERO: f64 = 0.0;
     const ONE: f64 = 1.0;
     const MASKED: f64 = -3.0e38;
+    type Coefficients = ();
+    fn coefficients() {}
     fn of(x: f64) -> f64 {
         x
     }
     fn f64(self) -> f64 {
         self
     }
-    fn exp(self) -> f64 {
+    fn exp(self, (): &()) -> f64 {
         f64::exp(self)
     }
     fn ln(self) -> f64 {
@@ -193,11 +267,11 @@ impl Real for f64 {
     fn sqrt(self) -> f64 {
         f64::sqrt(self)
     }
-    fn tanh(self) -> f64 {
+    fn tanh(self, (): &()) -> f64 {
         f64::tanh(self)
     }
     /// Maclaurin series for |x| < 3, Lentz's continued fraction of erfc beyond; about 14 digits.
-    fn erf(self) -> f64 {
+    fn erf(self, (): &()) -> f64 {
         let x = f64::abs(self);
         let two_over_sqrt_pi = std::f64::consts::FRAC_2_SQRT_PI;
         if x < 3.0 {
@@ -211,6 +285,10 @@ impl Real for f64 {
         // erfc(x) = e^(−x²)/√π · 1/(x + ½/(x + 1/(x + 3⁄2/(x + …))))
         let fraction = (1..60).rev().fold(x, |tail, n| x + n as f64 / 2.0 / tail);
         (1.0 - f64::exp(-x * x) * two_over_sqrt_pi / 2.0 / fraction).copysign(self)
+    }
+    fn normal(self, (): &()) -> [f64; 2] {
+        let x = self * std::f64::consts::FRAC_1_SQRT_2;
+        [0.5 + 0.5 * Real::erf(x, &()), f64::exp(-x * x) * 0.398_942_280_401_432_7]
     }
     fn powf(self, y: f64) -> f64 {
         f64::powf(self, y)
@@ -254,14 +332,23 @@ mod tests {
 
     #[test]
     fn fast_functions_stay_within_a_few_ulp() {
-        assert!(worst(Real::exp, f64::exp, -87.0, 88.0, 0.0) < 2.5e-7);
-        assert!(worst(Real::tanh, f64::tanh, -12.0, 12.0, 0.0) < 3e-7);
-        assert!(worst(Real::erf, Real::erf, -6.0, 6.0, 0.0) < 6e-7);
+        let by = &f32::coefficients();
+        assert!(worst(|x| Real::exp(x, by), f64::exp, -87.0, 88.0, 0.0) < 2.5e-7);
+        assert!(worst(|x| Real::tanh(x, by), f64::tanh, -12.0, 12.0, 0.0) < 3e-7);
+        assert!(worst(|x| Real::erf(x, by), |x| Real::erf(x, &()), -6.0, 6.0, 0.0) < 6e-7);
+        let normal = |k: usize| (move |x: f32| Real::normal(x, by)[k], move |x: f64| Real::normal(x, &())[k]);
+        for (f, truth) in [normal(0), normal(1)] {
+            assert!(worst(f, truth, -9.0, 9.0, 1.0) < 3e-7);
+        }
         assert_eq!(
-            (Real::exp(-1000f32), Real::exp(0f32), Real::tanh(0f32), Real::erf(0f32)),
+            (Real::exp(-1000f32, by), Real::exp(0f32, by), Real::tanh(0f32, by), Real::erf(0f32, by)),
             (0.0, 1.0, 0.0, 0.0)
         );
-        assert!(Real::exp(f32::NAN).is_nan() || Real::exp(f32::NAN).is_finite());
+        // At the clamps the exponent's field is full or all but empty.
+        assert!(worst(|x| Real::exp(x, by), f64::exp, 88.722, 88.722_83, 0.0) < 2.5e-7);
+        assert!(worst(|x| Real::exp(x, by), f64::exp, -87.336_54, -87.336, 0.0) < 2.5e-7);
+        assert!(Real::exp(1000f32, by) > 3.4e38);
+        assert!(Real::exp(f32::NAN, by).is_nan() || Real::exp(f32::NAN, by).is_finite());
     }
 
     #[test]
@@ -269,8 +356,8 @@ mod tests {
         for (x, y) in
             [(0.5, 0.520_499_877_813_046_5), (1.0, 0.842_700_792_949_714_9), (3.5, 0.999_999_256_901_627_7)]
         {
-            assert!((Real::erf(x) - y).abs() < 1e-14, "erf({x})");
-            assert!((Real::erf(-x) + y).abs() < 1e-14);
+            assert!((Real::erf(x, &()) - y).abs() < 1e-14, "erf({x})");
+            assert!((Real::erf(-x, &()) + y).abs() < 1e-14);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::autograd::Vjp;
 use crate::check::{Range, Sample};
-use crate::cpu::{CpuIo, HeadRows, Real, dot, join_chunks, row_max, row_sum};
+use crate::cpu::{CpuIo, HeadRows, Real, dot, join_chunks_with, row_max, row_sum};
 use crate::cpu_kernel;
 use crate::dtype::DType;
 use crate::ops::attention_grad::AttentionGrad;
@@ -18,7 +18,7 @@ pub const ENTRY: OpEntry = OpEntry { name: "attention", samples, shader: Some(SH
 const SHADER: Shader = shader!("attention");
 
 /// Queries that the CPU treats at a time: their scores with all keys fit into the second-level cache.
-pub(super) const BLOCK: usize = 64;
+pub(super) const BLOCK: usize = 32;
 
 /// The heads of an attention, and where q, k and v come from.
 #[derive(Clone, Copy, Debug)]
@@ -208,9 +208,9 @@ impl Attention {
         let lse = HeadRows::write(io.take(1), &Layout::contiguous((batch, 1, n_head, t_len)));
         let job = Forward { heads, qkv, y, lse, seen: heads.seen(&io, t_len), t_len, s_len };
         let few = t_len < FEW;
-        join_chunks(batch * n_head, |unit| {
+        join_chunks_with(batch * n_head, |unit, scratch| {
             let (b, h) = (unit / n_head, unit % n_head);
-            if few { job.few_queries(b, h) } else { job.head(b, h) }
+            if few { job.few_queries(b, h) } else { job.head(b, h, scratch) }
         });
     }
 }
@@ -229,21 +229,30 @@ struct Forward<'a, F> {
     s_len: usize,
 }
 
+/// Memory that a thread uses again for each block of each head.
+#[derive(Default)]
+struct Scratch<F> {
+    /// The head's keys, and a block of its queries, transposed: (D, S), (D, rows).
+    kt: Vec<F>,
+    qt: Vec<F>,
+    /// Scores of the block with the keys it sees: (keys, rows).
+    scores: Vec<F>,
+}
+
 impl<F: Real> Forward<'_, F> {
     /// One head of one sequence, block of queries by block of queries.
-    fn head(&self, b: usize, h: usize) {
+    fn head(&self, b: usize, h: usize, Scratch { qt, kt, scores }: &mut Scratch<F>) {
         let ([q, k, v], d) = (&self.qkv, self.heads.d);
         let g = h / (self.heads.h / self.heads.g);
         // SAFETY: each pair (b, h) writes rows of its own.
         let lse = unsafe { self.lse.row_mut([b, 0, h], self.t_len) };
-        let (mut qt, mut kt, mut scores) = (Vec::new(), Vec::new(), Vec::new());
-        k.transpose([b, 0, g], [self.s_len, d], &mut kt); // (D, S)
+        let (kt, along) = k.columns([b, 0, g], [self.s_len, d], kt); // (D, S)
         for (block, lse) in lse.chunks_mut(BLOCK).enumerate() {
             let (t0, rows) = (block * BLOCK, lse.len());
             let own = self.seen.own(b, t0);
             let (from, to) = (self.seen.first(b, t0), self.s_len.min(own.saturating_add(rows)));
             let keys = to - from;
-            q.transpose([b, t0, h], [rows, d], &mut qt); // (D, rows)
+            let qt = q.columns([b, t0, h], [rows, d], qt); // (D, rows)
             // 1. Scores of a block of queries with all keys that one of them sees; (keys, rows), so that softmax takes
             //    neighbouring queries at once.
             scores.resize(rows * keys, F::ZERO);
@@ -251,12 +260,12 @@ impl<F: Real> Forward<'_, F> {
             // SAFETY: the extents are those of the buffers.
             unsafe {
                 let c = (scores.as_mut_ptr(), [rows as isize, 1]);
-                let a = (kt.as_ptr().add(from), [1, self.s_len as isize]);
-                F::gemm([keys, d, rows], a, (qt.as_ptr(), [rows as isize, 1]), F::ZERO, c);
+                let a = (kt.offset(from as isize * along[1]), [along[1], along[0]]);
+                F::gemm([keys, d, rows], a, qt, F::ZERO, c);
             }
             // 2. exp(score − largest), not yet divided by its sum.
             let seeing = |s: usize| self.seen.by([b, t0], rows, from + s);
-            let sums = softmax(&mut scores, seeing, F::of(self.heads.scale()), lse);
+            let sums = softmax(scores, seeing, F::of(self.heads.scale()), lse);
             // 3. Weights times values.
             // SAFETY: the rows are within v and y; each pair (b, h) writes rows of its own.
             unsafe {
@@ -278,14 +287,14 @@ impl<F: Real> Forward<'_, F> {
         let g = h / (self.heads.h / self.heads.g);
         // SAFETY (of all rows): they are within their tensors, and each pair (b, h) writes rows of its own.
         let lse = unsafe { self.lse.row_mut([b, 0, h], self.t_len) };
-        let scale = F::of(self.heads.scale());
+        let (scale, by) = (F::of(self.heads.scale()), &F::coefficients());
         for (t, lse) in lse.iter_mut().enumerate() {
             let keys = self.seen.first(b, t)..self.s_len.min(self.seen.own(b, t).saturating_add(1));
             let q = unsafe { q.row([b, t, h], d) };
             let mut p: Vec<F> =
                 keys.clone().map(|s| dot(q, unsafe { k.row([b, s, g], d) }) * scale).collect();
             let largest = row_max(&p);
-            p.iter_mut().for_each(|p| *p = (*p - largest).exp());
+            p.iter_mut().for_each(|p| *p = (*p - largest).exp(by));
             let sum = row_sum(&p, |p| p);
             *lse = largest + sum.ln();
             let y = unsafe { self.y.row_mut([b, t, h], d) };
@@ -316,7 +325,7 @@ fn softmax<F: Real>(
         lse[seeing.clone()].iter_mut().zip(&scores[seeing]).for_each(|(top, &x)| *top = top.max(x));
     }
     lse.iter_mut().for_each(|top| *top *= scale);
-    let mut sums = [F::ZERO; BLOCK];
+    let (mut sums, by) = ([F::ZERO; BLOCK], &F::coefficients());
     for (part, scores) in scores.chunks_mut(PART * rows).enumerate() {
         let mut part_sums = [F::ZERO; BLOCK];
         for (s, scores) in scores.chunks_exact_mut(rows).enumerate() {
@@ -325,7 +334,7 @@ fn softmax<F: Real>(
             scores[end..].fill(F::ZERO);
             let columns = part_sums[start..end].iter_mut().zip(&lse[start..end]);
             for (x, (sum, &top)) in scores[start..end].iter_mut().zip(columns) {
-                *x = (*x * scale - top).exp();
+                *x = (*x * scale - top).exp(by);
                 *sum += *x;
             }
         }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::autograd::Vjp;
-use crate::cpu::{CpuIo, HeadRows, Real, dot, join_chunks};
+use crate::cpu::{CpuIo, HeadRows, Real, dot, join_chunks_with};
 use crate::cpu_kernel;
 use crate::dtype::DType;
 use crate::ops::attention::{BLOCK, Bounds, Heads, Seen, pairs, vec4_places};
@@ -146,11 +146,14 @@ impl AttentionGrad {
         let grads = places_out.map(|(k, layout)| HeadRows::part(memory[k].0, memory[k].1, &layout));
         let (batch, t_len, s_len) = (places[0].shape[0], places[0].shape[1], places[1].shape[1]);
         let job = Job { heads, qkv, grads, dy, y, lse, seen, t_len, s_len };
-        join_chunks(batch * heads.g, |unit| job.group(unit / heads.g, unit % heads.g));
+        join_chunks_with(batch * heads.g, |unit, scratch| job.group(unit / heads.g, unit % heads.g, scratch));
     }
 }
 
-/// Memory that a thread uses again for each block.
+/// The first element of a matrix, and the steps to the next row and the next column.
+type Matrix<F> = (*const F, [isize; 2]);
+
+/// Memory that a thread uses again for each block of each head.
 #[derive(Default)]
 struct Scratch<F> {
     /// k and v of the head, transposed: (D, S).
@@ -167,53 +170,53 @@ struct Scratch<F> {
 
 impl<F: Real> Job<'_, F> {
     /// The gradients of one key/value head, and of the query heads that share it.
-    fn group(&self, b: usize, g: usize) {
+    fn group(&self, b: usize, g: usize, scratch: &mut Scratch<F>) {
         let Heads { h: n_head, g: n_kv_head, d, .. } = self.heads;
         for s in 0..self.s_len {
             // SAFETY: each pair (b, g) writes rows of its own.
             self.grads[1..].iter().for_each(|dkv| unsafe { dkv.row_mut([b, s, g], d) }.fill(F::ZERO));
         }
-        let mut scratch = Scratch::default();
-        self.qkv[1].transpose([b, 0, g], [self.s_len, d], &mut scratch.kt);
-        self.qkv[2].transpose([b, 0, g], [self.s_len, d], &mut scratch.vt);
+        let kt = self.qkv[1].columns([b, 0, g], [self.s_len, d], &mut scratch.kt);
+        let vt = self.qkv[2].columns([b, 0, g], [self.s_len, d], &mut scratch.vt);
         let n = n_head / n_kv_head;
         for h in g * n..(g + 1) * n {
             for t0 in (0..self.t_len).step_by(BLOCK) {
-                self.block([b, t0, h], [b, 0, g], &mut scratch);
+                self.block([b, t0, h], [b, 0, g], [kt, vt], scratch);
             }
         }
     }
 
-    /// What one block of queries gives to dq, and adds to dk and dv.
-    fn block(&self, at_q: [usize; 3], at_k: [usize; 3], scratch: &mut Scratch<F>) {
+    /// What one block of queries gives to dq, and adds to dk and dv; `kv` are the head's keys and values, transposed.
+    fn block(&self, at_q: [usize; 3], at_k: [usize; 3], kv: [Matrix<F>; 2], scratch: &mut Scratch<F>) {
         let ([b, t0, _], d) = (at_q, self.heads.d);
         let ([q, k, _], [dq, dk, dv]) = (&self.qkv, &self.grads);
         let rows = BLOCK.min(self.t_len - t0);
         let (from, to) = (self.seen.first(b, t0), self.s_len.min(self.seen.own(b, t0).saturating_add(rows)));
         let (keys, at_k) = (to - from, [b, from, at_k[2]]);
-        let Scratch { kt, vt, qt, dyt, p, ds, dst } = scratch;
+        let Scratch { qt, dyt, p, ds, dst, .. } = scratch;
         // 1. Scores, and the products of dy with the values.
-        q.transpose(at_q, [rows, d], qt);
-        self.dy.transpose(at_q, [rows, d], dyt);
+        let of_rows = |(start, [row, column]): Matrix<F>| (start, [column, row]);
+        let q_rows = of_rows(q.columns(at_q, [rows, d], qt));
+        let dy_rows = of_rows(self.dy.columns(at_q, [rows, d], dyt));
         p.resize(rows * keys, F::ZERO);
         ds.resize(rows * keys, F::ZERO);
         let (by_row, by_column) = ([keys as isize, 1], [1, keys as isize]);
-        let (left, right) = ([1, rows as isize], [self.s_len as isize, 1]);
         // SAFETY (of all products): the rows are within their tensors, the extents are those of the buffers, and only
         // this thread writes these rows of dq, dk and dv.
         unsafe {
             let dims = [rows, d, keys];
-            let (kt, vt) = (kt.as_ptr().add(from), vt.as_ptr().add(from));
-            F::gemm(dims, (qt.as_ptr(), left), (kt, right), F::ZERO, (p.as_mut_ptr(), by_row));
-            F::gemm(dims, (dyt.as_ptr(), left), (vt, right), F::ZERO, (ds.as_mut_ptr(), by_row));
+            let [kt, vt] = kv.map(|(start, along)| (start.offset(from as isize * along[1]), along));
+            F::gemm(dims, q_rows, kt, F::ZERO, (p.as_mut_ptr(), by_row));
+            F::gemm(dims, dy_rows, vt, F::ZERO, (ds.as_mut_ptr(), by_row));
         }
         // 2. Weights, and the gradients of the scores.
         self.slopes(at_q, from..to, p, ds);
         // 3. What they give to q, k and v.
-        HeadRows::read(ds, &Layout::contiguous((1, rows, 1, keys))).transpose([0; 3], [rows, keys], dst);
+        let by_query = HeadRows::read(ds, &Layout::contiguous((1, rows, 1, keys)));
+        let ds_rows = of_rows(by_query.columns([0; 3], [rows, keys], dst));
         let of = |(start, strides): (*mut F, [isize; 2])| (start.cast_const(), strides);
         unsafe {
-            F::gemm([rows, keys, d], (dst.as_ptr(), left), of(k.matrix(at_k)), F::ZERO, dq.matrix(at_q));
+            F::gemm([rows, keys, d], ds_rows, of(k.matrix(at_k)), F::ZERO, dq.matrix(at_q));
             F::gemm([keys, rows, d], (ds.as_ptr(), by_column), of(q.matrix(at_q)), F::ONE, dk.matrix(at_k));
             F::gemm(
                 [keys, rows, d],
@@ -228,7 +231,7 @@ impl<F: Real> Job<'_, F> {
     /// Scores with some keys become weights p, and products dy·v become ds = p·(dy·v − δ)/√D.
     fn slopes(&self, [b, t0, h]: [usize; 3], keys: Range<usize>, p: &mut [F], ds: &mut [F]) {
         let d = self.heads.d;
-        let scale = F::of(self.heads.scale());
+        let (scale, by) = (F::of(self.heads.scale()), &F::coefficients());
         let lse = &self.lse[(b * self.heads.h + h) * self.t_len + t0..];
         let n = keys.len();
         for (i, (p, ds)) in p.chunks_exact_mut(n).zip(ds.chunks_exact_mut(n)).enumerate() {
@@ -242,7 +245,7 @@ impl<F: Real> Job<'_, F> {
                 ds[hidden].fill(F::ZERO);
             }
             for (p, ds) in p[seen.clone()].iter_mut().zip(&mut ds[seen]) {
-                *p = (*p * scale - lse[i]).exp();
+                *p = (*p * scale - lse[i]).exp(by);
                 *ds = *p * (*ds - delta) * scale;
             }
         }

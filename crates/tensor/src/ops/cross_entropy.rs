@@ -94,10 +94,11 @@ impl CrossEntropy {
         let (logits, targets) = (io.x(0), io.ids(1));
         let v = io.dims(0)[1];
         split_rows2((io.take(0), 1), (io.take(1), 1), 4 * v, |first, losses, lse| {
+            let by = &F::coefficients();
             let rows = logits[first * v..].chunks_exact(v).zip(&targets[first..]);
             for (((x, &target), loss), lse) in rows.zip(losses).zip(lse) {
                 let max = row_max(x);
-                *lse = max + row_sum(x, |x| (x - max).exp()).ln();
+                *lse = max + row_sum(x, |x| (x - max).exp(by)).ln();
                 *loss = if target == self.ignore_index { F::ZERO } else { *lse - x[index(target, v)] };
             }
         });
@@ -109,6 +110,7 @@ impl CrossEntropyGrad {
         let (logits, targets, lse, dloss) = (io.x(0), io.ids(1), io.x(2), io.x(3));
         let v = io.dims(0)[1];
         split_chunks(io.take(0), v, |first, dx| {
+            let by = &F::coefficients();
             for (i, dx) in dx.chunks_exact_mut(v).enumerate() {
                 let r = first + i;
                 if targets[r] == self.ignore_index {
@@ -116,7 +118,7 @@ impl CrossEntropyGrad {
                     continue;
                 }
                 let (lse, d) = (lse[r], dloss[r]);
-                dx.iter_mut().zip(&logits[r * v..]).for_each(|(dx, &x)| *dx = (x - lse).exp() * d);
+                dx.iter_mut().zip(&logits[r * v..]).for_each(|(dx, &x)| *dx = (x - lse).exp(by) * d);
                 dx[index(targets[r], v)] += -d;
             }
         });

@@ -51,19 +51,24 @@ pub enum Element {
     Apply(&'static Function),
 }
 
-/// Declares table rows. `|a, b, c|` is the CPU text, generic over f32 and f64; `|vjp|` the gradient.
+/// Declares table rows. `|a, b, c, by|` is the CPU text, generic over f32 and f64; `|vjp|` the gradient.
 macro_rules! functions {
-    ($($(#[$doc:meta])* $id:ident / $arity:literal $flops:literal : $wgsl:literal, |$a:ident, $b:ident, $c:ident| $cpu:expr,
+    ($($(#[$doc:meta])* $id:ident / $arity:literal $flops:literal : $wgsl:literal, |$a:ident, $b:ident, $c:ident $(, $by:ident)?| $cpu:expr,
        |$v:ident| $grad:expr;)+) => {
         $(
             $(#[$doc])*
             #[allow(non_upper_case_globals)]
             pub static $id: Function = {
                 #[inline(always)]
-                fn one<F: Real>($a: F, $b: F, $c: F) -> F { let _ = ($a, $b, $c); $cpu }
+                fn one<F: Real>($a: F, $b: F, $c: F, _by: &F::Coefficients) -> F {
+                    let _ = ($a, $b, $c);
+                    $(let $by = _by;)?
+                    $cpu
+                }
                 // Unused operands alias `a`, so that one loop serves every arity and stays branch-free.
                 fn block<F: Real>(x: [&[F]; 3], y: &mut [F]) {
-                    for (((y, &a), &b), &c) in y.iter_mut().zip(x[0]).zip(x[1]).zip(x[2]) { *y = one(a, b, c); }
+                    let by = &F::coefficients();
+                    for (((y, &a), &b), &c) in y.iter_mut().zip(x[0]).zip(x[1]).zip(x[2]) { *y = one(a, b, c, by); }
                 }
                 fn grad($v: &Vjp) -> [Option<Tensor>; 3] { let _ = $v; $grad }
                 Function { name: stringify!($id), arity: $arity, wgsl: $wgsl, f32: block::<f32>, f64: block::<f64>, grad, flops: $flops }
@@ -99,7 +104,7 @@ functions! {
     pow / 2 4: "pow(a, b)", |a, b, c| a.powf(b),
         |v| d2(v, || v.dy(0) * v.x(1) * v.x(0).pow(&(v.x(1) - 1.0)), || v.dy(0) * v.y(0) * v.x(0).log());
     /// eᵃ
-    exp / 1 4: "exp(a)", |a, b, c| a.exp(), |v| d1(v.dy(0) * v.y(0));
+    exp / 1 4: "exp(a)", |a, b, c, by| a.exp(by), |v| d1(v.dy(0) * v.y(0));
     /// ln a
     log / 1 4: "log(a)", |a, b, c| a.ln(), |v| d1(v.dy(0) / v.x(0));
     /// √a
@@ -107,28 +112,28 @@ functions! {
     /// 1/√a
     rsqrt / 1 2: "inverseSqrt(a)", |a, b, c| F::ONE / a.sqrt(), |v| d1(v.dy(0) * -0.5 * v.y(0) / v.x(0));
     /// tanh a
-    tanh / 1 6: "safe_tanh(a)", |a, b, c| a.tanh(), |v| d1(v.dy(0) * (1.0 - v.y(0) * v.y(0)));
+    tanh / 1 6: "safe_tanh(a)", |a, b, c, by| a.tanh(by), |v| d1(v.dy(0) * (1.0 - v.y(0) * v.y(0)));
     /// 1/(1 + e⁻ᵃ)
-    sigmoid / 1 5: "1.0 / (1.0 + exp(-a))", |a, b, c| F::ONE / (F::ONE + (-a).exp()),
+    sigmoid / 1 5: "1.0 / (1.0 + exp(-a))", |a, b, c, by| F::ONE / (F::ONE + (-a).exp(by)),
         |v| d1(v.dy(0) * v.y(0) * (1.0 - v.y(0)));
     /// a·σ(a), "swish" (Ramachandran et al. 2017, <https://arxiv.org/abs/1710.05941>)
-    silu / 1 6: "a / (1.0 + exp(-a))", |a, b, c| a / (F::ONE + (-a).exp()), |v| d1(v.dy(0) * v.x(0).silu_slope());
+    silu / 1 6: "a / (1.0 + exp(-a))", |a, b, c, by| a / (F::ONE + (-a).exp(by)), |v| d1(v.dy(0) * v.x(0).silu_slope());
     /// The derivative of silu: σ(a)(1 + a(1 − σ(a)))
-    silu_slope / 1 8: "(1.0 + a * (1.0 - 1.0 / (1.0 + exp(-a)))) / (1.0 + exp(-a))", |a, b, c| { let s = F::ONE / (F::ONE + (-a).exp()); s * (F::ONE + a * (F::ONE - s)) }, |v| FLAT;
+    silu_slope / 1 8: "(1.0 + a * (1.0 - 1.0 / (1.0 + exp(-a)))) / (1.0 + exp(-a))", |a, b, c, by| { let s = F::ONE / (F::ONE + (-a).exp(by)); s * (F::ONE + a * (F::ONE - s)) }, |v| FLAT;
     /// a·Φ(a) with the error function (Hendrycks & Gimpel 2016, <https://arxiv.org/abs/1606.08415>)
     gelu / 1 12: "0.5 * a * (1.0 + erf(a * 0.70710678))",
-        |a, b, c| F::of(0.5) * a * (F::ONE + (a * F::of(SQRT_HALF)).erf()), |v| d1(v.dy(0) * v.x(0).gelu_slope());
+        |a, b, c, by| F::of(0.5) * a * (F::ONE + (a * F::of(SQRT_HALF)).erf(by)), |v| d1(v.dy(0) * v.x(0).gelu_slope());
     /// The derivative of gelu: Φ(a) + a·φ(a)
     gelu_slope / 1 18: "0.5 * (1.0 + erf(a * 0.70710678)) + a * 0.39894228 * exp(-0.5 * a * a)",
-        |a, b, c| F::of(0.5) * (F::ONE + (a * F::of(SQRT_HALF)).erf()) + a * F::of(INV_SQRT_TAU) * (F::of(-0.5) * a * a).exp(), |v| FLAT;
+        |a, b, c, by| { let [below, density] = a.normal(by); below + a * density }, |v| FLAT;
     /// The tanh approximation of gelu, GPT-2's "gelu_new"
     gelu_tanh / 1 12: "0.5 * a * (1.0 + safe_tanh(0.79788456 * (a + 0.044715 * a * a * a)))",
-        |a, b, c| F::of(0.5) * a * (F::ONE + (F::of(SQRT_2_PI) * (a + F::of(0.044715) * a * a * a)).tanh()),
+        |a, b, c, by| F::of(0.5) * a * (F::ONE + (F::of(SQRT_2_PI) * (a + F::of(0.044715) * a * a * a)).tanh(by)),
         |v| d1(v.dy(0) * v.x(0).gelu_tanh_slope());
     /// The derivative of gelu_tanh
     gelu_tanh_slope / 1 20: "0.5 * (1.0 + safe_tanh(0.79788456 * (a + 0.044715 * a * a * a)))
-        + 0.5 * a * (1.0 - square(safe_tanh(0.79788456 * (a + 0.044715 * a * a * a)))) * 0.79788456 * (1.0 + 0.134145 * a * a)", |a, b, c| {
-        let t = (F::of(SQRT_2_PI) * (a + F::of(0.044715) * a * a * a)).tanh();
+        + 0.5 * a * (1.0 - square(safe_tanh(0.79788456 * (a + 0.044715 * a * a * a)))) * 0.79788456 * (1.0 + 0.134145 * a * a)", |a, b, c, by| {
+        let t = (F::of(SQRT_2_PI) * (a + F::of(0.044715) * a * a * a)).tanh(by);
         F::of(0.5) * (F::ONE + t) + F::of(0.5) * a * (F::ONE - t * t) * F::of(SQRT_2_PI) * (F::ONE + F::of(0.134145) * a * a)
     }, |v| FLAT;
     /// max(a, 0)
@@ -165,7 +170,6 @@ functions! {
 }
 
 const SQRT_HALF: f64 = std::f64::consts::FRAC_1_SQRT_2;
-const INV_SQRT_TAU: f64 = 0.398_942_280_401_432_7;
 const SQRT_2_PI: f64 = 0.797_884_560_802_865_4;
 
 /// A node that applies an [`Element`].

@@ -109,6 +109,7 @@ impl Draw {
             step: io.scalar_u32(7),
         };
         let (ids, log_probs, seen) = (io.take_ids(0), io.take(1), io.take_ids(2));
+        let by = &F::coefficients();
         let known = &*seen;
         split_rows2((&mut *ids, 1), (log_probs, 1), 64 * v, |first, ids, log_probs| {
             for (i, (id, log_prob)) in ids.iter_mut().zip(log_probs).enumerate() {
@@ -120,7 +121,7 @@ impl Draw {
                     .collect();
                 let token = settings.draw(&scores, row as u32);
                 let max = row_max(logits);
-                *log_prob = logits[token] - max - row_sum(logits, |x| (x - max).exp()).ln();
+                *log_prob = logits[token] - max - row_sum(logits, |x| (x - max).exp(by)).ln();
                 *id = token as u32;
             }
         });
@@ -157,7 +158,7 @@ impl Settings {
     fn draw(&self, scores: &[f32], row: u32) -> usize {
         let top = row_max(scores);
         let threshold = self.threshold(scores, top);
-        let noisy = self.temperature > 0.0;
+        let (noisy, by) = (self.temperature > 0.0, &f32::coefficients());
         let mut best: Option<(f32, usize)> = None;
         // e^(top − best score): noise beyond it loses for certain, and its two logarithms need not be taken.
         let mut reach = f32::INFINITY;
@@ -167,7 +168,7 @@ impl Settings {
             }
             let words = philox([block as u32, row, self.step, 0], [self.seed, KEY]);
             for (i, (&score, bits)) in scores.iter().zip(words).enumerate() {
-                let weight = Real::exp(score - top);
+                let weight = Real::exp(score - top, by);
                 let d = uniform(bits);
                 // −ln E ≤ −ln d; the factor covers rounding.
                 let hopeless = noisy && d > 1.001 * weight * reach;
@@ -178,7 +179,7 @@ impl Settings {
                 // Only what is larger replaces: of equal ones, the first stays.
                 if best.is_none_or(|(most, _)| score > most) {
                     best = Some((score, 4 * block + i));
-                    reach = Real::exp(top - score);
+                    reach = Real::exp(top - score, by);
                 }
             }
         }
@@ -193,7 +194,8 @@ impl Settings {
             threshold = largest_from(ones, |_| self.top_k as f64);
         }
         if self.top_p < 1.0 {
-            let weight = |&score: &f32| (ordered(score), Real::exp(score - top));
+            let by = &f32::coefficients();
+            let weight = |&score: &f32| (ordered(score), Real::exp(score - top, by));
             let weights = scores.iter().map(weight).filter(|&(key, _)| key >= threshold).collect();
             let share = |all| self.top_p.max(1e-30) as f64 * all;
             threshold = threshold.max(largest_from(weights, share));

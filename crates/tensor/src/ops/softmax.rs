@@ -86,10 +86,11 @@ impl Softmax {
     fn run<F: Real>(&self, mut io: CpuIo<F>) {
         let (x, n) = (io.x(0), io.dims(0)[1]);
         split_chunks(io.take(0), n, |first, rows| {
+            let by = &F::coefficients();
             for (r, y) in rows.chunks_exact_mut(n).enumerate() {
                 let x = &x[(first + r) * n..][..n];
                 let largest = row_max(x);
-                y.iter_mut().zip(x).for_each(|(y, &x)| *y = (x - largest).exp());
+                y.iter_mut().zip(x).for_each(|(y, &x)| *y = (x - largest).exp(by));
                 let total = row_sum(y, |y| y);
                 if self.log {
                     let by = largest + total.ln();
@@ -107,11 +108,12 @@ impl SoftmaxGrad {
     fn run<F: Real>(&self, mut io: CpuIo<F>) {
         let (y, dy, n) = (io.x(0), io.x(1), io.dims(0)[1]);
         split_chunks(io.take(0), n, |first, rows| {
+            let by = &F::coefficients();
             for (r, dx) in rows.chunks_exact_mut(n).enumerate() {
                 let (y, dy) = (&y[(first + r) * n..][..n], &dy[(first + r) * n..][..n]);
                 if self.log {
                     let total = row_sum(dy, |dy| dy);
-                    dx.iter_mut().zip(y).zip(dy).for_each(|((dx, &y), &dy)| *dx = dy - y.exp() * total);
+                    dx.iter_mut().zip(y).zip(dy).for_each(|((dx, &y), &dy)| *dx = dy - y.exp(by) * total);
                 } else {
                     let total = dot(y, dy);
                     dx.iter_mut().zip(y).zip(dy).for_each(|((dx, &y), &dy)| *dx = y * (dy - total));
