@@ -2,7 +2,7 @@
 
     cargo build --release --package cloche-models --example step     for `native`
     cargo xtask wasm                                                 for `wasm`
-    python tests/bench/interleaved.py [--ours native wasm] [--threads 2] [--rounds 5]
+    python tests/bench/interleaved.py [--ours native wasm] [--threads 2] [--node PATH] [--rounds 5]
 
 Each round times 50 of our steps, natively on all threads or by the package's module in Node on one, and then 50 of
 PyTorch's with as many threads as it is given. The ratios are those of the best and of the median over all rounds; a
@@ -45,7 +45,7 @@ def run(*command, **options):
     return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, **options).stdout
 
 
-def native():
+def native(_):
     """(best, median) in ms."""
     text = run(ROOT / "target/release/examples/step", "nano")
     found = re.search(r"best ([\d.]+)(µs|ms|s), median ([\d.]+)(µs|ms|s)", text)
@@ -54,15 +54,15 @@ def native():
     return best, median
 
 
-def torch(threads):
-    twin = ["tests/bench/torch_twin.py", "--steps", "50", "--threads", str(threads)]
+def torch(args):
+    twin = ["tests/bench/torch_twin.py", "--steps", "50", "--threads", str(args.threads)]
     done = json.loads(run(sys.executable, *twin).splitlines()[-1])
     return done["ms_per_step"]["best"], done["ms_per_step"]["median"]
 
 
-def wasm():
+def wasm(args):
     folder = (ROOT / "pkg/dist/wasm").as_uri()
-    times = [float(line) for line in run("node", "--input-type=module", input=WASM.replace("FOLDER", folder)).split()]
+    times = [float(line) for line in run(args.node, "--input-type=module", input=WASM.replace("FOLDER", folder)).split()]
     return min(times), statistics.median(times)
 
 
@@ -73,13 +73,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--ours", nargs="+", choices=OURS, default=["native"], help="what is held against PyTorch")
     parser.add_argument("--threads", type=int, default=2, help="PyTorch's threads")
+    parser.add_argument("--node", default="node", help="runs the module; from version 22 on with fused multiply-add")
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
-    systems = {name: OURS[name] for name in args.ours} | {"torch": lambda: torch(args.threads)}
+    systems = {name: OURS[name] for name in args.ours} | {"torch": torch}
     times = {name: [] for name in systems}
     for _ in range(args.rounds):
         for name, measure in systems.items():
-            best, median = measure()
+            best, median = measure(args)
             times[name].append((best, median))
             load = round(os.getloadavg()[0], 1)
             print(json.dumps({"system": name, "ms_best": best, "ms_median": median, "load": load}), flush=True)

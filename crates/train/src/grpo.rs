@@ -9,9 +9,7 @@
 //! The ratio is that of the model's own probabilities, also where answers are drawn at a temperature other than 1. That
 //! the drawing then prefers or avoids likely tokens is not corrected for: 1 is the temperature that the theory is about.
 
-use cloche_models::Network;
-use cloche_models::Pass;
-use cloche_models::config::ModelConfig;
+use cloche_models::{Network, Pass, config::ModelConfig};
 use cloche_nn::loss::policy::{Actions, Clip, clipped_surrogate, kl_to_reference};
 use cloche_nn::{Params, loss};
 use cloche_tensor::{DType, Device, Graph};
@@ -162,10 +160,9 @@ impl Run {
         let prepare = |exam: &Exam| exam.rollouts(device, &learner.network, &s.stop_ids);
         let exam_rollouts = data.exam.as_ref().map(prepare).transpose()?;
         let (rows, deck) = (Rows::new(shape.0, shape.1), Deck::new(data.prompts.len(), s.optimization.seed));
-        let device = device.clone();
         let keeper = session.keeper(&learner);
         Ok(Run {
-            device,
+            device: device.clone(),
             session,
             keeper,
             data,
