@@ -61,6 +61,7 @@ impl<'a, F: Real> Access<'a, F> {
     }
 
     /// The `n` elements from index `start` on, where they lie side by side.
+    #[inline(never)]
     fn rows(&self, start: usize, n: usize) -> Option<&[F]> {
         match self {
             Access::Direct(data) => Some(&data[start..start + n]),
@@ -71,6 +72,7 @@ impl<'a, F: Real> Access<'a, F> {
     }
 
     /// Fills `block` with the elements from index `start` on.
+    #[inline(never)]
     fn fill(&self, start: usize, block: &mut [F]) {
         match self {
             Access::Direct(data) => block.copy_from_slice(&data[start..start + block.len()]),
