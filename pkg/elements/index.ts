@@ -10,7 +10,6 @@
 import { ClocheAttention } from "./attention.js";
 import { ClocheChat } from "./chat.js";
 import { define } from "./element.js";
-import { greenhouse } from "./greenhouse.js";
 import { ClocheLoss } from "./loss.js";
 import { ClocheNextToken } from "./next-token.js";
 import { ClochePrompt } from "./prompt.js";
@@ -19,18 +18,7 @@ import { ClocheTokens } from "./tokens.js";
 import { ClocheTrainer } from "./trainer.js";
 import type { ClocheElements } from "./types.js";
 
-export { csv, download } from "./download.js";
-export { bytes, duration, large } from "./format.js";
-export {
-  greenhouse,
-  type Greenhouse,
-  type GrowState,
-  type LossRow,
-  type RunRecord,
-  type Sample,
-} from "./greenhouse.js";
-export type * from "./types.js";
-export { unzip, withoutFolder, zip } from "./zip.js";
+export * from "./besides.js";
 
 /** Every element by its name. */
 export const ELEMENTS: Record<keyof ClocheElements, CustomElementConstructor> = {
@@ -45,8 +33,3 @@ export const ELEMENTS: Record<keyof ClocheElements, CustomElementConstructor> = 
 };
 
 for (const [name, element] of Object.entries(ELEMENTS)) define(name, element);
-
-/** Says where the pieces of the package lie, where that is not beside this file; before the first gesture. */
-export function configure(files: typeof greenhouse.files): void {
-  greenhouse.files = files;
-}

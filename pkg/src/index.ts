@@ -18,6 +18,7 @@ import type { Probe, ProbeOptions } from "./probes.js";
 import { Remote } from "./remote.js";
 import { Run } from "./run.js";
 import { Runs } from "./runs.js";
+import { startWorker } from "./start.js";
 import { Tokenizers } from "./tokenizers.js";
 import type { Api, DeviceInfo, GrowEvent, GrowOptions, OpenOptions, SamplingOptions, Steer, TokenPiece } from "./protocol.js";
 import type {
@@ -241,22 +242,4 @@ async function* textOf(pieces: AsyncIterable<TokenPiece>): AsyncGenerator<string
 function judged<Options extends { verifier?: string | URL }>(options: Options): Options {
   if (options.verifier === undefined) return options;
   return { ...options, verifier: new URL(options.verifier, globalThis.location?.href).href };
-}
-
-function startWorker(url: string | URL | undefined): Worker {
-  const here = import.meta.url;
-  const foreign = /^https?:/.test(here) && new URL(here).origin !== location.origin;
-  if (url || foreign) return new Worker(ofThisOrigin(url ?? new URL("worker.js", here)), { type: "module" });
-  // Written out in one expression, because that is what bundlers look for.
-  return new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
-}
-
-/**
- * A worker's script must have the page's origin. One that lies elsewhere, on a host of packages, is imported by a script
- * that has it.
- */
-function ofThisOrigin(url: string | URL): string {
-  const { href, origin } = new URL(url, location.href);
-  if (origin === location.origin) return href;
-  return URL.createObjectURL(new Blob([`import ${JSON.stringify(href)};`], { type: "text/javascript" }));
 }

@@ -67,10 +67,14 @@ async function* play(browser, { address, scenes, only, what }) {
 }
 
 /** What a page logs as an error, throws, or asks of others; filled as it comes. @param {Page} page @param {string} origin */
-function complaintsOf(page, origin) {
+export function complaintsOf(page, origin) {
   /** @type {string[]} */
   const complaints = [];
-  page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
+  page.on("console", (message) => {
+    // Browsers ask for an icon that nobody has named.
+    const isIcon = message.location().url.endsWith("/favicon.ico");
+    if (message.type() === "error" && !isIcon) complaints.push(message.text());
+  });
   page.on("pageerror", (error) => complaints.push(error.message));
   page.on("request", (request) => {
     const url = request.url();

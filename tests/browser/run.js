@@ -1,17 +1,25 @@
 /**
  * Runs the checks in the stacks named on the command line, in all of them where none is named:
  *
- *     node tests/browser/run.js [chromium] [firefox] [node] [page] [teach] [--only WORDS]
+ *     node tests/browser/run.js [chromium] [firefox] [node] [page] [teach] [packaging] [--only WORDS]
  */
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { checkPackaging } from "./packaging.js";
 import { checkPage } from "./page.js";
 import { serveFolders } from "./server.js";
 import { inChromium, inFirefox, inNode } from "./stacks.js";
 import { checkTeaching } from "./teach.js";
 
 /** @type {Record<string, (origin: string, only: string) => AsyncGenerator<import("./stacks.js").Outcome>>} */
-const STACKS = { chromium: inChromium, firefox: inFirefox, node: inNode, page: checkPage, teach: checkTeaching };
+const STACKS = {
+  chromium: inChromium,
+  firefox: inFirefox,
+  node: inNode,
+  page: checkPage,
+  teach: checkTeaching,
+  packaging: checkPackaging,
+};
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,

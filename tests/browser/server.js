@@ -15,12 +15,16 @@ const TYPES = {
   ".wasm": "application/wasm",
 };
 
+/** What a careful host allows: no cross-origin isolation, and nothing that the page did not bring along. */
+export const POLICY = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'";
+
 /**
  * Serves each folder under its prefix, or a single file under its name.
  * @param {Record<string, string>} folders prefix (such as "/pkg/") to folder
+ * @param {string} [policy]
  * @returns {Promise<{ origin: string, close: () => void }>}
  */
-export async function serveFolders(folders) {
+export async function serveFolders(folders, policy = POLICY) {
   const server = createServer(async (request, response) => {
     const path = normalize(decodeURIComponent(new URL(request.url ?? "/", "http://localhost").pathname));
     const prefix = Object.keys(folders).find((candidate) => path.startsWith(candidate));
@@ -28,11 +32,10 @@ export async function serveFolders(folders) {
     if (file && path.endsWith("/")) file = join(file, "index.html");
     const found = file ? await stat(file).catch(() => undefined) : undefined;
     if (!file || !found?.isFile()) return void response.writeHead(404).end();
-    // The headers a careful host sends: no cross-origin isolation, and nothing that the page did not bring along.
     response.writeHead(200, {
       "content-type": TYPES[extname(file)] ?? "application/octet-stream",
       "content-length": found.size,
-      "content-security-policy": "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'",
+      "content-security-policy": policy,
     });
     createReadStream(file).pipe(response);
   });

@@ -11,7 +11,7 @@ const env = process.env;
 export const CHROMIUM = env.CLOCHE_CHROMIUM ?? "/usr/bin/chromium";
 const FIREFOX = env.CLOCHE_FIREFOX ?? "/usr/bin/firefox-esr";
 const LAVAPIPE = env.CLOCHE_LAVAPIPE ?? "/usr/share/vulkan/icd.d/lvp_icd.x86_64.json";
-const SWIFTSHADER = env.CLOCHE_SWIFTSHADER ?? "/usr/lib/chromium/vk_swiftshader_icd.json";
+export const SWIFTSHADER = env.CLOCHE_SWIFTSHADER ?? "/usr/lib/chromium/vk_swiftshader_icd.json";
 
 /** Chromium without a GPU and without any traffic of its own. */
 const CHROMIUM_FLAGS = [
