@@ -8,6 +8,7 @@ mod gemm;
 mod package;
 mod setup;
 mod shell;
+mod size;
 mod test;
 mod wasm;
 

@@ -1,8 +1,9 @@
 //! The npm package and the page.
 
 use crate::shell::{command, root, run};
-use crate::{StartOptions, wasm};
-use anyhow::{Context, Result};
+use crate::test::Tally;
+use crate::{StartOptions, check, wasm};
+use anyhow::Result;
 use std::fs;
 
 /// Sets everything up, builds the page and serves it.
@@ -22,13 +23,19 @@ pub(crate) fn start(options: &StartOptions) -> Result<()> {
 
 /// Builds `pkg/dist` from TypeScript; the wasm modules are already there.
 pub(crate) fn compile() -> Result<()> {
-    run(&mut command("npm", &["run", "build", "--workspace", "pkg"]))?;
-    // The one library that the package takes along, so that it depends on none: it renders chat templates from elsewhere.
-    let library = root().join("node_modules/@huggingface/jinja");
-    let read =
-        |file: &str| fs::read_to_string(library.join(file)).with_context(|| format!("{file} of jinja"));
-    let text = format!("/*!\n@huggingface/jinja\n{}*/\n{}", read("LICENSE")?, read("dist/index.js")?);
-    Ok(fs::write(root().join("pkg/dist/jinja.js"), text)?)
+    run(&mut command("npm", &["run", "build", "--workspace", "pkg"]))
+}
+
+/// Whether its entries and their types are found by whoever installs it; each check counts as one.
+pub(crate) fn lint() -> Tally {
+    let checks = [
+        command("node", &["node_modules/publint/src/cli.js", "pkg", "--strict"]),
+        command(
+            "node",
+            &["node_modules/@arethetypeswrong/cli/dist/index.js", "--pack", "pkg", "--profile", "esm-only"],
+        ),
+    ];
+    check::each(checks)
 }
 
 /// Builds the package and the page that uses it.

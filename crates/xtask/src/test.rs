@@ -2,7 +2,7 @@
 
 use crate::setup::{self, Tools};
 use crate::shell::{command, output, watch};
-use crate::{check, package, wasm};
+use crate::{check, package, size, wasm};
 use anyhow::{Result, bail};
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -68,6 +68,7 @@ pub(crate) fn run(quick: bool) -> Result<ExitCode> {
         report.stage("firefox", || browser_tests("firefox", &tools));
         report.stage("page", || browser_tests("page", &tools));
         report.stage("teaching in a page", || browser_tests("teach", &tools));
+        report.stage("packaging", || browser_tests("packaging", &tools));
     }
     Ok(report.close())
 }
@@ -80,7 +81,7 @@ fn build() -> Result<Tally> {
 }
 
 fn sizes() -> Result<Tally> {
-    let (over, passed) = wasm::check_sizes()?;
+    let (over, passed) = size::check()?;
     for sentence in &over {
         println!("FAILED: {sentence}");
     }
@@ -134,18 +135,20 @@ fn count(
     Ok(tally)
 }
 
-/// The package's own tests, in Node's runner.
+/// The package as others see it, and its own tests in Node's runner.
 fn package_tests(tools: &Tools) -> Result<Tally> {
     package::compile()?;
+    let linted = package::lint();
     let files =
         ["remote", "templates", "completions", "run", "node"].map(|name| format!("pkg/tests/{name}.test.js"));
     let mut tests = command("node", &["--test", "--test-reporter=tap"]);
     tests.args(files).env("VK_ICD_FILENAMES", &tools.swiftshader);
-    count(tests, &[], None, |line| {
+    let tested = count(tests, &[], None, |line| {
         let failed = usize::from(line.starts_with("not ok "));
         let passed = usize::from(line.starts_with("ok "));
         (passed + failed > 0).then_some(Tally { passed, failed })
-    })
+    })?;
+    Ok(Tally { passed: linted.passed + tested.passed, failed: linted.failed + tested.failed })
 }
 
 /// One of the stacks of `tests/browser`.

@@ -1,7 +1,7 @@
 //! The wasm modules: cargo, then wasm-bindgen, then wasm-opt.
 
-use crate::shell::{command, output, root, run};
-use crate::{gemm, setup};
+use crate::shell::{command, root, run};
+use crate::{gemm, setup, size};
 use anyhow::{Context, Result};
 use std::path::PathBuf;
 use wasm_bindgen_cli_support::Bindgen;
@@ -49,9 +49,6 @@ const CHECKS: Module = Module { features: "checks,stages", folder: "target/wasm-
 const SHIPPED: [(Module, u64); 4] =
     [(ENGINE, 250 * 1024), (TEACH, 400 * 1024), (TEXT, 550 * 1024), (STORIES, 80 * 1024)];
 
-/// The custom elements, with all that they bring along, and the most that they may weigh.
-const ELEMENTS: (&str, u64) = ("pkg/dist/elements.js", 60 * 1024);
-
 /// What the modules may use of WebAssembly: all of it is in every browser that has WebGPU, and in those of 2023.
 const FEATURES: [&str; 6] = [
     "--enable-simd",
@@ -70,10 +67,8 @@ pub(crate) const LOW_MEMORY_UNUSED: &str = "--low-memory-unused";
 pub(crate) fn build() -> Result<()> {
     SHIPPED.iter().try_for_each(|(module, _)| module.build())?;
     gemm::build(ENGINE.folder)?;
-    for ((module, budget), size) in
-        SHIPPED.iter().zip(sizes(SHIPPED.iter().map(|(module, _)| module.file()))?)
-    {
-        println!("{}: {} KB of {} KB (brotli)", module.name, size / 1024, budget / 1024);
+    for (name, file, budget) in modules() {
+        println!("{name}: {} KB of {} KB (brotli)", size::weigh(&[file])?[0] / 1024, budget / 1024);
     }
     Ok(())
 }
@@ -84,18 +79,14 @@ pub(crate) fn build_checks() -> Result<()> {
     gemm::build(CHECKS.folder)
 }
 
-/// The modules, and the file of the elements, over their budget, each as a sentence, and the number of those within.
-pub(crate) fn check_sizes() -> Result<(Vec<String>, usize)> {
-    let modules = SHIPPED.iter().map(|(module, budget)| (module.file(), *budget));
-    let budgets: Vec<(String, u64)> =
-        modules.chain([ELEMENTS].map(|(file, budget)| (file.into(), budget))).collect();
-    let sizes = sizes(budgets.iter().map(|(file, _)| file.clone()))?;
-    let over = budgets.iter().zip(sizes).filter(|((_, budget), size)| size > budget);
-    let over: Vec<_> = over
-        .map(|((file, budget), size)| format!("{file} weighs {size} bytes, its budget is {budget}"))
-        .collect();
-    let within = budgets.len() - over.len();
-    Ok((over, within))
+/// The package's modules: name, file from the root, and the most that it may weigh.
+pub(crate) fn modules() -> impl Iterator<Item = (&'static str, String, u64)> {
+    SHIPPED.iter().map(|(module, budget)| (module.name, module.file(), *budget))
+}
+
+/// The file of the engine that a page loads first.
+pub(crate) fn engine() -> String {
+    ENGINE.file()
 }
 
 impl Module {
@@ -131,15 +122,4 @@ impl Module {
         let strip = ["--strip-debug", "--strip-producers", LOW_MEMORY_UNUSED];
         run(command("node", &optimize).args(strip).args(FEATURES))
     }
-}
-
-/// Compressed sizes, measured by Node, which has brotli built in.
-fn sizes(files: impl Iterator<Item = String>) -> Result<Vec<u64>> {
-    let script = "for (const f of process.argv.slice(1)) \
-        console.log(require('zlib').brotliCompressSync(require('fs').readFileSync(f)).length)";
-    let files: Vec<String> = files.collect();
-    let mut args = vec!["--eval", script, "--"];
-    args.extend(files.iter().map(String::as_str));
-    let printed = output("node", &args).context("node could not read what is shipped")?;
-    printed.lines().map(|line| Ok(line.parse()?)).collect()
 }
