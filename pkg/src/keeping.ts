@@ -77,9 +77,9 @@ export async function* saving<Event extends { event: string; step?: number }>(
     // The save comes first, so that whoever sees the last event can close the page.
     if ((kind === "step" && (due || tried === -Infinity)) || (kind === "done" && step !== stored)) {
       tried = performance.now();
-      const files = await checkpoint();
-      files.set(HISTORY, new TextEncoder().encode(JSON.stringify(history)));
       yield* told(async () => {
+        const files = await checkpoint();
+        files.set(HISTORY, new TextEncoder().encode(JSON.stringify(history)));
         const run = await store.save(name, { stage, step, every }, files);
         stored = step;
         return { event: "saved", ...run };

@@ -4,6 +4,7 @@
  */
 import { kept, planFile, type Kept } from "./checkpoint.js";
 import { learnTokenizer, prepare, storySource, textSource, type Corpus, type Source } from "./corpus.js";
+import { enduring, persistently, Refuge } from "./enduring.js";
 import { ClocheError, toWire } from "./errors.js";
 import { textOf, tokenizerFiles, tokenizerOf, type NamedBytes } from "./folder.js";
 import { expectSave, historyIn, saving, type SaveEvent, type SaveOptions } from "./keeping.js";
@@ -178,26 +179,52 @@ class Session implements Api {
   }
 
   /** The events of a run, which is saved on the way where that is asked for, and where the browser has a place. */
-  async *#kept<Options extends { save?: SaveOptions }, Event extends { event: string; step?: number }>(
+  async *#kept<Options extends { save?: SaveOptions; resume?: Files }, Event extends { event: string; step?: number }>(
     stage: string,
     { save, ...asked }: Options,
     begin: (options: Options) => AsyncIterable<Event>,
   ): AsyncGenerator<Event | SaveEvent> {
     const options = asked as Options;
-    if (!save) return yield* begin(options);
+    const { events, checkpoint } = this.#lasting(stage, options, begin);
+    if (!save) return yield* events;
     expectSave(save);
     const store = this.#store;
     const release = await store.holdNew(save.name).catch((error: ClocheError) => error);
     if (typeof release !== "function") {
       if (release.code !== "NO_STORAGE") throw release;
       yield { event: "warning", message: `the run is not kept: ${release.message}` };
-      return yield* begin(options);
+      return yield* events;
     }
     try {
-      yield* saving(begin(options), { store, stage, save, options, checkpoint: () => this.#checkpoint() });
+      yield* saving(events, { store, stage, save, options, checkpoint });
     } finally {
       release();
     }
+  }
+
+  /** The events of a run that goes on where its device is lost, and whoever makes checkpoints of it. */
+  #lasting<Options extends { resume?: Files }, Event extends { event: string; step?: number }>(
+    stage: string,
+    options: Options,
+    begin: (options: Options) => AsyncIterable<Event>,
+  ) {
+    const refuge = new Refuge(() => this.#checkpoint(), () => this.#engine!.describe().kind === "webgpu");
+    const reopen = () => this.#reopen();
+    const events = enduring({ options, begin, startsFromNothing: stage === "grow", refuge, reopen });
+    return { events, checkpoint: () => refuge.renew() };
+  }
+
+  /** Opens another device in the place of one that was lost, with everything that lay on it. */
+  async #reopen(): Promise<string> {
+    const gone = new Set([this.#run?.run, this.#grown?.run, this.#judge?.run, this.#engine]);
+    const withStages = this.#teach !== undefined;
+    this.#run = this.#grown = this.#judge = this.#engine = this.#teach = undefined;
+    await this.#turns.take(() => gone.forEach((object) => object?.free()));
+    return persistently(async () => {
+      if (withStages) await this.#stages();
+      else this.#engine = await (await this.#modules.engine()).Engine.open(this.#kind);
+      return this.#engine!.describe().why;
+    });
   }
 
   resumeRun(asked: ResumeOptions & { name: string }, signal: AbortSignal): AsyncIterable<GrowEvent | TuneEvent> {
@@ -214,9 +241,11 @@ class Session implements Api {
       if (!inputs) throw new ClocheError("RUN_DAMAGED", `run "${name}": what it reads was not kept: give it again, with the files as \`resume\``);
       const { stage } = run;
       const history = historyIn(files);
-      const options = { ...inputs, ...changes, resume: files };
-      const events = stage === "grow" ? this.#grow(options, signal) : this.#teaching(stage as StageName, options, signal);
-      yield* saving<GrowEvent | TuneEvent>(events, { store, stage, save: { name, every }, history, checkpoint: () => this.#checkpoint() });
+      type Asked = GrowOptions & StageOptions;
+      const begin = (asked: Asked): AsyncIterable<GrowEvent | TuneEvent> =>
+        stage === "grow" ? this.#grow(asked, signal) : this.#teaching(stage as StageName, asked, signal);
+      const { events, checkpoint } = this.#lasting(stage, { ...inputs, ...changes, resume: files } as Asked, begin);
+      yield* saving(events, { store, stage, save: { name, every }, history, checkpoint });
     } finally {
       release();
     }

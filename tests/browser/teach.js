@@ -1,5 +1,6 @@
 /** The stages as a page uses the package, in Chromium on the CPU device: teach, ask, judge, save, and carry on. */
 import assert from "node:assert/strict";
+import { FAULTS } from "./faults.js";
 import { GUIDE } from "./guide.js";
 import { KEEPING } from "./keeping.js";
 import { LOOKING } from "./looking.js";
@@ -22,6 +23,7 @@ const SCENES = [
   ["what cannot be learnt from is named", refuse],
   ...RESUMING,
   ...KEEPING,
+  ...FAULTS,
   ...LOOKING,
   ...GUIDE,
 ];
