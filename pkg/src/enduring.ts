@@ -70,7 +70,7 @@ export async function* enduring<Options extends { resume?: Files }, Event extend
       if (code !== "DEVICE_LOST" || !canGoOn || told.step === lostAt) throw error;
       lostAt = told.step;
       const device = await reopen();
-      yield { event: "warning", message: `${message}: going on from the last checkpoint, ${device}` };
+      yield { event: "warning", message: `${message}: going on from the last checkpoint on ${device}` };
     }
   }
 }

@@ -41,7 +41,7 @@ async function endure(page, losses, stage = "grow") {
   const save = stage === "grow" ? "frail" : "";
   const frail = await page.evaluate(ran, /** @type {Asked} */ ([stage, options, moments, save]));
   assert.equal(frail.warnings.length, losses, frail.warnings.join("; "));
-  for (const warning of frail.warnings) assert.match(warning, /^GPU device lost: .*: going on from the last checkpoint, /);
+  for (const warning of frail.warnings) assert.match(warning, /^GPU device lost: .*: going on from the last checkpoint on /);
   assert.deepEqual(frail.told, whole.told);
   assert.equal(frail.hash, whole.hash, `what it has learnt, with losses at ${moments}`);
   return `lost at steps ${moments} of ${options.steps}`;

@@ -4,6 +4,7 @@ import { ELEMENT_SCENES } from "./elements.js";
 import { labsInFirefox } from "./firefox.js";
 import { LAB_SCENES, SHOTS, growsWithoutWebgpu } from "./labs.js";
 import { launchChromium } from "./stacks.js";
+import { SWIFT_SCENES } from "./swift.js";
 
 /** @typedef {import("playwright-core").Page} Page */
 /** @typedef {import("playwright-core").Browser} Browser */
@@ -25,6 +26,7 @@ export async function* checkPage(origin, only) {
       only,
       what: "the elements",
     });
+    yield* play(browser, { address: origin, scenes: SWIFT_SCENES, only, what: "the quick page" });
   } finally {
     await browser.close();
   }
