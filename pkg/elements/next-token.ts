@@ -17,7 +17,7 @@ export class ClocheNextToken extends ProbingElement implements NextTokenElement 
     ProbingElement.styles,
     css`
     table { width: 100%; }
-    th, td { padding: 0.1em 0.6em 0.1em 0; }
+    th, td { padding: 0.1em 0.6em 0.1em 0; white-space: nowrap; }
     th:first-child, td:first-child { text-align: left; white-space: pre; }
     .bar { width: 55%; }
     svg { display: block; width: 100%; height: 1.1em; }

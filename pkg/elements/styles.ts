@@ -164,6 +164,15 @@ export const sheet = css`
     max-height: 18em;
     overflow: auto;
   }
+  ::file-selector-button {
+    margin-right: 0.6em;
+    padding: 0.1em 0.8em;
+    border: 1px solid var(--quiet);
+    border-radius: 1em;
+    font: inherit;
+    color: inherit;
+    background: var(--card);
+  }
   table {
     border-collapse: collapse;
     font-size: 0.88em;
