@@ -10,8 +10,8 @@ pub use hf::{GenerationConfig, Head, TokenIds};
 pub(crate) use keys::{Keys, decimal};
 pub use presets::{PRESETS, Preset, TrainingDefaults, preset};
 
-use cloche_nn::HostWeights;
 use cloche_nn::checkpoint::{CheckpointError, Extras, NamedTensor, write};
+use cloche_nn::{Found, HostWeights};
 use serde::{Deserialize, Serialize};
 
 /// How the layers are built.
@@ -92,8 +92,8 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    pub(crate) fn value(key: &str, found: impl ToString, expected: impl Into<String>) -> Self {
-        Self::Value { key: key.into(), found: found.to_string(), expected: expected.into() }
+    pub(crate) fn value(key: &str, found: impl Found, expected: impl Into<String>) -> Self {
+        Self::Value { key: key.into(), found: found.shown(), expected: expected.into() }
     }
 }
 

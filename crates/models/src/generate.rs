@@ -342,7 +342,7 @@ async fn collect(program: &mut Program, n: usize, batch: usize) -> Result<Vec<(D
     }
     let runs = program.drain().await?;
     debug_assert_eq!(runs.len(), n);
-    let pair = |run: Vec<Data>| <[Data; 2]>::try_from(run).map(|[ids, log_probs]| (ids, log_probs));
+    let pair = |run: Vec<Data>| <[Data; 2]>::try_from(run).ok().map(|[ids, log_probs]| (ids, log_probs));
     Ok(runs.into_iter().map(|run| pair(run).expect("two logged outputs")).collect())
 }
 

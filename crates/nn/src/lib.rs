@@ -3,6 +3,7 @@
 //! A layer is a function: it takes [`Params`] at its own path and a tensor, declares what it needs, and returns a tensor.
 //! Modules in reading order.
 
+mod found;
 mod params;
 mod init;
 mod weights;
@@ -16,6 +17,7 @@ pub mod optim;
 pub mod schedule;
 pub mod checkpoint;
 
+pub use found::Found;
 pub use init::Init;
 pub use params::{Kind, PARAM_ALIGN, ParamSpec, Params};
 pub use weights::{HostWeights, Weights, WeightsError};

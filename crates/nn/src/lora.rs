@@ -14,6 +14,7 @@ use cloche_tensor::{Graph, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::dropout::Dropout;
+use crate::found::Found;
 use crate::init::Init;
 use crate::params::{ParamSpec, Params};
 use crate::weights::HostWeights;
@@ -120,10 +121,10 @@ impl LoraConfig {
     pub fn adapted<'a>(&self, layers: &'a [Layer]) -> Result<Vec<&'a Layer>, LoraError> {
         let value = |key, found: String, expected: String| Err(LoraError::Value { key, found, expected });
         if !(self.alpha > 0.0 && self.alpha.is_finite()) {
-            return value("alpha", self.alpha.to_string(), "a number above 0".into());
+            return value("alpha", self.alpha.shown(), "a number above 0".into());
         }
         if !(0.0..1.0).contains(&self.dropout) {
-            return value("dropout", self.dropout.to_string(), "at least 0 and less than 1".into());
+            return value("dropout", self.dropout.shown(), "at least 0 and less than 1".into());
         }
         for target in &self.targets {
             if !layers.iter().any(|layer| layer.is_target(target)) {

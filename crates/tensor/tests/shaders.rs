@@ -1,7 +1,6 @@
 //! Every shader of the engine, as text: naga accepts it with the prelude in front, for each entry point.
 
-use cloche_gpu::PRELUDE;
-use cloche_tensor::ops::{ELEMENTWISE, OPS, Shader};
+use cloche_tensor::ops::{ELEMENTWISE, OPS, PRELUDE, Shader};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 
 /// What the planner writes in front of a kernel: the identity, and a chain that ends it.

@@ -1,8 +1,8 @@
 //! Every number that a pre-training run depends on.
 
 use cloche_models::config::{ConfigError, ModelConfig, Preset};
-use cloche_nn::optim;
 use cloche_nn::schedule::Schedule;
+use cloche_nn::{Found, optim};
 use serde::{Deserialize, Serialize};
 
 /// What a run depends on, besides its data. A checkpoint carries it, so that resuming needs nothing else.
@@ -193,11 +193,11 @@ impl Settings {
 
 pub(crate) fn require(
     name: &'static str,
-    found: impl std::fmt::Display,
+    found: impl Found,
     holds: bool,
     expected: &'static str,
 ) -> Result<(), SettingsError> {
-    if holds { Ok(()) } else { Err(SettingsError::Value { name, found: found.to_string(), expected }) }
+    if holds { Ok(()) } else { Err(SettingsError::Value { name, found: found.shown(), expected }) }
 }
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ impl Engine {
         val: &[u32],
         floor: Option<f32>,
     ) -> Result<Pretrain, JsValue> {
-        let Setup { settings, facts } = setup(options)?;
+        let Setup { settings, facts } = setup(&options)?;
         let corpus = corpus(train, val, settings.model.vocab_size, floor)?;
         let run = Run::new(&self.device, settings, corpus, None).map_err(|e| thrown(&e))?;
         Ok(Pretrain::new(&self.device, run, facts))

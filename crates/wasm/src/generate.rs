@@ -1,44 +1,12 @@
 //! Continuing a prompt, pulled a few tokens at a time.
 
+use crate::fields::Fields;
 use crate::{error, thrown};
 use cloche_models::{GenerateSettings, Network, Sampling, Token};
+use cloche_nn::Found;
 use cloche_tensor::Device;
-use serde::Deserialize;
 use std::cell::RefCell;
 use wasm_bindgen::prelude::*;
-
-/// What JavaScript may say about sampling. The defaults are those of a page: a little safer than the plain
-/// probabilities, and not endless.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Options {
-    max_tokens: usize,
-    temperature: f32,
-    top_k: usize,
-    top_p: f32,
-    min_p: f32,
-    repetition_penalty: f32,
-    seed: f64,
-    /// Each of these ends the text; the first one is also where a text begins.
-    stop_ids: Vec<u32>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        let Sampling { top_k, top_p, min_p, repetition_penalty, seed, .. } = Sampling::default();
-        let (max_tokens, temperature) = (200, 0.8);
-        Self {
-            max_tokens,
-            temperature,
-            top_k,
-            top_p,
-            min_p,
-            repetition_penalty,
-            seed: seed as f64,
-            stop_ids: Vec::new(),
-        }
-    }
-}
 
 /// A text that goes on.
 #[wasm_bindgen]
@@ -54,15 +22,13 @@ impl Generator {
         prompt: Vec<u32>,
         options: JsValue,
     ) -> Result<Generator, JsValue> {
-        let refused = |text: String| error("SETTINGS", &text);
-        let options: Options = serde_wasm_bindgen::from_value(options).map_err(|e| refused(e.to_string()))?;
-        options.validate().map_err(refused)?;
+        let settings = settings(&options)?;
         // Nothing to continue: begin where a text would begin.
         let prompt =
-            if prompt.is_empty() { vec![options.stop_ids.first().map_or(0, |id| *id)] } else { prompt };
-        let generator = cloche_models::Generator::new(device, network, 1, options.settings());
+            if prompt.is_empty() { vec![settings.stop_ids.first().map_or(0, |id| *id)] } else { prompt };
+        let generator = cloche_models::Generator::new(device, network, 1, settings);
         let mut generator = generator.map_err(|e| thrown(&e.into()))?;
-        generator.start(&[prompt]).map_err(|e| refused(e.to_string()))?;
+        generator.start(&[prompt]).map_err(|e| error("SETTINGS", &e.to_string()))?;
         Ok(Generator { generator: RefCell::new(Some(generator)) })
     }
 }
@@ -82,28 +48,41 @@ impl Generator {
     }
 }
 
-impl Options {
-    fn validate(&self) -> Result<(), String> {
-        let share = |x: f32| (0.0..=1.0).contains(&x);
-        let require = |name: &str, found: f32, holds: bool, expected: &str| {
-            if holds { Ok(()) } else { Err(format!("{name}: found {found}, expected {expected}")) }
-        };
-        let finite = self.temperature.is_finite() && self.temperature >= 0.0;
-        require("temperature", self.temperature, finite, "a finite number, 0 for the likeliest token")?;
-        require("top_p", self.top_p, share(self.top_p) && self.top_p > 0.0, "above 0, up to 1")?;
-        require("min_p", self.min_p, share(self.min_p), "0 up to 1")?;
-        let penalty = self.repetition_penalty;
-        require(
-            "repetition_penalty",
-            penalty,
-            penalty.is_finite() && penalty > 0.0,
-            "a number above 0, 1 for none",
-        )
-    }
+/// What JavaScript says about sampling. The defaults are those of a page: a little safer than the plain probabilities, and
+/// not endless.
+fn settings(options: &JsValue) -> Result<GenerateSettings, JsValue> {
+    let mut given = Fields::of(options);
+    let sampling = Sampling { temperature: 0.8, ..Sampling::default() };
+    let mut seed = sampling.seed as f64;
+    let mut settings = GenerateSettings { sampling, max_tokens: 200, stop_ids: Vec::new(), slide: true };
+    let sampling = &mut settings.sampling;
+    given.set("max_tokens", &mut settings.max_tokens)?;
+    given.set("temperature", &mut sampling.temperature)?;
+    given.set("top_k", &mut sampling.top_k)?;
+    given.set("top_p", &mut sampling.top_p)?;
+    given.set("min_p", &mut sampling.min_p)?;
+    given.set("repetition_penalty", &mut sampling.repetition_penalty)?;
+    given.set("seed", &mut seed)?;
+    sampling.seed = seed as u64;
+    // Each of these ends the text; the first one is also where a text begins.
+    given.set("stop_ids", &mut settings.stop_ids)?;
+    given.end()?;
+    validate(sampling)?;
+    Ok(settings)
+}
 
-    fn settings(self) -> GenerateSettings {
-        let Self { max_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, stop_ids } = self;
-        let sampling = Sampling { temperature, top_k, top_p, min_p, repetition_penalty, seed: seed as u64 };
-        GenerateSettings { sampling, max_tokens, stop_ids, slide: true }
-    }
+fn validate(sampling: &Sampling) -> Result<(), JsValue> {
+    let Sampling { temperature, top_p, min_p, repetition_penalty: penalty, .. } = *sampling;
+    let require = |name: &str, found: f32, holds: bool, expected: &str| match holds {
+        true => Ok(()),
+        false => {
+            Err(error("SETTINGS", &[name, ": found ", &found.shown(), ", expected ", expected].concat()))
+        }
+    };
+    let warm = temperature.is_finite() && temperature >= 0.0;
+    require("temperature", temperature, warm, "a finite number, 0 for the likeliest token")?;
+    require("top_p", top_p, top_p > 0.0 && top_p <= 1.0, "above 0, up to 1")?;
+    require("min_p", min_p, (0.0..=1.0).contains(&min_p), "0 up to 1")?;
+    let kept = penalty.is_finite() && penalty > 0.0;
+    require("repetition_penalty", penalty, kept, "a number above 0, 1 for none")
 }

@@ -4,6 +4,7 @@
 //! that the other one can. A page that only pre-trains loads the first alone.
 
 mod engine;
+mod fields;
 mod settings;
 mod pulled;
 mod pretrain;

@@ -1,22 +1,11 @@
 //! Looking inside a model: what a page draws of it.
 
+use crate::fields::Fields;
 use crate::model::Model;
 use crate::{error, thrown, to_js};
 use cloche_models::probe::{Look, Spread};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use wasm_bindgen::prelude::*;
-
-/// What is asked for, beside the next token.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Asked {
-    /// A layer and one of its heads.
-    attention: Option<(usize, usize)>,
-    lens: bool,
-    weights: bool,
-    gradients: bool,
-    activations: bool,
-}
 
 /// How the numbers of a tensor are spread.
 #[derive(Serialize)]
@@ -68,7 +57,7 @@ impl Model {
     /// Reads tokens with the weights of this moment, and shows what happens inside.
     pub async fn look(&self, ids: Vec<u32>, asked: JsValue) -> Result<Sight, JsValue> {
         let refused = |text: &str| error("SETTINGS", text);
-        let asked: Asked = serde_wasm_bindgen::from_value(asked).map_err(|e| refused(&e.to_string()))?;
+        let asked = wanted(&asked)?;
         let config = &self.network.config;
         if ids.is_empty() || ids.len() > config.context_len {
             let found = format!("text: found {} tokens, expected 1 to {}", ids.len(), config.context_len);
@@ -86,12 +75,25 @@ impl Model {
         if self.scores() {
             return Err(error("NO_MODEL", "the model scores texts and continues none"));
         }
-        let Asked { attention, lens, weights, gradients, activations } = asked;
-        let look = Look { attention, lens, weights, gradients, activations };
-        let seen = look.at(&self.device, &self.network, &ids).await.map_err(|e| thrown(&e.into()))?;
+        let seen = asked.at(&self.device, &self.network, &ids).await.map_err(|e| thrown(&e.into()))?;
         let spreads = to_js(&[&seen.weights, &seen.gradients, &seen.activations].map(|all| named(all)))?;
         Ok(Sight { log_probs: seen.log_probs, attention: seen.attention, spreads })
     }
+}
+
+/// What is asked for, beside the next token.
+fn wanted(asked: &JsValue) -> Result<Look, JsValue> {
+    let mut given = Fields::of(asked);
+    let (mut look, mut place) = (Look::default(), Vec::<usize>::new());
+    // A layer and one of its heads.
+    given.set("attention", &mut place)?;
+    look.attention = place.first().copied().zip(place.get(1).copied());
+    given.set("lens", &mut look.lens)?;
+    given.set("weights", &mut look.weights)?;
+    given.set("gradients", &mut look.gradients)?;
+    given.set("activations", &mut look.activations)?;
+    given.end()?;
+    Ok(look)
 }
 
 fn named(spreads: &[(String, Spread)]) -> Vec<Named<'_>> {

@@ -24,7 +24,7 @@ impl Engine {
         val: &[u32],
         floor: Option<f32>,
     ) -> Result<Pretrain, JsValue> {
-        let Setup { settings, facts } = setup(options)?;
+        let Setup { settings, facts } = setup(&options)?;
         let corpus = corpus(train, val, settings.model.vocab_size, floor)?;
         let run = Run::resume(&self.device, opened(&files)?.with_settings(settings), corpus, None);
         Ok(Pretrain::new(&self.device, run.map_err(|e| thrown(&e))?, facts))

@@ -47,6 +47,19 @@ pub(crate) struct Ready {
     pub(crate) base: Option<Network>,
 }
 
+/// Stages' runs have the same functions, and nothing else in common.
+macro_rules! ready {
+    ($run:ident, $head:expr, $base:ident) => {
+        Ready {
+            network: $run.network(),
+            head: $head,
+            keeper: $run.keeper(),
+            base: $base,
+            stage: $run.stage(),
+        }
+    };
+}
+
 type Result<T> = std::result::Result<T, JsValue>;
 
 impl Beginning {
@@ -79,13 +92,7 @@ impl Beginning {
             held_out: self.material.held_out.examples,
         };
         let run = begun(sft::Run::new(&self.device, network, settings, data, saved))?;
-        Ok(Ready {
-            network: run.network(),
-            head: Head::Logits,
-            keeper: run.keeper(),
-            base,
-            stage: run.stage(),
-        })
+        Ok(ready!(run, Head::Logits, base))
     }
 
     async fn reward(mut self) -> Result<Ready> {
@@ -106,13 +113,7 @@ impl Beginning {
         let data =
             reward::Data { train: self.material.train.rankings, held_out: self.material.held_out.rankings };
         let run = begun(reward::Run::new(&self.device, network, settings, data, saved))?;
-        Ok(Ready {
-            network: run.network(),
-            head: Head::Score,
-            keeper: run.keeper(),
-            base,
-            stage: run.stage(),
-        })
+        Ok(ready!(run, Head::Score, base))
     }
 
     async fn dpo(mut self) -> Result<Ready> {
@@ -128,13 +129,7 @@ impl Beginning {
             held_out: self.material.held_out.pairs(),
         };
         let run = begun(dpo::Run::new(&self.device, network, Some(reference), settings, data, saved))?;
-        Ok(Ready {
-            network: run.network(),
-            head: Head::Logits,
-            keeper: run.keeper(),
-            base,
-            stage: run.stage(),
-        })
+        Ok(ready!(run, Head::Logits, base))
     }
 
     async fn ppo(mut self) -> Result<Ready> {
@@ -165,13 +160,7 @@ impl Beginning {
             pretraining: self.material.train.examples,
         };
         let run = begun(ppo::Run::new(&self.device, models, settings, data, saved))?;
-        Ok(Ready {
-            network: run.network(),
-            head: Head::Logits,
-            keeper: run.keeper(),
-            base,
-            stage: run.stage(),
-        })
+        Ok(ready!(run, Head::Logits, base))
     }
 
     async fn grpo(mut self) -> Result<Ready> {
@@ -188,13 +177,7 @@ impl Beginning {
             reference,
         };
         let run = begun(grpo::Run::new(&self.device, network, settings, data, saved))?;
-        Ok(Ready {
-            network: run.network(),
-            head: Head::Logits,
-            keeper: run.keeper(),
-            base,
-            stage: run.stage(),
-        })
+        Ok(ready!(run, Head::Logits, base))
     }
 
     fn distill(mut self) -> Result<Ready> {
@@ -211,13 +194,7 @@ impl Beginning {
             held_out: self.material.held_out.examples,
         };
         let run = begun(distill::Run::new(&self.device, student, teacher, settings, data, saved))?;
-        Ok(Ready {
-            network: run.network(),
-            head: Head::Logits,
-            keeper: run.keeper(),
-            base,
-            stage: run.stage(),
-        })
+        Ok(ready!(run, Head::Logits, base))
     }
 
     /// What learns: the model, or an adapter beside it.

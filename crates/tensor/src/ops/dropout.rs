@@ -120,7 +120,7 @@ impl Tensor {
         expect_dtype("dropout", self, DType::F32);
         expect_dtype("dropout", seed, DType::U32);
         expect_dtype("dropout", step, DType::U32);
-        assert!((0.0..1.0).contains(&p), "dropout: p is {p}, must be at least 0 and below 1");
+        assert!((0.0..1.0).contains(&p), "dropout: p must be at least 0 and below 1");
         if p == 0.0 { self.clone() } else { Dropout { p, stream }.record(self, seed, step) }
     }
 }

@@ -340,10 +340,13 @@ impl Expr {
     }
 }
 
-/// A finite f32 literal, with enough digits to read back the same bits.
+/// A finite f32 literal with the same bits. It is hexadecimal: what writes decimals would cost a page 6 KB more.
 fn wgsl_float(c: f64) -> String {
-    let c = (c as f32).clamp(f32::MIN, f32::MAX);
-    format!("{c:e}f")
+    let bits = (c as f32).clamp(f32::MIN, f32::MAX).to_bits();
+    let minus = if bits >> 31 == 1 { "-" } else { "" };
+    let (exponent, fraction) = (bits >> 23 & 0xff, (bits & 0x7f_ffff) << 1);
+    // Numbers below the smallest exponent begin with 0 and share it.
+    format!("{minus}0x{}.{fraction:06x}p{}f", exponent.min(1), exponent.max(1) as i32 - 127)
 }
 
 /// Replaces the words `a`, `b`, `c` of a row's text by registers.
@@ -405,4 +408,17 @@ fn samples() -> Vec<Sample> {
         Sample::new("beyond 65535 workgroups", &[(&[65_537 * 64], n)], |x| vec![&x[0] * 2.0]).forward_only(),
     ]);
     samples
+}
+
+#[cfg(test)]
+mod tests {
+    use super::wgsl_float;
+
+    #[test]
+    fn literals_have_the_bits_of_their_numbers() {
+        let written = [0.0, 1.0, -0.75, 1e-45, f64::MAX].map(wgsl_float);
+        let known =
+            ["0x0.000000p-126f", "0x1.000000p0f", "-0x1.800000p-1f", "0x0.000002p-126f", "0x1.fffffep127f"];
+        assert_eq!(written, known);
+    }
 }

@@ -116,7 +116,7 @@ impl Tensor {
             "grad_norm: expected a flat gradient (N,), found {}",
             self.shape()
         );
-        assert!(max_norm >= 0.0, "grad_norm: max_norm is {max_norm}");
+        assert!(max_norm >= 0.0, "grad_norm: max_norm must be at least 0");
         let op = GradNorm { max_norm: if max_norm.is_finite() { max_norm } else { 0.0 } };
         // A thread that makes a partial sum by itself must not loop too long: see `GpuIo::software_for`.
         let n = self.dim(0);

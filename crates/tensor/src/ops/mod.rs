@@ -220,6 +220,9 @@ macro_rules! shader {
     };
 }
 
+/// What the text of every kernel begins with: `cloche_gpu::PRELUDE`, prepared as the shaders are.
+pub const PRELUDE: &str = include_str!(concat!(env!("OUT_DIR"), "/prelude.wgsl"));
+
 /// One dispatch of a kernel.
 #[derive(Clone, Debug)]
 pub struct Dispatch {

@@ -3,8 +3,7 @@
 use std::rc::Rc;
 
 use cloche_gpu::{
-    Access, BindGroup, Buffer, BufferBinding, Gpu, Kernel, KernelSpec, PRELUDE, Pass, Profile, RUN_BYTES,
-    grid,
+    Access, BindGroup, Buffer, BufferBinding, Gpu, Kernel, KernelSpec, Pass, Profile, RUN_BYTES, grid,
 };
 
 use super::wgsl::{Chain, NO_EPILOGUE, known, store};
@@ -12,7 +11,7 @@ use super::{Elements, LOG_NUMEL, LOG_RUNS, logged};
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::graph::Data;
-use crate::ops::{Bind, Dispatch, ELEMENTWISE, GpuIo, groups};
+use crate::ops::{Bind, Dispatch, ELEMENTWISE, GpuIo, PRELUDE, groups};
 use crate::plan::{BufferId, Operand, Plan, Step, Work};
 use crate::shape::Layout;
 
