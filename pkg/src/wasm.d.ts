@@ -20,6 +20,10 @@ declare module "*/wasm/engine.js" {
   export class Engine {
     static open(kind: "auto" | "webgpu" | "cpu"): Promise<Engine>;
     describe(): DeviceInfo;
+    /** Tokens, operations and kernels are those of a step, bytes the most at once. The numbers lie in a `Float64Array`. */
+    estimate(settings: object): [parameters: number, tokens: number, bytes: number, flops: number, dispatches: number];
+    /** What states and programs hold. */
+    memory(): [buffers: number, bytes: number];
     /** Settings are those of `GrowOptions` in snake_case, with `vocab_size` and `eot_id`. */
     startPretrain(settings: object, train: Uint32Array, val: Uint32Array, floor?: number): Pretrain;
     free(): void;
@@ -60,7 +64,8 @@ declare module "*/wasm/teach.js" {
     resumePretrain(files: NamedBytes[], settings: object, train: Uint32Array, val: Uint32Array, floor?: number): Pretrain;
     /** The model in the files of a folder, with the adapter that is among them. */
     openModel(files: NamedBytes[]): Promise<Model>;
-    newModel(preset: string, vocabSize: number, contextLen: number, seed: number): Model;
+    /** `config` is a preset's name, or the text of a `config.json`. */
+    newModel(config: string, vocabSize: number, contextLen: number | undefined, seed: number): Model;
     /**
      * `options` is JSON: settings of the stage in snake_case, `stop_ids`, `max_tokens`, `lora`, names for the model card.
      * With the files of a checkpoint the stage goes on from there, and only settings that may change are given.
@@ -74,6 +79,11 @@ declare module "*/wasm/teach.js" {
     readonly vocabSize: number;
     /** Whether it scores texts, and does not continue them. */
     readonly scores: boolean;
+    /** Whether an adapter lies beside its weights. */
+    readonly hasAdapter: boolean;
+    withoutAdapter(): Model;
+    /** With weights of its own, of which an adapter has become a part. */
+    copy(): Promise<Model>;
     /** Layers, and heads of each. */
     readonly layers: Uint32Array;
     /** Reads tokens, and shows what happens inside. */
@@ -146,7 +156,7 @@ declare module "*/wasm/gemm.js" {
 declare module "*/wasm/text.js" {
   import type { TokenTrace, TokenizerProgress, TrainTrace } from "../tokenizers.js";
 
-  export default function init(options?: { module_or_path: string | URL | Request | BufferSource }): Promise<unknown>;
+  export default function init(options?: { module_or_path: string | URL | Request | BufferSource }): Promise<{ memory: WebAssembly.Memory }>;
 
   /** Learns from text that arrives in pieces. */
   export class TokenizerTrainer {
@@ -217,7 +227,7 @@ declare module "*/wasm/text.js" {
 }
 
 declare module "*/wasm/stories.js" {
-  export default function init(options?: { module_or_path: string | URL | Request | BufferSource }): Promise<unknown>;
+  export default function init(options?: { module_or_path: string | URL | Request | BufferSource }): Promise<{ memory: WebAssembly.Memory }>;
 
   /** Stories number `start` to `start + count` of a seed, each with its exact log-probability. */
   export function stories(

@@ -3,7 +3,8 @@
 use crate::pretrain::Pretrain;
 use crate::settings::{Setup, setup};
 use crate::{error, thrown, to_js};
-use cloche_tensor::{Device, DeviceKind};
+use cloche_tensor::{Cost, Device, DeviceKind, InUse};
+use cloche_train::cost::cost;
 use cloche_train::data::{Corpus, TokenBuffer};
 use cloche_train::pretrain::Run;
 use serde::Serialize;
@@ -42,6 +43,25 @@ impl Engine {
     pub fn describe(&self) -> Result<JsValue, JsValue> {
         let name = self.device.gpu().map_or("CPU", |gpu| &gpu.info().name);
         to_js(&Description { kind: self.device.name(), name, why: self.device.describe() })
+    }
+
+    /// What a run of these settings would take, planned without allocating: the model's parameters, the tokens of a step,
+    /// bytes at most, and floating-point operations and kernels of a step.
+    pub fn estimate(
+        &self,
+        #[wasm_bindgen(js_name = settings)] options: JsValue,
+    ) -> Result<Vec<f64>, JsValue> {
+        let Setup { settings, .. } = setup(&options)?;
+        let Cost { peak_bytes, flops, dispatches, .. } =
+            cost(&self.device, &settings, None).map_err(|e| thrown(&e))?;
+        let (parameters, tokens) = (settings.model.n_params(), settings.tokens_per_step() as u64);
+        Ok([parameters, tokens, peak_bytes, flops, dispatches].map(|n| n as f64).to_vec())
+    }
+
+    /// How many buffers the states and programs of the device hold, and their bytes.
+    pub fn memory(&self) -> Vec<f64> {
+        let InUse { buffers, bytes } = self.device.in_use();
+        vec![buffers as f64, bytes as f64]
     }
 
     /// Prepares a run on token ids; nothing is computed before its first `next`. `floor` is the loss below which no

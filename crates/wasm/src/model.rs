@@ -73,17 +73,23 @@ impl Engine {
         Ok(Model { device: self.device.clone(), network, head, tokens, facts: Rc::default() })
     }
 
-    /// A new model of a preset, before it has learnt anything.
+    /// A new model, before it has learnt anything: of a preset's name, or of the text of a `config.json`, whose vocabulary does
+    /// not count.
     #[wasm_bindgen(js_name = newModel)]
     pub fn new_model(
         &self,
-        #[wasm_bindgen(js_name = preset)] name: &str,
+        #[wasm_bindgen(js_name = config)] name: &str,
         #[wasm_bindgen(js_name = vocabSize)] vocab_size: usize,
-        #[wasm_bindgen(js_name = contextLen)] context_len: usize,
+        #[wasm_bindgen(js_name = contextLen)] context_len: Option<usize>,
         seed: f64,
     ) -> Result<Model, JsValue> {
         let refused = |e: ConfigError| error("SETTINGS", &e.to_string());
-        let config = ModelConfig { vocab_size, context_len, ..preset(name).map_err(refused)?.model };
+        let base = match name.starts_with('{') {
+            true => ModelConfig::from_hf_json(name).map_err(refused)?,
+            false => preset(name).map_err(refused)?.model,
+        };
+        let context_len = context_len.unwrap_or(base.context_len);
+        let config = ModelConfig { vocab_size, context_len, ..base };
         config.validate().map_err(refused)?;
         let weights = Weights::init(&self.device, &specs(&config), seed as u64);
         let network = Network::new(config, weights.map_err(|e| thrown(&e.into()))?);
@@ -110,6 +116,25 @@ impl Model {
     #[wasm_bindgen(getter)]
     pub fn scores(&self) -> bool {
         self.head == Head::Score
+    }
+
+    /// Whether an adapter lies beside its weights.
+    #[wasm_bindgen(getter, js_name = hasAdapter)]
+    pub fn has_adapter(&self) -> bool {
+        self.network.adapter.is_some()
+    }
+
+    /// The same model without the adapter beside its weights.
+    #[wasm_bindgen(js_name = withoutAdapter)]
+    pub fn without_adapter(&self) -> Model {
+        Model { network: Network { adapter: None, ..self.network.clone() }, ..self.clone() }
+    }
+
+    /// A copy with weights of its own, of which an adapter has become a part.
+    pub async fn copy(&self) -> Result<Model, JsValue> {
+        let network = self.network.merged(&self.device).await.map_err(|e| thrown(&e.into()))?;
+        let facts = self.facts.borrow().clone().map(|facts| TunedFacts { is_adapter: false, ..facts });
+        Ok(Model { network, facts: Rc::new(RefCell::new(facts)), ..self.clone() })
     }
 
     /// Continues a prompt with the weights of this moment.
@@ -153,8 +178,7 @@ impl Model {
     pub(crate) async fn whole(&self) -> Result<Files, JsValue> {
         let mut files = self.folder().await?;
         if self.network.adapter.is_some() {
-            let network = Network { adapter: None, ..self.network.clone() };
-            files.extend(Model { network, head: Head::Logits, ..self.clone() }.folder().await?);
+            files.extend(Model { head: Head::Logits, ..self.without_adapter() }.folder().await?);
         }
         Ok(files)
     }
