@@ -82,7 +82,7 @@ export class ClocheAttention extends ProbingElement implements AttentionElement 
 
   #menu(name: "layer" | "head", title: string): TemplateResult | typeof nothing {
     if (!this.shows(name)) return nothing;
-    const count = greenhouse.shape?.[`${name}s`] ?? 1;
+    const count = this.probe?.[`${name}s`] ?? 1 + this[name];
     const choose = (event: Event) => (this[name] = Number((event.target as HTMLSelectElement).value));
     return html`<label class="field">${title} <select name=${name} @change=${choose}>
       ${Array.from({ length: count }, (_, i) => html`<option value=${i} .selected=${i === this[name]}>${i}</option>`)}

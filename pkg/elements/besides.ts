@@ -12,7 +12,6 @@ export {
   type Sample,
 } from "./greenhouse.js";
 export type * from "./types.js";
-export { unzip, withoutFolder, zip } from "./zip.js";
 
 /** Says where the pieces of the package lie, where that is not beside this file; before the first gesture. */
 export function configure(files: typeof greenhouse.files): void {

@@ -68,7 +68,7 @@ export class ClocheChat extends ClocheElement implements ChatElement {
     const asked = this.messages;
     const system: Message[] = this.system ? [{ role: "system", content: this.system }] : [];
     const seed = Math.floor(Math.random() * 2 ** 31);
-    const options = { ...samplingOf(this), maxTokens: this.maxTokens, seed, signal: speaking.signal };
+    const options = { ...samplingOf(this), maxTokens: this.maxTokens, seed, adapter: greenhouse.adapter, signal: speaking.signal };
     let content = "";
     try {
       for await (const piece of cloche.chat([...system, ...asked], options)) {

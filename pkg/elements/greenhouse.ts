@@ -8,13 +8,12 @@ import type {
   Files,
   GrowEvent,
   GrowOptions,
+  ModelInfo,
   Run,
   Start,
   TokenizerHandle,
   TokenizerProgress,
 } from "cloche";
-
-import { shapeOf, type Shape } from "./estimate.js";
 
 type Event<Name extends GrowEvent["event"]> = Extract<GrowEvent, { event: Name }>;
 
@@ -74,8 +73,8 @@ export class Greenhouse extends EventTarget {
   readonly runs: RunRecord[] = [];
   /** What can be sampled at the moment, by name. */
   model: string | undefined;
-  /** How many layers and heads it has, as far as that is known. */
-  shape: Shape | undefined;
+  /** What is known of it, where it was opened from files. */
+  info: ModelInfo | undefined;
   /** How often there was another model, or the same one has learnt: who looks inside looks again. */
   version = 0;
 
@@ -84,11 +83,28 @@ export class Greenhouse extends EventTarget {
   #device: CreateOptions["device"];
   #run: Run | undefined;
   readonly #tokenizers = new Map<string, Promise<TokenizerHandle>>();
+  #adapter = true;
   #telling: ReturnType<typeof setTimeout> | undefined;
+
+  /** Whether the adapter beside the model speaks too; all elements ask the model in the same way. */
+  get adapter(): boolean {
+    return this.#adapter;
+  }
+
+  set adapter(speaks: boolean) {
+    this.#adapter = speaks;
+    this.version += 1;
+    this.changed();
+  }
 
   /** The engine where it is awake already. */
   get cloche(): Cloche | undefined {
     return this.#opened;
+  }
+
+  /** Whether asking for a device would take another worker than the one that is awake. */
+  isElsewhere(device: CreateOptions["device"]): boolean {
+    return this.#opened !== undefined && device !== this.#device && device !== this.#opened.device.kind;
   }
 
   /** The engine, started when it is first asked for. Another device than the last one takes a new worker. */
@@ -160,12 +176,10 @@ export class Greenhouse extends EventTarget {
     await this.#run?.stop();
   }
 
-  /** Opens a model from the files of a Hugging Face folder. */
-  async load(files: Files, name: string): Promise<void> {
+  /** Opens a model from the files of a Hugging Face folder, or from a zip of them. */
+  async load(files: Files | Blob, name: string): Promise<void> {
     if (this.state !== "idle") throw new ClocheError("BUSY", "a model is growing on this page: stop it first");
-    await (await this.open()).load(files);
-    this.shape = shapeIn(files);
-    this.#become(name);
+    this.#become(name, await (await this.open()).load(files, { name }));
   }
 
   /** A tokenizer that all elements share which ask for the same one, learnt when it is first asked for. */
@@ -217,7 +231,6 @@ export class Greenhouse extends EventTarget {
         break;
       case "start":
         record.start = event;
-        this.shape = shapeOf(record.options.preset ?? "tiny");
         this.#become(record.name);
         this.#enter("growing");
         break;
@@ -250,8 +263,10 @@ export class Greenhouse extends EventTarget {
     this.changed();
   }
 
-  #become(name: string): void {
+  #become(name: string, info?: ModelInfo): void {
     this.model = name;
+    this.info = info;
+    this.#adapter = true;
     this.version += 1;
     this.changed();
   }
@@ -260,13 +275,6 @@ export class Greenhouse extends EventTarget {
     this.state = state;
     this.changed();
   }
-}
-
-/** What a `config.json` says of layers and heads, in GPT-2's words or in Llama's. */
-function shapeIn(files: Files): Shape | undefined {
-  const config = JSON.parse(new TextDecoder().decode(files.get("config.json")) || "{}");
-  const [layers, heads] = [config.n_layer ?? config.num_hidden_layers, config.n_head ?? config.num_attention_heads];
-  return layers && heads ? { layers, heads } : undefined;
 }
 
 /** Adds to the row of a step. */

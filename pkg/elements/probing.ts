@@ -47,7 +47,7 @@ export abstract class ProbingElement extends ClocheElement {
     this.#asking = true;
     this.#asked = asked;
     try {
-      this.probe = await cloche!.probe(question.text, question.options);
+      this.probe = await cloche!.probe(question.text, { ...question.options, adapter: greenhouse.adapter });
       this.trouble = "";
       this.send("cloche-probe", this.probe);
     } catch (error) {

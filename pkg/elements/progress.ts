@@ -1,6 +1,5 @@
 /** What a run will take, how far it has come, and how it ended, in words. */
-import type { GrowEvent } from "cloche";
-import { estimate, type Prospect } from "./estimate.js";
+import type { Estimate, GrowEvent } from "cloche";
 import { bytes, duration, large } from "./format.js";
 import type { RunRecord } from "./greenhouse.js";
 
@@ -21,15 +20,12 @@ const UNITS: [number, string][] = [
 export const PAUSED = "Paused. The model can be tried and saved meanwhile.";
 
 /** Before it begins. */
-export function prospectOf(prospect: Prospect): string {
-  const { params, tokens, flops, seconds } = estimate(prospect);
+export function prospectOf({ parameters, tokensPerStep, flopsPerStep, peakBytes, seconds }: Estimate, steps: number): string {
+  const [tokens, flops] = [steps * tokensPerStep, steps * flopsPerStep];
   const [unit, name] = UNITS.find(([unit]) => flops >= unit) ?? [1, ""];
   const work = `${Math.round(flops / unit).toLocaleString("en")} ${name} sums and products`;
-  const time =
-    seconds === undefined
-      ? "how long that takes here, the first run will show"
-      : `about ${duration(Math.max(1, seconds))} here`;
-  return `${large(Math.round(params))} parameters will read ${large(tokens)} tokens, ${work}: ${time}.`;
+  const time = seconds === undefined ? "" : `, and about ${duration(Math.max(1, seconds))} here`;
+  return `${large(parameters)} parameters will read ${large(tokens)} tokens: ${work}, ${bytes(peakBytes)} of memory${time}.`;
 }
 
 /** While it goes on. */

@@ -9,6 +9,13 @@ import type { PromptElement } from "./types.js";
 /** Seeds that follow from each other, so that the same first one gives the same answers. */
 const SEED_STEP = 7919;
 
+/** A continuation as far as it has come, and its log-probability, in nats. */
+interface Saying {
+  text: string;
+  tokens: number;
+  logProb: number;
+}
+
 export interface ClochePrompt extends Sampling {}
 export class ClochePrompt extends ClocheElement implements PromptElement {
   static override styles = [
@@ -29,7 +36,7 @@ export class ClochePrompt extends ClocheElement implements PromptElement {
     maxTokens: setting(integer(1, 10_000), 100, "max-tokens"),
     seed: setting<number | undefined>(integer(0, 2 ** 32 - 1), undefined),
     hide: hidesSampling("text", "answers", "max-tokens", "note"),
-    said: property<string[]>([]),
+    said: property<Saying[]>([]),
   };
   declare text: string;
   declare answers: number;
@@ -37,7 +44,7 @@ export class ClochePrompt extends ClocheElement implements PromptElement {
   /** Without one, each press of the button gives other answers. */
   declare seed: number | undefined;
   /** The continuations as far as they have come. */
-  declare protected said: string[];
+  declare protected said: Saying[];
 
   #beginning = "";
   #speaking: AbortController | undefined;
@@ -55,17 +62,20 @@ export class ClochePrompt extends ClocheElement implements PromptElement {
     this.#speaking = speaking;
     this.trouble = "";
     this.#beginning = this.text;
-    this.said = Array.from({ length: this.answers }, () => "");
+    this.said = Array.from({ length: this.answers }, () => ({ text: "", tokens: 0, logProb: 0 }));
     const { maxTokens, text, seed = Math.floor(Math.random() * 2 ** 31) } = this;
-    const settings = { ...samplingOf(this), maxTokens, signal: speaking.signal };
+    const settings = { ...samplingOf(this), maxTokens, adapter: greenhouse.adapter, signal: speaking.signal };
     const answer = async (i: number) => {
-      for await (const piece of cloche.generate(text, { ...settings, seed: (seed + i * SEED_STEP) % 2 ** 32 })) {
-        this.said = this.said.with(i, this.said[i] + piece);
+      for await (const piece of cloche.generateTokens(text, { ...settings, seed: (seed + i * SEED_STEP) % 2 ** 32 })) {
+        const { text, tokens, logProb } = this.said[i]!;
+        const nats = piece.tokens.reduce((sum, token) => sum + token.logProb, logProb);
+        this.said = this.said.with(i, { text: text + piece.text, tokens: tokens + piece.tokens.length, logProb: nats });
       }
     };
     try {
       await Promise.all(this.said.map((_, i) => answer(i)));
-      this.send("cloche-answer", { text, answers: this.said });
+      const answers = this.said.map((saying) => saying.text);
+      this.send("cloche-answer", { text, answers, logProbs: this.said.map(({ logProb }) => logProb) });
     } catch (error) {
       if (!speaking.signal.aborted) this.complain(error);
       speaking.abort();
@@ -105,8 +115,9 @@ export class ClochePrompt extends ClocheElement implements PromptElement {
       ${this.complaints()}
       ${this.shows("note") ? html`<p class="note" role="status">${this.#note()}</p>` : nothing}
       <ul class="answers" part="answers" aria-label="Answers" aria-busy=${speaking}>
-        ${this.said.map((text) => html`<li><p class="said"><span
-          class="beginning">${this.#beginning}</span>${text}</p></li>`)}
+        ${this.said.map((saying) => html`<li><p class="said"><span
+          class="beginning">${this.#beginning}</span>${saying.text}</p>
+          ${saying.tokens > 0 ? html`<p class="note" part="log-prob">${likelihood(saying)}</p>` : nothing}</li>`)}
       </ul>`;
   }
 
@@ -140,4 +151,10 @@ export class ClochePrompt extends ClocheElement implements PromptElement {
     event.preventDefault();
     void this.speak();
   }
+}
+
+/** How likely the model thinks what it has said: the higher, the less it surprised itself. */
+function likelihood({ tokens, logProb }: Saying): string {
+  const shown = (nats: number) => nats.toFixed(nats > -100 ? 2 : 0).replace("-", "−");
+  return `log-probability ${shown(logProb)}, ${shown(logProb / tokens)} a token`;
 }

@@ -3,13 +3,11 @@ import { css, html, nothing, type PropertyValues, type TemplateResult } from "li
 import { ClocheError, type CreateOptions, type GrowEvent, type GrowOptions, type Preset } from "cloche";
 import { download } from "./download.js";
 import { ClocheElement } from "./element.js";
-import { estimate, noteSpeed } from "./estimate.js";
 import { bytes } from "./format.js";
 import { greenhouse, type RunRecord } from "./greenhouse.js";
 import { factsOf, outcomeOf, PAUSED, prospectOf, statusOf } from "./progress.js";
 import { anyOf, anyText, flag, integer, number, oneOf, property, setting, tokenizerKind } from "./settings.js";
 import type { TrainerElement } from "./types.js";
-import { zip } from "./zip.js";
 
 const SIZES: [Preset, string][] = [
   ["tiny", "tiny: seconds"],
@@ -97,6 +95,10 @@ export class ClocheTrainer extends ClocheElement implements TrainerElement {
   #announced = -Infinity;
   #announcement = "";
   #saved = "";
+  /** Whether somebody wants to know what a run takes, about which settings that was asked last, and the answer. */
+  #curious = false;
+  #asked: unknown[] = [];
+  #prospect = "";
   /** Whether it was this element that paused, because nobody was looking. */
   #dozing = false;
   #visible = true;
@@ -177,9 +179,30 @@ export class ClocheTrainer extends ClocheElement implements TrainerElement {
   #hear(event: GrowEvent): void {
     this.send("cloche-event", event);
     if (event.event === "warning") this.complain(new Error(event.message));
-    if (event.event !== "done") return;
-    this.#outcome = outcomeOf(event);
-    noteSpeed(this.device, estimate({ ...settingsOf(this), steps: event.step }).flops, event.seconds);
+    if (event.event === "done") this.#outcome = outcomeOf(event);
+  }
+
+  /** Asks what the run would take, as the button does, and again whenever the settings change. */
+  async estimate(): Promise<void> {
+    this.#curious = true;
+    const { preset, tokenizer, steps, batchSize, contextLen, data, device } = this;
+    const size = { preset, tokenizer, steps, ...(batchSize !== undefined && { batchSize }), ...(contextLen !== undefined && { contextLen }) };
+    const asked = [preset, tokenizer, steps, batchSize, contextLen, data, device];
+    if (greenhouse.state !== "idle" || asked.every((value, at) => value === this.#asked[at])) return;
+    this.#asked = asked;
+    this.#prospect = "One moment …";
+    this.requestUpdate();
+    const told = await greenhouse
+      .open(greenhouse.cloche ? undefined : device)
+      .then((cloche) => cloche.estimate({ ...size, data: data || "stories" }))
+      .then((estimate) => prospectOf(estimate, steps), (error: Error) => error.message);
+    // Another answer may be under way.
+    if (asked === this.#asked) this.#prospect = told;
+    this.requestUpdate();
+  }
+
+  protected override updated(): void {
+    if (this.#curious && !greenhouse.isElsewhere(this.device)) void this.estimate();
   }
 
   /** Pauses while nobody sees the element, where the page asks for that. */
@@ -211,7 +234,7 @@ export class ClocheTrainer extends ClocheElement implements TrainerElement {
             }
             ${this.shows("device") ? this.#menu("device", "Device", DEVICES) : nothing}
           </div>
-          ${this.shows("estimate") ? html`<p class="note" part="estimate">${prospectOf(this)}</p>` : nothing}
+          ${this.shows("estimate") ? this.#forecast() : nothing}
         </fieldset>
         ${this.#actions(busy)}
       </form>
@@ -241,6 +264,14 @@ export class ClocheTrainer extends ClocheElement implements TrainerElement {
           </div>`
           : nothing
       }`;
+  }
+
+  #forecast(): TemplateResult {
+    const elsewhere = "What it takes on another device shows when it grows there.";
+    return html`<p class="note" part="estimate" role="status">${greenhouse.isElsewhere(this.device) ? elsewhere : this.#prospect}</p>
+      ${this.#curious || greenhouse.isElsewhere(this.device)
+        ? nothing
+        : html`<p><button type="button" class="quiet" part="ask" @click=${this.estimate}>What will it take?</button></p>`}`;
   }
 
   #menu(name: "preset" | "tokenizer" | "device", title: string, choices: string[][]): TemplateResult {
@@ -329,11 +360,9 @@ export class ClocheTrainer extends ClocheElement implements TrainerElement {
 
   async #save(): Promise<void> {
     try {
-      const files = await (await greenhouse.open()).export();
-      download("cloche-model.zip", zip(files), "application/zip");
-      const size = [...files.values()].reduce((sum, file) => sum + file.length, 0);
-      const names = [...files.keys()].join(", ");
-      this.#saved = `Saved ${files.size} files, ${bytes(size)}, as a Hugging Face folder in a zip: ${names}.`;
+      const archive = await (await greenhouse.open()).export({ zip: true });
+      download("cloche-model.zip", [archive], "application/zip");
+      this.#saved = `Saved as a Hugging Face folder in a zip, ${bytes(archive.size)}.`;
       this.requestUpdate();
     } catch (error) {
       this.complain(error);

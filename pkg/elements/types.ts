@@ -31,6 +31,8 @@ export interface TrainerElement extends HTMLElement {
   /** The run that this element started last. */
   readonly run: RunRecord | undefined;
   grow(): Promise<void>;
+  /** Asks what the run would take, which wakes the engine. */
+  estimate(): Promise<void>;
   /** Goes on with a run that was kept. */
   goOn(name: string): Promise<void>;
 }
@@ -134,7 +136,7 @@ export interface ClocheElementEvents {
   /** The sampling controls were changed. */
   "cloche-sampling": CustomEvent<SamplingProperties>;
   /** From the prompt and the chat: the model has ended. */
-  "cloche-answer": CustomEvent<{ text: string; answers: string[] } | { messages: Message[] }>;
+  "cloche-answer": CustomEvent<{ text: string; answers: string[]; logProbs: number[] } | { messages: Message[] }>;
   /** Something went wrong; the element says so too. */
   "cloche-error": CustomEvent<{ code: string; message: string }>;
 }

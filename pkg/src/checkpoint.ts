@@ -65,6 +65,11 @@ export function kept<Options extends object>(stage: string, asked: Options, file
   return { ...plan, files, changed, settings, options: { ...plan.options, ...(Object.fromEntries(all) as Options) } };
 }
 
+/** Which run a checkpoint is of, and how far it has come. */
+export function runIn(files: Files): { stage: string; step: number } {
+  return { stage: parsed<Plan>(files, PLAN).stage, step: parsed<{ step: number }>(files, STATE).step };
+}
+
 /** The files in a folder of a checkpoint; none where it has no such folder. */
 export function within(files: Files, folder: string): Files {
   const inside = [...files].filter(([name]) => name.startsWith(`${folder}/`));

@@ -11,10 +11,14 @@ export type ErrorCode =
   | "CHECKPOINT"
   /** A checkpoint of another run: of other data, another stage, or other settings. */
   | "CHECKPOINT_DIFFERS"
+  /** Records that cannot be learnt from. */
+  | "DATA"
   /** The browser took the device away. */
   | "DEVICE_LOST"
   /** `dispose()` has been called. */
   | "DISPOSED"
+  /** An address gave no answer, an answer that is no success, or a page in place of a text. */
+  | "DOWNLOAD"
   /** The engine stopped at a fault of its own: create a new `Cloche`. */
   | "ENGINE_CRASHED"
   /** The worker or one of its modules could not be loaded. */
@@ -31,13 +35,6 @@ export type ErrorCode =
   | "TEXT_EMPTY"
   | "TEXT_ONE_CHARACTER"
   | "VOCAB_TOO_LARGE"
-  /** Files that are no model or no checkpoint, or damaged; and a checkpoint of another run. */
-  | "CHECKPOINT"
-  | "CHECKPOINT_DIFFERS"
-  /** Records that cannot be learnt from. */
-  | "DATA"
-  /** A chat template that fails, or does not end. */
-  | "TEMPLATE"
   /** There is no run of that name. */
   | "NO_RUN"
   /** The browser gives this page no file system. */

@@ -12,34 +12,38 @@
  * for await (const piece of cloche.generate("Once upon a time")) console.log(piece);
  * cloche.dispose();
  */
-import { ChatCompletions, TextCompletions } from "./completions.js";
+import { gathered, isAtHand, type Sourced } from "./data.js";
 import { ClocheError } from "./errors.js";
-import type { Probe, ProbeOptions } from "./probes.js";
+import { Models, Speaker, type Abortable, type ModelInfo } from "./models.js";
 import { Remote } from "./remote.js";
 import { Run } from "./run.js";
 import { Runs } from "./runs.js";
 import { startWorker } from "./start.js";
 import { Tokenizers } from "./tokenizers.js";
-import type { Api, DeviceInfo, GrowEvent, GrowOptions, OpenOptions, SamplingOptions, Steer, TokenPiece } from "./protocol.js";
+import type { Api, DeviceInfo, Estimate, EstimateOptions, GrowEvent, GrowOptions, MemoryInUse, OpenOptions } from "./protocol.js";
 import type {
   DistillOptions,
   DpoOptions,
   Files,
   GrpoOptions,
-  Message,
   PpoOptions,
   RewardOptions,
   SftOptions,
   TuneEvent,
 } from "./tuning.js";
 
+export type { Sourced, Streamed } from "./data.js";
 export { ClocheError, type ErrorCode } from "./errors.js";
+export { Model, Models, type Abortable, type Answer, type Chat, type CreateModelOptions, type ModelInfo, type Speaker } from "./models.js";
 export type {
   DeviceInfo,
   DeviceKind,
+  Estimate,
+  EstimateOptions,
   GrowEvent,
   GrowOptions,
   Hyperparameters,
+  MemoryInUse,
   Preset,
   SamplingOptions,
   Start,
@@ -85,42 +89,30 @@ export interface CreateOptions {
   signal?: AbortSignal;
 }
 
-/** A signal by which a page gives up what it has asked for. */
-interface Abortable {
-  signal?: AbortSignal;
-}
-
-/** A worker with an engine in it, and at most one model. */
-export class Cloche {
+/**
+ * A worker with an engine in it, and a current model, which what is asked of a `Cloche` is asked of: the one that has grown,
+ * was taught or loaded last. `models` has others beside it.
+ */
+export class Cloche extends Speaker {
   readonly #worker: Worker;
   readonly #remote: Remote<Api>;
   /** The device in use and why. */
   readonly device: DeviceInfo;
-  /** The answer to a conversation, piece by piece; `chat.completions.create` gives it in OpenAI's shape. */
-  readonly chat: Chat;
+  /** Models beside the current one. */
+  readonly models: Models;
   /** What `save` has kept in the browser's own file system. */
   readonly runs: Runs;
-  /** Continued texts in OpenAI's shape. */
-  readonly completions: TextCompletions;
   /** Tokenizers apart from any model: to be trained, looked into and saved. */
   readonly tokenizers: Tokenizers;
 
   private constructor(worker: Worker, remote: Remote<Api>, device: DeviceInfo) {
+    super(remote);
     this.#worker = worker;
     this.#remote = remote;
-    this.tokenizers = new Tokenizers(remote);
     this.device = device;
+    this.models = new Models(remote);
     this.runs = new Runs(remote);
-    const answer = (messages: Message[], options: SamplingOptions & Abortable = {}) => {
-      const { signal, ...sampling } = options;
-      return this.#remote.stream("chat", { messages, ...sampling }, signal);
-    };
-    this.chat = Object.assign((...asked: Parameters<typeof answer>) => textOf(answer(...asked)), {
-      completions: new ChatCompletions((messages, sampling, signal) => answer(messages, { ...sampling, ...(signal && { signal }) })),
-    });
-    this.completions = new TextCompletions((prompt, sampling, signal) =>
-      this.generateTokens(prompt, { ...sampling, ...(signal && { signal }) }),
-    );
+    this.tokenizers = new Tokenizers(remote);
   }
 
   /** Starts the worker, loads the engine and opens the device. */
@@ -151,74 +143,57 @@ export class Cloche {
   }
 
   /** Trains a tokenizer and a model. Nothing happens before the first event is asked for. */
-  grow(options: GrowOptions & Abortable): Run<GrowEvent> {
-    const { signal, ...settings } = options;
-    return new Run(this.#remote, this.#remote.stream("grow", settings, signal));
-  }
-
-  /** Opens the model in the files of a Hugging Face folder, which takes the place of the one that is there. */
-  load(files: Files): Promise<void> {
-    return this.#remote.request("load", files);
-  }
-
-  /** Teaches the model to answer, from demonstrations. */
-  sft(options: SftOptions & Abortable): Run<TuneEvent> {
-    const { signal, ...settings } = options;
-    return new Run(this.#remote, this.#remote.stream("sft", settings, signal));
-  }
-
-  /** Makes a reward model of a copy, from comparisons; it stands beside the model until the next one. */
-  reward(options: RewardOptions & Abortable): Run<TuneEvent> {
-    const { signal, ...settings } = options;
-    return new Run(this.#remote, this.#remote.stream("reward", settings, signal));
-  }
-
-  /** Teaches the model what people prefer, from comparisons. */
-  dpo(options: DpoOptions & Abortable): Run<TuneEvent> {
-    const { signal, ...settings } = options;
-    return new Run(this.#remote, this.#remote.stream("dpo", settings, signal));
-  }
-
-  /** Teaches the model by rewards for its answers, with a critic. */
-  ppo(options: PpoOptions & Abortable): Run<TuneEvent> {
-    const { signal, ...settings } = options;
-    return new Run(this.#remote, this.#remote.stream("ppo", judged(settings), signal));
-  }
-
-  /** Teaches the model by rewards for groups of its answers. */
-  grpo(options: GrpoOptions & Abortable): Run<TuneEvent> {
-    const { signal, ...settings } = options;
-    return new Run(this.#remote, this.#remote.stream("grpo", judged(settings), signal));
-  }
-
-  /** Teaches the model what another one thinks. */
-  distill(options: DistillOptions & Abortable): Run<TuneEvent> {
-    const { signal, ...settings } = options;
-    return new Run(this.#remote, this.#remote.stream("distill", settings, signal));
-  }
-
-  /** Continues a text, piece by piece, also while the model is still growing. */
-  generate(prompt: string, options: SamplingOptions & Abortable = {}): AsyncGenerator<string, void> {
-    return textOf(this.generateTokens(prompt, options));
-  }
-
-  /** As `generate`, with each token and its log-probability. */
-  generateTokens(prompt: string, options: SamplingOptions & Abortable = {}): AsyncGenerator<TokenPiece, void> {
-    const { signal, ...sampling } = options;
-    return this.#remote.stream("generate", { prompt, ...sampling }, signal);
-  }
-
-  /** Reads a text with the weights of this moment, also while the model is still growing, and shows what happens inside. */
-  probe(text: string, options: ProbeOptions = {}): Promise<Probe> {
-    return this.#remote.request("probe", { text, ...options });
+  grow(options: Sourced<GrowOptions> & Abortable): Run<GrowEvent> {
+    return this.#run("grow", options);
   }
 
   /**
-   * The model as a Hugging Face folder, or the adapter that has learnt beside it as one of PEFT's: each file's name and
-   * bytes. With `judge` it is the reward model.
+   * What a run will take, before it begins: bytes, arithmetic and kernels are those of the plan that it would follow, nothing
+   * of which is allocated; the time follows from what the device was seen to do with two small models, which takes it about a
+   * second when it is first asked.
    */
-  async export(options: { judge?: boolean } = {}): Promise<Files> {
-    return new Map(Object.entries(await this.#remote.request("files", options)));
+  async estimate({ signal, ...options }: Sourced<EstimateOptions> & Abortable = {}): Promise<Estimate> {
+    return this.#remote.request("estimate", await gathered<EstimateOptions>(options, signal));
+  }
+
+  /** Opens the model in the files of a Hugging Face folder, or in a zip of them, which takes the place of the current one. */
+  load(files: Files | Blob, { name }: { name?: string } = {}): Promise<ModelInfo> {
+    return this.#remote.request("load", { files, name });
+  }
+
+  /** Teaches the model to answer, from demonstrations. */
+  sft(options: Sourced<SftOptions> & Abortable): Run<TuneEvent> {
+    return this.#run("sft", options);
+  }
+
+  /** Makes a reward model of a copy, from comparisons; it stands beside the model until the next one. */
+  reward(options: Sourced<RewardOptions> & Abortable): Run<TuneEvent> {
+    return this.#run("reward", options);
+  }
+
+  /** Teaches the model what people prefer, from comparisons. */
+  dpo(options: Sourced<DpoOptions> & Abortable): Run<TuneEvent> {
+    return this.#run("dpo", options);
+  }
+
+  /** Teaches the model by rewards for its answers, with a critic. */
+  ppo(options: Sourced<PpoOptions> & Abortable): Run<TuneEvent> {
+    return this.#run("ppo", judged(options));
+  }
+
+  /** Teaches the model by rewards for groups of its answers. */
+  grpo(options: Sourced<GrpoOptions> & Abortable): Run<TuneEvent> {
+    return this.#run("grpo", judged(options));
+  }
+
+  /** Teaches the model what another one thinks. */
+  distill(options: Sourced<DistillOptions> & Abortable): Run<TuneEvent> {
+    return this.#run("distill", options);
+  }
+
+  /** What the worker holds at the moment. */
+  memory(): Promise<MemoryInUse> {
+    return this.#remote.request("memory", undefined);
   }
 
   /** Ends the worker and frees all memory; whatever still runs is rejected. Doing it twice does no harm. */
@@ -226,16 +201,38 @@ export class Cloche {
     this.#worker.terminate();
     this.#remote.fail(new ClocheError("DISPOSED", "dispose() has been called on this Cloche"));
   }
+
+  /** As `dispose`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.dispose();
+  }
+
+  #run<Stage extends keyof Runnable>(stage: Stage, options: Sourced<Runnable[Stage][0]> & Abortable): Run<Runnable[Stage][1]> {
+    const { signal, ...settings } = options;
+    return new Run(this.#remote, events(this.#remote, stage, settings as Sourced<Runnable[Stage][0]>, signal));
+  }
 }
 
-/** Answers a conversation. */
-export interface Chat {
-  (messages: Message[], options?: SamplingOptions & Abortable): AsyncGenerator<string, void>;
-  completions: ChatCompletions;
+/** The runs that a page can begin: what each takes, and its events. */
+interface Runnable {
+  grow: [GrowOptions, GrowEvent];
+  sft: [SftOptions, TuneEvent];
+  reward: [RewardOptions, TuneEvent];
+  dpo: [DpoOptions, TuneEvent];
+  ppo: [PpoOptions, TuneEvent];
+  grpo: [GrpoOptions, TuneEvent];
+  distill: [DistillOptions, TuneEvent];
 }
 
-async function* textOf(pieces: AsyncIterable<TokenPiece>): AsyncGenerator<string, void> {
-  for await (const { text } of pieces) if (text !== "") yield text;
+/** The events of a run. Where there is nothing to fetch first, the worker hears of it as soon as it is asked for. */
+async function* events<Stage extends keyof Runnable>(
+  remote: Remote<Api>,
+  stage: Stage,
+  options: Sourced<Runnable[Stage][0]>,
+  signal?: AbortSignal,
+): AsyncGenerator<Runnable[Stage][1], void, void> {
+  const settings = isAtHand(options) ? options : await gathered<Runnable[Stage][0]>(options, signal);
+  yield* remote.stream(stage, settings as never, signal) as AsyncGenerator<Runnable[Stage][1], void, void>;
 }
 
 /** Options as they cross to the worker, where an address of the page means nothing. */

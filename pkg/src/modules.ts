@@ -12,24 +12,26 @@ interface WithProducts extends Products {
 }
 
 export class Modules {
+  /** The memory of those that have been loaded. */
+  readonly #memories = new Set<WebAssembly.Memory>();
   /** Set once, before anything is loaded. */
   places: Places = {};
 
   /** The engine. */
   engine(): Promise<typeof import("./wasm/engine.js")> {
-    return loading(async () => ready(await import("./wasm/engine.js"), this.places.wasmUrl));
+    return loading(async () => this.#ready(await import("./wasm/engine.js"), this.places.wasmUrl));
   }
 
   /** The engine with the stages after pre-training, and what looks inside models. */
   teach(): Promise<typeof import("./wasm/teach.js")> {
-    return loading(async () => ready(await import("./wasm/teach.js"), this.places.teachWasmUrl));
+    return loading(async () => this.#ready(await import("./wasm/teach.js"), this.places.teachWasmUrl));
   }
 
   /** Tokenizers. */
   text(): Promise<typeof import("./wasm/text.js")> {
     return loading(async () => {
       const text = await import("./wasm/text.js");
-      await text.default(at(this.places.textWasmUrl));
+      this.#memories.add((await text.default(at(this.places.textWasmUrl))).memory);
       return text;
     });
   }
@@ -38,17 +40,23 @@ export class Modules {
   stories(): Promise<typeof import("./wasm/stories.js")> {
     return loading(async () => {
       const stories = await import("./wasm/stories.js");
-      await stories.default(at(this.places.storiesWasmUrl));
+      this.#memories.add((await stories.default(at(this.places.storiesWasmUrl))).memory);
       return stories;
     });
   }
-}
 
-/** Starts a module, and has it compute products with fused multiply-add where the browser can. */
-async function ready<Module extends WithProducts>(module: Module, url: string | undefined): Promise<Module> {
-  const { memory } = await module.default(at(url));
-  await fuse(module, memory);
-  return module;
+  /** Bytes of all memory that the modules have. */
+  get bytes(): number {
+    return [...this.#memories].reduce((sum, { buffer }) => sum + buffer.byteLength, 0);
+  }
+
+  /** Starts a module, and has it compute products with fused multiply-add where the browser can. */
+  async #ready<Module extends WithProducts>(module: Module, url: string | undefined): Promise<Module> {
+    const { memory } = await module.default(at(url));
+    this.#memories.add(memory);
+    await fuse(module, memory);
+    return module;
+  }
 }
 
 function at(url: string | undefined): { module_or_path: string } | undefined {

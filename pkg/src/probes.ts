@@ -14,6 +14,8 @@ export interface ProbeOptions {
   gradients?: boolean;
   /** How what layers add up to is spread. */
   activations?: boolean;
+  /** Whether the adapter beside a model counts; without one it makes no difference. @default true */
+  adapter?: boolean;
 }
 
 /** A token that may come next. */

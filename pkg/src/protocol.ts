@@ -1,5 +1,6 @@
 /** What the page and the worker say to each other: the functions, what they take, and the events of a run. */
 import type { SaveEvent, SaveOptions } from "./keeping.js";
+import type { CreateModelOptions, ModelInfo, Whom } from "./models.js";
 import type { Probe, ProbeOptions } from "./probes.js";
 import type { ResumeOptions } from "./runs.js";
 import type { SavedRun } from "./storage.js";
@@ -78,6 +79,34 @@ export interface GrowOptions extends Hyperparameters {
   save?: SaveOptions;
 }
 
+/** What is asked of a run that has not begun: as `grow`, save for what has nothing to do with its size. */
+export interface EstimateOptions
+  extends Partial<Omit<GrowOptions, "resume" | "save" | "evalEvery" | "sampleAt">> {
+  /** Tokens in the vocabulary, where it is known. By default as many as `tokenizer` says, or as `data` has characters. */
+  vocabSize?: number;
+}
+
+/** What a run takes, and how long. */
+export interface Estimate {
+  parameters: number;
+  vocabSize: number;
+  tokensPerStep: number;
+  /** The most that the run holds at once, evaluation included; samples take a little more. */
+  peakBytes: number;
+  flopsPerStep: number;
+  dispatchesPerStep: number;
+  /** For all steps, without evaluations and samples. Not there where a run goes on and nothing was measured before it. */
+  seconds?: number;
+}
+
+/** What the worker holds: buffers of states and programs on its device, their bytes, and those of its modules in all. */
+export interface MemoryInUse {
+  buffers: number;
+  bytes: number;
+  /** Memory of WebAssembly, which only grows; on the CPU the buffers lie in it. */
+  wasmBytes: number;
+}
+
 /** What is known before the first step. */
 export interface Start {
   /** Steps that the run has made before, in one that goes on. */
@@ -135,6 +164,8 @@ export interface SamplingOptions {
   seed?: number;
   /** The text ends before the first of these. */
   stop?: string[];
+  /** Whether the adapter beside a model speaks too; without one it makes no difference. @default true */
+  adapter?: boolean;
 }
 
 /** A piece of what a model says. */
@@ -161,10 +192,26 @@ export interface OpenOptions {
   storiesWasmUrl?: string | undefined;
 }
 
+/** A model that is opened, and what it is to be called. */
+export interface Opened {
+  files: Files | Blob;
+  name?: string | undefined;
+}
+
+/** A model that is begun, by the tokenizer that the worker knows under a number. */
+export type NewModel = Omit<CreateModelOptions, "tokenizer"> & { tokenizer?: number | undefined };
+
 /** The worker's functions: a promise is answered once, an async iterable is a stream. */
 export interface Api {
   open(options: OpenOptions): Promise<DeviceInfo>;
-  load(files: Files): Promise<void>;
+  estimate(options: EstimateOptions): Promise<Estimate>;
+  memory(): Promise<MemoryInUse>;
+  load(options: Opened): Promise<ModelInfo>;
+  loadModel(options: Opened): Promise<ModelInfo & { model: number }>;
+  createModel(options: NewModel): Promise<ModelInfo & { model: number }>;
+  copyModel(options: Whom): Promise<ModelInfo & { model: number }>;
+  useModel(options: { model: number }): Promise<void>;
+  freeModel(options: { model: number }): Promise<void>;
   grow(options: GrowOptions, signal: AbortSignal): AsyncIterable<GrowEvent>;
   sft(options: SftOptions, signal: AbortSignal): AsyncIterable<TuneEvent>;
   reward(options: RewardOptions, signal: AbortSignal): AsyncIterable<TuneEvent>;
@@ -179,10 +226,13 @@ export interface Api {
   readRun(options: { name: string }): Promise<Record<string, Uint8Array<ArrayBuffer>>>;
   renameRun(options: { name: string; to: string }): Promise<void>;
   removeRun(options: { name: string }): Promise<void>;
-  generate(options: SamplingOptions & { prompt: string }, signal: AbortSignal): AsyncIterable<TokenPiece>;
-  chat(options: SamplingOptions & { messages: Message[] }, signal: AbortSignal): AsyncIterable<TokenPiece>;
-  probe(options: ProbeOptions & { text: string }): Promise<Probe>;
-  files(options: { judge?: boolean }): Promise<Record<string, Uint8Array<ArrayBuffer>>>;
+  exportRun(options: { name: string }): Promise<Blob>;
+  importRun(options: { name: string; archive: Blob }): Promise<SavedRun>;
+  generate(options: SamplingOptions & Whom & { prompt: string }, signal: AbortSignal): AsyncIterable<TokenPiece>;
+  chat(options: SamplingOptions & Whom & { messages: Message[] }, signal: AbortSignal): AsyncIterable<TokenPiece>;
+  probe(options: ProbeOptions & Whom & { text: string }): Promise<Probe>;
+  files(options: Whom & { judge?: boolean }): Promise<Record<string, Uint8Array<ArrayBuffer>>>;
+  archive(options: Whom & { judge?: boolean }): Promise<Blob>;
   trainTokenizer(
     options: TokenizerOptions,
     signal: AbortSignal,

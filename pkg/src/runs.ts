@@ -42,6 +42,16 @@ export class Runs {
     return new Map(Object.entries(await this.#remote.request("readRun", { name })));
   }
 
+  /** A run in a zip, with what it reads: `import` brings it to another browser. */
+  export(name: string): Promise<Blob> {
+    return this.#remote.request("exportRun", { name });
+  }
+
+  /** Keeps a run from a zip under a name that no run has yet; `resume` goes on with it. */
+  import(archive: Blob, name: string): Promise<SavedRun> {
+    return this.#remote.request("importRun", { name, archive });
+  }
+
   /** Gives a run another name. */
   rename(name: string, to: string): Promise<void> {
     return this.#remote.request("renameRun", { name, to });

@@ -1,6 +1,7 @@
 /** How a model speaks: tokens from the engine, text for the page, up to where it has to end. */
 import { breathe, type Turns } from "./pace.js";
 import type { SamplingOptions, TokenPiece } from "./protocol.js";
+import { asking } from "./shelf.js";
 import { Held } from "./stops.js";
 import { snakeCase } from "./teaching.js";
 import type { Pretrain } from "./wasm/engine.js";
@@ -24,9 +25,9 @@ export interface Speaker {
 /** Continues a prompt, piece by piece; the last piece says why the text has ended. */
 export async function* speak(speaker: Speaker, options: SamplingOptions, signal: AbortSignal): AsyncGenerator<TokenPiece> {
   const { run, tokenizer, prompt, stopIds, turns } = speaker;
-  const { stop = [], maxTokens = MAX_TOKENS, ...sampling } = options;
+  const { stop = [], maxTokens = MAX_TOKENS, adapter = true, ...sampling } = options;
   const settings = snakeCase({ ...sampling, maxTokens, stopIds: Array.from(stopIds) });
-  const generator = await turns.take(() => run().generate(prompt, settings));
+  const generator = await turns.take(() => asking(run(), adapter, (model) => model.generate(prompt, settings)));
   const decoder = tokenizer.streamDecoder();
   const held = new Held(stop);
   let said = 0;

@@ -5,6 +5,7 @@
  * the size and the SHA-256 of each file; the browser puts a written file in the place of the old one as a whole, when it is
  * closed. So a tab that is killed at any moment leaves the manifest of one save or of the next, and the files of both.
  */
+import { runIn, within } from "./checkpoint.js";
 import { ClocheError } from "./errors.js";
 import type { Files } from "./tuning.js";
 
@@ -170,6 +171,34 @@ export class RunStore {
     const repaired: Manifest = { name, stage: manifest.stage, every, latest: previous };
     if (repair) await write(run, MANIFEST, encoded(repaired));
     return { run: shown(repaired), every, files: before, damage };
+  }
+
+  /** All that is known of a run as the files of one folder: those of its latest save, and what it reads in `inputs/`. */
+  async pack(name: string): Promise<Files> {
+    const { files } = await this.read(name);
+    const from = await (await folder(name)).getDirectoryHandle(INPUTS).catch(() => undefined);
+    for await (const handle of from?.values() ?? []) {
+      const file = await (handle as FileSystemFileHandle).getFile();
+      files.set(`${INPUTS}/${decodeURIComponent(handle.name)}`, new Uint8Array(await file.arrayBuffer()));
+    }
+    return files;
+  }
+
+  /** Keeps what `pack` has given, as a run of this name. */
+  async unpack(name: string, packed: Files): Promise<SavedRun> {
+    const run = runIn(packed);
+    const release = await this.holdNew(name);
+    try {
+      await drop(name).catch(() => {});
+      const into = await (await folder(name, true)).getDirectoryHandle(INPUTS, { create: true });
+      for (const [file, bytes] of within(packed, INPUTS)) await write(into, file, bytes);
+      const files = [...packed].filter(([file]) => !file.startsWith(`${INPUTS}/`));
+      return await this.save(name, run, new Map(files));
+    } catch (error) {
+      throw asOurs(error, name);
+    } finally {
+      release();
+    }
   }
 
   /** Gives a run another name. */

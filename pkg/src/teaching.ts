@@ -144,7 +144,7 @@ function present({ model }: School) {
 }
 
 /** The tokens of a model from nothing: the printable characters of ASCII, the line break, and the marks of a chat. */
-function plainTokenizer({ TokenizerTrainer }: School["text"]): Tokenizer {
+export function plainTokenizer({ TokenizerTrainer }: Pick<School["text"], "TokenizerTrainer">): Tokenizer {
   const trainer = new TokenizerTrainer("char");
   trainer.feed(Array.from({ length: 95 }, (_, at) => String.fromCharCode(32 + at)).join("") + "\n");
   trainer.endOfText(true);

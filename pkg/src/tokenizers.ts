@@ -1,4 +1,5 @@
 /** Tokenizers as a page uses them: trained or loaded, and looked into. They live in the worker; a page has handles. */
+import { gathered, type Sourced } from "./data.js";
 import { ClocheError } from "./errors.js";
 import type { Api } from "./protocol.js";
 import type { Remote } from "./remote.js";
@@ -100,8 +101,9 @@ export class Tokenizers {
   }
 
   /** Learns a tokenizer from a text. */
-  async train({ onProgress, signal, ...options }: TokenizerTraining): Promise<TokenizerHandle> {
-    for await (const event of this.#remote.stream("trainTokenizer", options, signal)) {
+  async train({ onProgress, signal, ...options }: Sourced<TokenizerTraining>): Promise<TokenizerHandle> {
+    const asked = await gathered<TokenizerOptions>(options, signal);
+    for await (const event of this.#remote.stream("trainTokenizer", asked, signal)) {
       if ("handle" in event) return new TokenizerHandle(this.#remote, event);
       onProgress?.(event);
     }
@@ -122,7 +124,8 @@ export class Tokenizers {
 /** A tokenizer: text to ids and back. */
 export class TokenizerHandle {
   readonly #remote: Remote<Api>;
-  readonly #handle: number;
+  /** Its number in the worker. */
+  readonly handle: number;
   /** `char`, `byte`, `bpe:SIZE`, or nothing for a pipeline of another kind. */
   readonly kind: string | undefined;
   /** How many ids there are. */
@@ -131,33 +134,38 @@ export class TokenizerHandle {
   /** Made by `Tokenizers`. */
   constructor(remote: Remote<Api>, { handle, kind, vocabSize }: Vocabulary) {
     this.#remote = remote;
-    this.#handle = handle;
+    this.handle = handle;
     this.kind = kind;
     this.vocabSize = vocabSize;
   }
 
   /** The ids of a text, in which special tokens are plain text. */
   encode(text: string): Promise<Uint32Array<ArrayBuffer>> {
-    return this.#remote.request("encode", { handle: this.#handle, text });
+    return this.#remote.request("encode", { handle: this.handle, text });
   }
 
   /** The text of some ids. */
   decode(ids: ArrayLike<number>): Promise<string> {
-    return this.#remote.request("decode", { handle: this.#handle, ids: Uint32Array.from(ids) });
+    return this.#remote.request("decode", { handle: this.handle, ids: Uint32Array.from(ids) });
   }
 
   /** How a text is split and merged, step by step. */
   trace(text: string): Promise<TokenTrace> {
-    return this.#remote.request("trace", { handle: this.#handle, text });
+    return this.#remote.request("trace", { handle: this.handle, text });
   }
 
   /** `tokenizer.json` and its companions in a Hugging Face folder: each one's name and text. */
   async files(): Promise<Map<string, string>> {
-    return new Map(await this.#remote.request("tokenizerFiles", { handle: this.#handle }));
+    return new Map(await this.#remote.request("tokenizerFiles", { handle: this.handle }));
   }
 
   /** Frees it in the worker; doing it twice does no harm. */
   async dispose(): Promise<void> {
-    await this.#remote.request("freeTokenizer", { handle: this.#handle });
+    await this.#remote.request("freeTokenizer", { handle: this.handle });
+  }
+
+  /** As `dispose`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
   }
 }

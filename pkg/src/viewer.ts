@@ -2,6 +2,7 @@
 import { ClocheError } from "./errors.js";
 import type { Turns } from "./pace.js";
 import type { NextToken, Probe, ProbeOptions } from "./probes.js";
+import { asking } from "./shelf.js";
 import type { Pretrain } from "./wasm/engine.js";
 import type { Engine, Model } from "./wasm/teach.js";
 import type { Tokenizer } from "./wasm/text.js";
@@ -19,12 +20,17 @@ export class Viewer {
     this.#open = open;
   }
 
+  /** What the copies hold: buffers, and their bytes. */
+  async memory(): Promise<[buffers: number, bytes: number]> {
+    return (await this.#engine)?.memory() ?? [0, 0];
+  }
+
   /** Reads a text with the weights of this moment. Others wait no longer than it takes to copy them. */
   async look(seen: Seen, turns: Turns, text: string, options: ProbeOptions): Promise<Probe> {
     if ("look" in seen().run) {
       return turns.take(() => {
         const { run, tokenizer } = seen();
-        return read(run as Model, tokenizer, text, options);
+        return asking(run, options.adapter ?? true, (model) => read(model as Model, tokenizer, text, options));
       });
     }
     this.#engine ??= this.#open();

@@ -8,16 +8,23 @@ import { enduring, persistently, Refuge } from "./enduring.js";
 import { ClocheError, toWire } from "./errors.js";
 import { textOf, tokenizerFiles, tokenizerOf, type NamedBytes } from "./folder.js";
 import { expectSave, historyIn, saving, type SaveEvent, type SaveOptions } from "./keeping.js";
+import { Forecast, vocabularyOf } from "./forecast.js";
+import { completed, DEFAULT_PRESET, DEFAULT_SEED, DEFAULT_TOKENIZER, fixed, settingsOf } from "./growing.js";
+import type { ModelInfo, Whom } from "./models.js";
 import { Modules } from "./modules.js";
 import { breathe, Gate, paced, Turns } from "./pace.js";
 import type { Probe, ProbeOptions } from "./probes.js";
 import type {
   Api,
   DeviceInfo,
+  Estimate,
+  EstimateOptions,
   GrowEvent,
   GrowOptions,
+  MemoryInUse,
+  NewModel,
+  Opened,
   OpenOptions,
-  Preset,
   SamplingOptions,
   Steer,
   TokenPiece,
@@ -25,8 +32,9 @@ import type {
 import { serve, type Port } from "./remote.js";
 import type { ResumeOptions } from "./runs.js";
 import { MAX_TOKENS, speak } from "./speech.js";
-import { RunStore } from "./storage.js";
-import { begin, snakeCase, told, type School, type StageName, type StageOptions } from "./teaching.js";
+import { begun, infoOf, opened, Shelf, type Grown } from "./shelf.js";
+import { RunStore, type SavedRun } from "./storage.js";
+import { begin, told, type School, type StageName, type StageOptions } from "./teaching.js";
 import { chatOf } from "./templates.js";
 import type {
   DistillOptions,
@@ -44,17 +52,7 @@ import type { Engine, Model, Tune } from "./wasm/teach.js";
 import type { Named, TokenizerEvent, TokenizerOptions } from "./tokenizers.js";
 import { Viewer } from "./viewer.js";
 import { Vocabularies } from "./vocabularies.js";
-import type { Chat, Tokenizer } from "./wasm/text.js";
-
-/** The model that is there: to be sampled, saved and taught. */
-interface Grown {
-  run: Pretrain | Model;
-  tokenizer: Tokenizer;
-  /** How conversations are written for it. */
-  chat: Chat | undefined;
-  /** What model cards of what it becomes call it. */
-  name: string;
-}
+import { unzip, zip } from "./zip.js";
 
 /** The module with the stages, and its engine. */
 interface Teach {
@@ -74,9 +72,8 @@ class Session implements Api {
   /** The engine in use: the smaller one until a stage is asked for, then that of `#teach`. */
   #engine: PlainEngine | Engine | undefined;
   #teach: Teach | undefined;
-  #grown: Grown | undefined;
-  /** The reward model of the last `reward`. */
-  #judge: Grown | undefined;
+  readonly #shelf = new Shelf(this.#turns);
+  readonly #forecast = new Forecast(this.#turns);
   /** The run under way, or the last one until another begins: what a checkpoint is made of. */
   #run: { run: Pretrain | Tune; beside: NamedBytes[] } | undefined;
   #busy = false;
@@ -91,17 +88,53 @@ class Session implements Api {
     return this.#engine.describe();
   }
 
-  async load(files: Files): Promise<void> {
-    this.#claim();
-    try {
-      const { engine } = await this.#stages();
-      const { Tokenizer } = await this.#modules.text();
-      const tokenizer = tokenizerOf(files, Tokenizer);
-      const model = await this.#turns.take(() => engine.openModel([...files]));
-      await this.#become({ run: model, tokenizer, chat: undefined, name: "a model that was loaded" });
-    } finally {
-      this.#busy = false;
-    }
+  async estimate(options: EstimateOptions): Promise<Estimate> {
+    const { data = "stories", seed = DEFAULT_SEED } = options;
+    const vocabSize = await vocabularyOf(options, () => this.#source(data, seed), () => this.#modules.text());
+    return this.#forecast.of(() => this.#engine!, options, vocabSize, this.#busy);
+  }
+
+  async memory(): Promise<MemoryInUse> {
+    const copies = await this.#viewer.memory();
+    const [buffers, bytes] = this.#engine!.memory();
+    return { buffers: buffers + copies[0], bytes: bytes + copies[1], wasmBytes: this.#modules.bytes };
+  }
+
+  async load(asked: Opened): Promise<ModelInfo> {
+    return this.#exclusively(async ({ engine }) => {
+      const grown = await opened(asked, engine, await this.#modules.text(), this.#turns);
+      await this.#shelf.become(grown);
+      return infoOf(grown);
+    });
+  }
+
+  async loadModel(asked: Opened) {
+    return this.#exclusively(async ({ engine }) => {
+      return this.#shelf.keep(await opened(asked, engine, await this.#modules.text(), this.#turns));
+    });
+  }
+
+  async createModel({ tokenizer, ...asked }: NewModel) {
+    return this.#exclusively(async ({ engine }) => {
+      const given = tokenizer === undefined ? undefined : this.#vocabularies.get(tokenizer);
+      return this.#shelf.keep(await begun(asked, given, engine, await this.#modules.text(), this.#turns));
+    });
+  }
+
+  async copyModel({ model }: Whom) {
+    return this.#exclusively(async ({ engine }) => {
+      const grown = this.#shelf.get(model);
+      const original = await this.#taught(grown, engine);
+      return this.#shelf.keep({ ...grown, run: await this.#turns.take(() => original.copy()) });
+    });
+  }
+
+  async useModel({ model }: { model: number }): Promise<void> {
+    await this.#exclusively(() => this.#shelf.become(this.#shelf.get(model)));
+  }
+
+  freeModel({ model }: { model: number }): Promise<void> {
+    return this.#shelf.free(model);
   }
 
   grow(options: GrowOptions, signal: AbortSignal): AsyncIterable<GrowEvent> {
@@ -121,7 +154,7 @@ class Session implements Api {
     const name = `cloche-${options.preset}`;
     const plan = planFile({ stage: "grow", name, isNew: true, options: { ...options } });
     this.#run = { run, beside: [plan, ...tokenizerFiles(tokenizer, undefined, run.contextLen)] };
-    await this.#become({ run, tokenizer, chat: undefined, name });
+    await this.#shelf.become({ run, tokenizer, chat: undefined, name });
     for await (const event of this.#events(run, signal)) {
       // The engine keeps its own checkpoints for a command line; a page asks for the files when it wants them.
       if (event.event !== "checkpoint") yield completed(event, corpus);
@@ -164,7 +197,7 @@ class Session implements Api {
     const learnt = { run: tune.model(), tokenizer, chat, name };
     this.#run = { run: tune, beside: [planFile(plan), ...tokenizerFiles(tokenizer, chat, learnt.run.contextLen)] };
     // A reward model cannot speak: the model that does stays, and the other one stands beside it.
-    await this.#become(learnt, stage === "reward");
+    await this.#shelf.become(learnt, stage === "reward");
     for await (const event of this.#events(tune, signal)) yield told(event, lesson);
   }
 
@@ -173,6 +206,16 @@ class Session implements Api {
     this.#claim();
     try {
       yield* run();
+    } finally {
+      this.#busy = false;
+    }
+  }
+
+  /** Does something that no run may go on beside, with the larger module. */
+  async #exclusively<T>(work: (teach: Teach) => Promise<T>): Promise<T> {
+    this.#claim();
+    try {
+      return await work(await this.#stages());
     } finally {
       this.#busy = false;
     }
@@ -261,6 +304,14 @@ class Session implements Api {
     return Object.fromEntries(files);
   }
 
+  async exportRun({ name }: { name: string }): Promise<Blob> {
+    return zip(await this.#store.pack(name));
+  }
+
+  async importRun({ name, archive }: { name: string; archive: Blob }): Promise<SavedRun> {
+    return this.#store.unpack(name, await unzip(archive));
+  }
+
   renameRun({ name, to }: { name: string; to: string }) {
     return this.#store.rename(name, to);
   }
@@ -285,16 +336,16 @@ class Session implements Api {
     this.#gate.open();
   }
 
-  async *generate({ prompt: text, ...options }: SamplingOptions & { prompt: string }, signal: AbortSignal): AsyncGenerator<TokenPiece> {
-    const { tokenizer } = this.#model();
+  async *generate({ prompt: text, model, ...options }: SamplingOptions & Whom & { prompt: string }, signal: AbortSignal): AsyncGenerator<TokenPiece> {
+    const { tokenizer } = this.#shelf.get(model);
     const stopIds = tokenizer.eotId === undefined ? [] : [tokenizer.eotId];
     const prompt = tokenizer.encode(text);
-    yield* speak({ run: () => this.#model().run, tokenizer, prompt, stopIds, turns: this.#turns }, options, signal);
+    yield* speak({ run: () => this.#shelf.get(model).run, tokenizer, prompt, stopIds, turns: this.#turns }, options, signal);
   }
 
-  async *chat(options: SamplingOptions & { messages: Message[] }, signal: AbortSignal): AsyncGenerator<TokenPiece> {
-    const grown = this.#model();
-    const { messages, stop = [], maxTokens = MAX_TOKENS, ...sampling } = options;
+  async *chat(options: SamplingOptions & Whom & { messages: Message[] }, signal: AbortSignal): AsyncGenerator<TokenPiece> {
+    const { messages, model, stop = [], maxTokens = MAX_TOKENS, ...sampling } = options;
+    const grown = this.#shelf.get(model);
     grown.chat ??= await chatOf(await this.#modules.text(), grown.tokenizer, true);
     const { chat, run, tokenizer } = grown;
     const prompt = chat.prompt(JSON.stringify(messages));
@@ -305,18 +356,26 @@ class Session implements Api {
     }
     const stops = chat.stopText === undefined ? stop : [...stop, chat.stopText];
     const settings = { ...sampling, stop: stops, maxTokens: Math.min(maxTokens, room) };
-    yield* speak({ run: () => this.#model().run, tokenizer, prompt, stopIds: chat.stopIds, turns: this.#turns }, settings, signal);
+    yield* speak({ run: () => this.#shelf.get(model).run, tokenizer, prompt, stopIds: chat.stopIds, turns: this.#turns }, settings, signal);
   }
 
-  probe({ text, ...options }: ProbeOptions & { text: string }): Promise<Probe> {
-    return this.#viewer.look(() => this.#model(), this.#turns, text, options);
+  probe({ text, model, ...options }: ProbeOptions & Whom & { text: string }): Promise<Probe> {
+    return this.#viewer.look(() => this.#shelf.get(model), this.#turns, text, options);
   }
 
-  async files({ judge = false }: { judge?: boolean }): Promise<Record<string, Uint8Array<ArrayBuffer>>> {
-    const asked = () => (judge ? this.#rewardModel() : this.#model());
+  async files(asked: Whom & { judge?: boolean }): Promise<Record<string, Uint8Array<ArrayBuffer>>> {
+    return Object.fromEntries(await this.#folder(asked));
+  }
+
+  async archive(asked: Whom & { judge?: boolean }): Promise<Blob> {
+    return zip(await this.#folder(asked));
+  }
+
+  async #folder({ model, judge = false }: Whom & { judge?: boolean }): Promise<Files> {
+    const asked = () => (judge ? this.#shelf.rewardModel() : this.#shelf.get(model));
     const { run, tokenizer, chat } = asked();
     const texts = tokenizerFiles(tokenizer, chat, run.contextLen);
-    return Object.fromEntries([...(await this.#turns.take(() => asked().run.files())), ...texts]);
+    return new Map([...(await this.#turns.take(() => asked().run.files())), ...texts]);
   }
 
   async *trainTokenizer(
@@ -364,7 +423,7 @@ class Session implements Api {
     // The last run ends here for good. A model that grew in it stays, and is freed when another one takes its place.
     const last = this.#run?.run;
     this.#run = undefined;
-    if (last && last !== this.#grown?.run) void this.#turns.take(() => last.free());
+    if (last && last !== this.#shelf.current?.run) void this.#turns.take(() => last.free());
   }
 
   /** A run of pre-training before its first event. To go on with one takes the larger module. */
@@ -374,27 +433,17 @@ class Session implements Api {
     return this.#turns.take(() => engine.resumePretrain([...resume.files], settings, train, val, floor));
   }
 
-  /** Puts a model in the place of the one that was there, and a reward model in the place of the last one. */
-  async #become(grown: Grown, isJudge = false): Promise<void> {
-    const before = isJudge ? this.#judge : this.#grown;
-    if (isJudge) this.#judge = grown;
-    else this.#grown = grown;
-    // After the turn that may be under way: an object that computes cannot be freed. Its tokenizer and chat may still be
-    // spoken by; they are freed when nobody has them any more.
-    await this.#turns.take(() => before?.run.free());
-  }
-
   /** What stages have at their disposal. */
   async #school(): Promise<School> {
     const { engine, Material } = await this.#stages();
-    const grown = this.#grown;
+    const grown = this.#shelf.current;
     return {
       engine,
       Material,
       text: await this.#modules.text(),
       stories: () => this.#modules.stories(),
       model: grown && { model: await this.#taught(grown, engine), tokenizer: grown.tokenizer, name: grown.name },
-      judge: this.#judge?.run as Model | undefined,
+      judge: this.#shelf.judge?.run as Model | undefined,
       turn: (work) => this.#turns.take(work),
       open: async (files, tokenizer) => {
         const json = textOf(files, "tokenizer.json");
@@ -422,9 +471,11 @@ class Session implements Api {
     if (this.#teach) return this.#teach;
     const { Engine, Material } = await this.#modules.teach();
     const engine = await Engine.open(this.#kind);
-    if (this.#grown) await this.#taught(this.#grown, engine);
-    this.#engine?.free();
-    this.#engine = engine;
+    if (this.#shelf.current) await this.#taught(this.#shelf.current, engine);
+    await this.#turns.take(() => {
+      this.#engine?.free();
+      this.#engine = engine;
+    });
     return (this.#teach = { engine, Material });
   }
 
@@ -461,52 +512,6 @@ class Session implements Api {
       await breathe();
     }
   }
-
-  #model(): Grown {
-    if (this.#grown) return this.#grown;
-    throw new ClocheError("NO_MODEL", "nothing has grown yet: the first step must have been made");
-  }
-
-  #rewardModel(): Grown {
-    if (this.#judge) return this.#judge;
-    throw new ClocheError("NO_MODEL", "there is no reward model yet: `reward` makes one");
-  }
-}
-
-/** The seed of runs that name none, as the command line's. */
-const DEFAULT_SEED = 1337;
-const DEFAULT_TOKENIZER = "char";
-const DEFAULT_PRESET: Preset = "tiny";
-
-/** The engine's settings: the options it knows, in its spelling, with what the text and the tokenizer decided. */
-function settingsOf(options: GrowOptions, { name, tokenizer }: Corpus): object {
-  const { data: _data, tokenizer: kind, chatTokens: _chatTokens, resume: _resume, ...rest } = options;
-  const { vocabSize, eotId } = tokenizer;
-  // A sample begins as a text does: behind the end of another, or else behind a line break.
-  const beginning = eotId === undefined ? tokenizer.encode("\n") : [eotId];
-  const samplePrompt = beginning.length > 0 ? Array.from(beginning) : [0];
-  const found = { vocabSize, eotId, samplePrompt, dataName: name, tokenizer: kind };
-  return snakeCase({ steps: 500, seed: DEFAULT_SEED, ...rest, ...found });
-}
-
-/** Of all settings that a run had, those that stay: also what followed from another number of steps. */
-function fixed(settings: Record<string, unknown>): object {
-  return Object.fromEntries(FIXED.map((name) => [name, settings[name]]));
-}
-
-const FIXED = [
-  ...["seed", "batch_size", "context_len", "grad_accumulation", "lr", "min_lr", "warmup_steps"],
-  ...["beta1", "beta2", "eps", "weight_decay", "max_grad_norm", "dropout"],
-];
-
-/** Adds to an event what only the worker knows: the text of samples, the size of the corpus. */
-function completed({ ids, ...event }: { event: string; ids?: number[] }, corpus: Corpus): GrowEvent {
-  const { train, val, tokenizer } = corpus;
-  // The token that stands between documents is not something that the model says.
-  const said = ids?.filter((id) => id !== tokenizer.eotId);
-  if (said) return { ...event, text: tokenizer.decode(Uint32Array.from(said)) } as GrowEvent;
-  if (event.event !== "start") return event as GrowEvent;
-  return { ...event, train_tokens: train.length, val_tokens: val.length } as unknown as GrowEvent;
 }
 
 // A fault inside an asynchronous call of the engine reaches nobody by itself: tell the page, which ends this worker.

@@ -11,6 +11,7 @@ export const ELEMENT_SCENES = [
   ["custom-elements.json names every element, attribute and part", holdManifest],
   ["elements start nothing before a gesture", waitForGesture],
   ["a bad attribute is named in place, and the default is taken", nameBadAttribute],
+  ["what a run will take is told where somebody asks", askEstimate],
   ["several elements share one worker, and each shows its trainer's run", shareWorker],
   ["a run rests while nobody sees its trainer, where the page asks for that", restUnseen],
   ["what the model says is text, whatever it says", textOnly],
@@ -55,6 +56,19 @@ async function nameBadAttribute(page) {
   const second = page.locator("#second");
   await second.getByText('preset="huge" on <cloche-trainer>: expected one of tiny, nano').waitFor();
   assert.equal(await second.getByLabel("Size").inputValue(), "tiny");
+}
+
+/** @param {Page} page */
+async function askEstimate(page) {
+  const second = page.locator("#second");
+  const told = (/** @type {RegExp} */ text) => second.locator("[part=estimate]").filter({ hasText: text }).waitFor();
+  await second.getByRole("button", { name: "What will it take?" }).click();
+  await told(/^1\d\d thousand parameters will read \d+ thousand tokens: .* of memory, and about \d+ s here\.$/);
+  await second.getByLabel("Size").selectOption("nano");
+  await told(/^80\d thousand parameters/);
+  await second.getByLabel("Size").selectOption("tiny");
+  await told(/^1\d\d thousand parameters/);
+  assert.equal(page.workers().length, 1);
 }
 
 /** @param {Page} page */

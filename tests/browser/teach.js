@@ -1,5 +1,6 @@
 /** The stages as a page uses the package, in Chromium on the CPU device: teach, ask, judge, save, and carry on. */
 import assert from "node:assert/strict";
+import { BESIDE } from "./beside.js";
 import { FAULTS } from "./faults.js";
 import { GUIDE } from "./guide.js";
 import { KEEPING } from "./keeping.js";
@@ -25,6 +26,7 @@ const SCENES = [
   ...KEEPING,
   ...FAULTS,
   ...LOOKING,
+  ...BESIDE,
   ...GUIDE,
 ];
 

@@ -62,7 +62,8 @@ function goOn(setup: Setup): TemplateResult {
     figure: html`<cloche-prompt text=${setup.get("text") ?? "Once there was"} answers="3" max-tokens="80"
       hide="text temperature top-k top-p min-p"></cloche-prompt>`,
     shows: html`Several answers to the text above, drawn with the controls above, side by side. They differ by chance
-      alone.`,
+      alone. Below each stands how likely the model finds it, in nats: all its tokens together, and each of them on
+      average.`,
     try: html`temperature 0: why are all answers the same now? And why does such a text often run in circles? The
       repetition penalty is against that.`,
   });

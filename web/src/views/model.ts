@@ -1,5 +1,6 @@
 /** `<lab-model>`: which model there is; another one can be opened, and this one carried away. */
-import { bytes, download, greenhouse, unzip, withoutFolder, zip } from "cloche/elements";
+import type { Files } from "cloche";
+import { bytes, download, greenhouse } from "cloche/elements";
 import { html, nothing, type TemplateResult } from "lit";
 import { LabElement } from "./lab-element.ts";
 
@@ -24,6 +25,10 @@ class LabModel extends LabElement {
       </p>
       ${model && !this.#growing() ? nothing : html`<cloche-trainer preset="tiny" tokenizer="bpe:512" steps="300"
         hide="source preset tokenizer steps device estimate pause save"></cloche-trainer>`}
+      ${greenhouse.info?.hasAdapter
+        ? html`<p><label><input type="checkbox" .checked=${greenhouse.adapter} @change=${this.#switchAdapter} />
+          With what it has learnt beside its weights, its adapter</label></p>`
+        : nothing}
       <div class="openers">
         <label class="field">Open a zip of a Hugging Face folder <input type="file" accept=".zip,application/zip"
           ?disabled=${this.busy} @change=${this.#openZip} /></label>
@@ -44,9 +49,13 @@ class LabModel extends LabElement {
     return greenhouse.state !== "idle" && owner !== undefined && this.contains(owner);
   }
 
+  #switchAdapter(event: Event): void {
+    greenhouse.adapter = (event.target as HTMLInputElement).checked;
+  }
+
   #openZip(event: Event): void {
     const file = (event.target as HTMLInputElement).files?.[0];
-    if (file) void this.#do(async () => this.#load(await unzip(file), file.name));
+    if (file) void this.#do(() => this.#load(file, file.name));
   }
 
   #openFolder(event: Event): void {
@@ -54,21 +63,20 @@ class LabModel extends LabElement {
     if (chosen.length === 0) return;
     void this.#do(async () => {
       const read = async (file: File) => [file.webkitRelativePath, new Uint8Array(await file.arrayBuffer())] as const;
-      const files = withoutFolder(new Map(await Promise.all(chosen.map(read))));
-      await this.#load(files, chosen[0]!.webkitRelativePath.split("/")[0]!);
+      await this.#load(new Map(await Promise.all(chosen.map(read))), chosen[0]!.webkitRelativePath.split("/")[0]!);
     });
   }
 
-  async #load(files: Map<string, Uint8Array<ArrayBuffer>>, name: string): Promise<void> {
+  async #load(files: Files | Blob, name: string): Promise<void> {
     await greenhouse.load(files, name);
-    this.note = `Opened ${name}, ${files.size} files.`;
+    const { layers, contextLen, hasAdapter } = greenhouse.info!;
+    this.note = `Opened ${name}: ${layers} layers, a context of ${contextLen} tokens${hasAdapter ? ", an adapter beside it" : ""}.`;
   }
 
   async #save(): Promise<void> {
-    const files = await (await greenhouse.open()).export();
-    download("cloche-model.zip", zip(files), "application/zip");
-    const size = [...files.values()].reduce((sum, file) => sum + file.length, 0);
-    this.note = `Saved ${files.size} files, ${bytes(size)}. The folder opens in transformers as it is.`;
+    const archive = await (await greenhouse.open()).export({ zip: true });
+    download("cloche-model.zip", [archive], "application/zip");
+    this.note = `Saved, ${bytes(archive.size)}. The folder opens in transformers as it is.`;
   }
 
   async #do(work: () => Promise<void>): Promise<void> {

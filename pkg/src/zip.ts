@@ -1,5 +1,6 @@
 /** Zip archives: written without compression, since weights are noise to a compressor anyway, and read with it. */
-import { ClocheError, type Files } from "cloche";
+import { ClocheError } from "./errors.js";
+import type { Files } from "./tuning.js";
 
 const SIGNATURES = { file: 0x04034b50, entry: 0x02014b50, end: 0x06054b50 };
 /** UTF-8 names; everything else is the format's first version. */
@@ -8,8 +9,8 @@ const FLAGS = 0x0800;
 /** 1 January 1980: the same model makes the same archive. */
 const DATE = 0x21;
 
-/** The archive's parts in order, ready for a `Blob`. All files together must stay below 4 GB. */
-export function zip(files: Map<string, Uint8Array<ArrayBuffer>>): BlobPart[] {
+/** An archive of files, which together must stay below 4 GB. */
+export function zip(files: Files): Blob {
   const bodies: BlobPart[] = [];
   const directory: BlobPart[] = [];
   let offset = 0;
@@ -27,7 +28,8 @@ export function zip(files: Map<string, Uint8Array<ArrayBuffer>>): BlobPart[] {
     directorySize += 46 + path.length;
   }
   const counts = fields([4, SIGNATURES.end], [2, 0], [2, 0], [2, files.size], [2, files.size]);
-  return [...bodies, ...directory, counts, fields([4, directorySize], [4, offset], [2, 0])];
+  const end = fields([4, directorySize], [4, offset], [2, 0]);
+  return new Blob([...bodies, ...directory, counts, end], { type: "application/zip" });
 }
 
 /** Methods of compression that are read. */
@@ -35,7 +37,16 @@ const METHODS = { stored: 0, deflated: 8 };
 /** The record at the end, without its comment. */
 const END_SIZE = 22;
 
-/** The files of an archive, without the folders that all of them lie in. */
+/**
+ * The files of an archive, or those of a folder that are given one by one, without the folders that all of them lie in.
+ *
+ * @throws `CHECKPOINT` where a file is no archive, or a damaged one
+ */
+export async function unpackedFolder(files: Files | Blob): Promise<Files> {
+  return withoutFolder(files instanceof Blob ? await unzip(files) : files);
+}
+
+/** The files of an archive. */
 export async function unzip(archive: Blob): Promise<Files> {
   const bytes = new Uint8Array(await archive.arrayBuffer());
   const view = new DataView(bytes.buffer);
@@ -61,7 +72,7 @@ export async function unzip(archive: Blob): Promise<Files> {
       files.set(name, await unpacked(bytes.subarray(from, from + size), { name, method, checksum }));
     at += 46 + nameLength + extra + comment;
   }
-  return withoutFolder(files);
+  return files;
 }
 
 /** Where the record at the end begins. */
@@ -90,10 +101,11 @@ function damaged(): ClocheError {
   return new ClocheError("CHECKPOINT", "the zip archive is damaged: its directory ends too early");
 }
 
-/** Folders are often packed with themselves around their files. */
-export function withoutFolder(files: Files): Files {
-  const config = [...files.keys()].find((name) => name.split("/").at(-1) === "config.json");
-  const folder = config?.slice(0, -"config.json".length) ?? "";
+/** Folders are often packed with themselves around their files; a checkpoint has other models' configurations further within. */
+function withoutFolder(files: Files): Files {
+  const configs = [...files.keys()].filter((name) => name.split("/").at(-1) === "config.json");
+  const [config = ""] = configs.sort((a, b) => a.length - b.length);
+  const folder = config.slice(0, -"config.json".length);
   return new Map(
     [...files].flatMap(([name, bytes]) => (name.startsWith(folder) ? [[name.slice(folder.length), bytes]] : [])),
   );
@@ -119,7 +131,7 @@ const TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
 });
 
 /** The checksum of the zip format; of the ASCII text "123456789" it is 0xcbf43926. */
-export function crc32(bytes: Uint8Array): number {
+function crc32(bytes: Uint8Array): number {
   let crc = 0xffffffff;
   for (const byte of bytes) crc = TABLE[(crc ^ byte) & 0xff]! ^ (crc >>> 8);
   return ~crc >>> 0;

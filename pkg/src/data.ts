@@ -1,0 +1,71 @@
+/** Where texts and records come from: what the worker cannot be handed is fetched, or put together, in the page. */
+import { ClocheError } from "./errors.js";
+
+/** What is read from elsewhere: a file at an address, or text that comes in pieces of any length. */
+export type Streamed = URL | AsyncIterable<string>;
+
+/** Text that comes in small pieces is put together up to so many characters before it becomes a part of a file. */
+const PIECE = 1 << 20;
+
+/** Options whose texts and records may also lie at an address (`new URL("…")`), or come in pieces. */
+export type Sourced<Options> = {
+  [Name in keyof Options]: Name extends "data" | "heldOut" | "pretraining" ? Options[Name] | Streamed : Options[Name];
+};
+
+/** Whether the worker cannot be handed a value as it is. */
+function isStreamed(value: unknown): value is Streamed {
+  return value instanceof URL || (typeof value === "object" && value !== null && Symbol.asyncIterator in value);
+}
+
+/** Whether there is anything to wait for in these options. */
+export function isAtHand<Options extends object>(options: Options | Sourced<Options>): options is Options {
+  return !Object.values(options).some(isStreamed);
+}
+
+/**
+ * Options as they cross to the worker: what is at addresses is fetched, and what comes in pieces is taken in. A signal ends
+ * both.
+ *
+ * @throws `DOWNLOAD` where an address gives no file, `ABORTED`
+ */
+export async function gathered<Options extends object>(options: Sourced<Options>, signal?: AbortSignal): Promise<Options> {
+  const entries = Object.entries(options).map(async ([name, value]) => {
+    if (!isStreamed(value)) return [name, value];
+    return [name, value instanceof URL ? await download(value, name, signal) : await collected(value, name, signal)];
+  });
+  return Object.fromEntries(await Promise.all(entries)) as Options;
+}
+
+/** The file at an address. */
+async function download(url: URL, what: string, signal?: AbortSignal): Promise<File> {
+  const refused = (found: string, expected = "a file") =>
+    new ClocheError("DOWNLOAD", `${what}: found ${found} at ${url.href}, expected ${expected}`);
+  try {
+    const response = await fetch(url, signal ? { signal } : {});
+    if (!response.ok) throw refused(`HTTP status ${response.status}`);
+    const blob = await response.blob();
+    // Servers of single pages give their first one for whatever is not there.
+    const isPage = /html/.test(response.headers.get("content-type") ?? "") || /^\s*<!doctype html|^\s*<html/i.test(await blob.slice(0, 100).text());
+    if (isPage && !/\.html?$/.test(url.pathname)) throw refused("an HTML page", "a text");
+    return new File([blob], decodeURIComponent(url.pathname.split("/").at(-1) || url.host));
+  } catch (error) {
+    if (signal?.aborted) throw new ClocheError("ABORTED", "stopped by the caller");
+    throw error instanceof ClocheError ? error : refused(`no answer (${error instanceof Error ? error.message : error})`);
+  }
+}
+
+/** All that comes, as a file. It is read more than once: to learn the units of text, and to train. */
+async function collected(texts: AsyncIterable<string>, name: string, signal?: AbortSignal): Promise<File> {
+  const parts: Blob[] = [];
+  let piece = "";
+  for await (const text of texts) {
+    if (signal?.aborted) throw new ClocheError("ABORTED", "stopped by the caller");
+    if (typeof text !== "string") throw new ClocheError("NOT_TEXT", `${name}: found ${typeof text}, expected strings`);
+    piece += text;
+    // Never between the halves of a character.
+    if (piece.length < PIECE || /[\uD800-\uDBFF]$/.test(piece)) continue;
+    parts.push(new Blob([piece]));
+    piece = "";
+  }
+  return new File([...parts, piece], "the text");
+}

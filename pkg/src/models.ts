@@ -1,0 +1,205 @@
+/// <reference lib="esnext.disposable" preserve="true" />
+/** Models as a page uses them: the current one, which a `Cloche` speaks for, and others that are kept beside it. */
+import { ChatCompletions, TextCompletions } from "./completions.js";
+import type { Probe, ProbeOptions } from "./probes.js";
+import type { Api, Preset, SamplingOptions, TokenPiece } from "./protocol.js";
+import type { Remote } from "./remote.js";
+import type { TokenizerHandle } from "./tokenizers.js";
+import type { Files, Message } from "./tuning.js";
+
+/** A signal by which a page gives up what it has asked for. */
+export interface Abortable {
+  signal?: AbortSignal;
+}
+
+/** What is known of a model. */
+export interface ModelInfo {
+  /** What model cards of what it becomes call it. */
+  name: string;
+  layers: number;
+  /** Of each layer. */
+  heads: number;
+  vocabSize: number;
+  /** The length of its context, in tokens. */
+  contextLen: number;
+  /** Whether an adapter lies beside its weights: `adapter: false` asks the model without it. */
+  hasAdapter: boolean;
+}
+
+/** Which of the worker's models is meant: the current one where it is left out. */
+export interface Whom {
+  model?: number | undefined;
+}
+
+/** What a new model is. */
+export interface CreateModelOptions {
+  /** Its size. @default "tiny" */
+  preset?: Preset;
+  /** In place of a preset, what a `config.json` of Hugging Face's says of a GPT-2 or a Llama; the vocabulary is the tokenizer's. */
+  config?: object;
+  /** A copy of it becomes the model's. By default its tokens are the printable characters of ASCII and the marks of a chat. */
+  tokenizer?: TokenizerHandle;
+  /** Tokens that it sees at once. By default as many as the preset or the configuration says. */
+  contextLen?: number;
+  /** What its weights are drawn from. @default 1337 */
+  seed?: number;
+}
+
+/** An answer as a whole. */
+export interface Answer {
+  text: string;
+  tokens: TokenPiece["tokens"];
+  /** How likely the model thinks it, in nats: the sum of its tokens' log-probabilities, whatever was made of them to draw it. */
+  logProb: number;
+  /** The same for each token: `exp(-meanLogProb)` is the perplexity. 0 where there is no token. */
+  meanLogProb: number;
+  /** Whether the text has come to an end, or to as many tokens as it may have. */
+  finish: "stop" | "length";
+}
+
+/** Answers a conversation. */
+export interface Chat {
+  /** The answer, piece by piece. */
+  (messages: Message[], options?: SamplingOptions & Abortable): AsyncGenerator<string, void>;
+  /** The same in OpenAI's shape. */
+  completions: ChatCompletions;
+}
+
+/** A model that can be asked. */
+export class Speaker {
+  readonly #remote: Remote<Api>;
+  readonly #whom: Whom;
+  /** The answer to a conversation, piece by piece; `chat.completions.create` gives it in OpenAI's shape. */
+  readonly chat: Chat;
+  /** Continued texts in OpenAI's shape. */
+  readonly completions: TextCompletions;
+
+  /** Made by `Cloche.create` and `Models`. */
+  constructor(remote: Remote<Api>, whom: Whom = {}) {
+    this.#remote = remote;
+    this.#whom = whom;
+    this.chat = Object.assign((messages: Message[], options?: SamplingOptions & Abortable) => textOf(this.#speak(messages, options)), {
+      completions: new ChatCompletions((messages, sampling, signal) => this.#speak(messages, { ...sampling, ...(signal && { signal }) })),
+    });
+    this.completions = new TextCompletions((prompt, sampling, signal) => this.#speak(prompt, { ...sampling, ...(signal && { signal }) }));
+  }
+
+  /** Continues a text, piece by piece, also while the model is still growing. */
+  generate(prompt: string, options: SamplingOptions & Abortable = {}): AsyncGenerator<string, void> {
+    return textOf(this.#speak(prompt, options));
+  }
+
+  /** As `generate`, with each token and its log-probability. */
+  generateTokens(prompt: string, options: SamplingOptions & Abortable = {}): AsyncGenerator<TokenPiece, void> {
+    return this.#speak(prompt, options);
+  }
+
+  /**
+   * Continues a text, or answers a conversation, `n` times at once, each with the log-probability that the model gives it.
+   * Their seeds follow from `seed`, so the same one gives the same answers.
+   */
+  answers(asked: string | Message[], { n = 1, seed, ...options }: SamplingOptions & Abortable & { n?: number } = {}): Promise<Answer[]> {
+    const first = seed ?? Math.floor(Math.random() * 2 ** 31);
+    const draw = (_: unknown, at: number) => whole(this.#speak(asked, { ...options, seed: first + at }));
+    return Promise.all(Array.from({ length: n }, draw));
+  }
+
+  /** Reads a text with the weights of this moment, also while the model is still growing, and shows what happens inside. */
+  probe(text: string, options: ProbeOptions = {}): Promise<Probe> {
+    return this.#remote.request("probe", { text, ...options, ...this.#whom });
+  }
+
+  /**
+   * The model as a Hugging Face folder, or the adapter that has learnt beside it as one of PEFT's: each file's name and
+   * bytes, or all of them in a zip. With `judge` it is the reward model.
+   */
+  export(options: { judge?: boolean; zip: true }): Promise<Blob>;
+  export(options?: { judge?: boolean; zip?: false }): Promise<Files>;
+  async export({ zip = false, ...options }: { judge?: boolean; zip?: boolean } = {}): Promise<Files | Blob> {
+    const asked = { ...options, ...this.#whom };
+    if (zip) return this.#remote.request("archive", asked);
+    return new Map(Object.entries(await this.#remote.request("files", asked)));
+  }
+
+  #speak(asked: string | Message[], { signal, ...sampling }: SamplingOptions & Abortable = {}): AsyncGenerator<TokenPiece, void> {
+    const options = { ...sampling, ...this.#whom };
+    if (typeof asked === "string") return this.#remote.stream("generate", { prompt: asked, ...options }, signal);
+    return this.#remote.stream("chat", { messages: asked, ...options }, signal);
+  }
+}
+
+/** A model beside the current one. It is there until it is disposed of. */
+export class Model extends Speaker {
+  readonly #remote: Remote<Api>;
+  /** Its number in the worker. */
+  readonly number: number;
+  readonly info: ModelInfo;
+
+  /** Made by `Models`. */
+  constructor(remote: Remote<Api>, number: number, info: ModelInfo) {
+    super(remote, { model: number });
+    this.#remote = remote;
+    this.number = number;
+    this.info = info;
+  }
+
+  /** Frees it in the worker, unless it is the current one; doing it twice does no harm. */
+  async dispose(): Promise<void> {
+    await this.#remote.request("freeModel", { model: this.number });
+  }
+
+  /** As `dispose`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
+  }
+}
+
+/** `cloche.models`: models beside the current one, as many as there is memory for. None can be made while a run goes on. */
+export class Models {
+  readonly #remote: Remote<Api>;
+
+  constructor(remote: Remote<Api>) {
+    this.#remote = remote;
+  }
+
+  /** A new model, before it has learnt anything. */
+  async create({ tokenizer, ...options }: CreateModelOptions = {}): Promise<Model> {
+    return this.#held(await this.#remote.request("createModel", { ...options, tokenizer: tokenizer?.handle }));
+  }
+
+  /** A copy of the current model, or of another one, as it is now. An adapter becomes a part of the copy's weights. */
+  async copy(model?: Model): Promise<Model> {
+    return this.#held(await this.#remote.request("copyModel", { model: model?.number }));
+  }
+
+  /** Opens the model in the files of a Hugging Face folder, or in a zip of them. */
+  async load(files: Files | Blob, { name }: { name?: string } = {}): Promise<Model> {
+    return this.#held(await this.#remote.request("loadModel", { files, name }));
+  }
+
+  /** Makes a model the current one, which `Cloche` speaks for and which is taught next; its weights are what learns then. */
+  use(model: Model): Promise<void> {
+    return this.#remote.request("useModel", { model: model.number });
+  }
+
+  #held({ model, ...info }: ModelInfo & { model: number }): Model {
+    return new Model(this.#remote, model, info);
+  }
+}
+
+async function* textOf(pieces: AsyncIterable<TokenPiece>): AsyncGenerator<string, void> {
+  for await (const { text } of pieces) if (text !== "") yield text;
+}
+
+/** All pieces of an answer together. */
+async function whole(pieces: AsyncIterable<TokenPiece>): Promise<Answer> {
+  const answer: Answer = { text: "", tokens: [], logProb: 0, meanLogProb: 0, finish: "stop" };
+  for await (const { text, tokens, finish = "stop" } of pieces) {
+    answer.text += text;
+    answer.tokens.push(...tokens);
+    answer.finish = finish;
+  }
+  answer.logProb = answer.tokens.reduce((sum, { logProb }) => sum + logProb, 0);
+  answer.meanLogProb = answer.logProb / Math.max(1, answer.tokens.length);
+  return answer;
+}

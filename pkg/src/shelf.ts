@@ -1,0 +1,122 @@
+/** The models that the worker has: the current one, a reward model, and those that the page keeps beside them. */
+import { ClocheError } from "./errors.js";
+import { tokenizerOf } from "./folder.js";
+import type { ModelInfo } from "./models.js";
+import type { Turns } from "./pace.js";
+import type { NewModel, Opened } from "./protocol.js";
+import { plainTokenizer } from "./teaching.js";
+import type { Pretrain } from "./wasm/engine.js";
+import type { Engine, Model } from "./wasm/teach.js";
+import type { Chat, Tokenizer } from "./wasm/text.js";
+import { unpackedFolder } from "./zip.js";
+
+/** A model, to be sampled, saved and taught. */
+export interface Grown {
+  run: Pretrain | Model;
+  tokenizer: Tokenizer;
+  /** How conversations are written for it. */
+  chat: Chat | undefined;
+  /** What model cards of what it becomes call it. */
+  name: string;
+}
+
+type TextModule = typeof import("./wasm/text.js");
+
+export class Shelf {
+  /** The one that is meant where nobody says otherwise. */
+  current: Grown | undefined;
+  /** The reward model of the last `reward`. */
+  judge: Grown | undefined;
+  readonly #turns: Turns;
+  readonly #kept = new Map<number, Grown>();
+  #next = 1;
+
+  constructor(turns: Turns) {
+    this.#turns = turns;
+  }
+
+  /** The model of a number, or the current one. */
+  get(model?: number): Grown {
+    const found = model === undefined ? this.current : this.#kept.get(model);
+    if (found) return found;
+    if (model !== undefined) throw new ClocheError("DISPOSED", "dispose() has been called on this model");
+    throw new ClocheError("NO_MODEL", "nothing has grown yet: the first step must have been made");
+  }
+
+  rewardModel(): Grown {
+    if (this.judge) return this.judge;
+    throw new ClocheError("NO_MODEL", "there is no reward model yet: `reward` makes one");
+  }
+
+  /** Keeps a model until the page disposes of it. */
+  keep(grown: Grown): ModelInfo & { model: number } {
+    const model = this.#next++;
+    this.#kept.set(model, grown);
+    return { model, ...infoOf(grown) };
+  }
+
+  /** Gives a model back. */
+  async free(model: number): Promise<void> {
+    const grown = this.#kept.get(model);
+    this.#kept.delete(model);
+    if (grown) await this.#drop(grown);
+  }
+
+  /** Puts a model in the place of the current one, or a reward model in the place of the last one. */
+  async become(grown: Grown, isJudge = false): Promise<void> {
+    const before = isJudge ? this.judge : this.current;
+    if (isJudge) this.judge = grown;
+    else this.current = grown;
+    if (before) await this.#drop(before);
+  }
+
+  /**
+   * Frees a model that nobody has any more: after the turn that may be under way, since an object that computes cannot be
+   * freed. Its tokenizer and chat may still be spoken by; they are freed when nobody has them any more.
+   */
+  async #drop(grown: Grown): Promise<void> {
+    const had = [this.current, this.judge, ...this.#kept.values()];
+    if (!had.includes(grown)) await this.#turns.take(() => grown.run.free());
+  }
+}
+
+/** Opens the model in the files of a folder. */
+export async function opened({ files, name = "a model that was loaded" }: Opened, engine: Engine, text: TextModule, turns: Turns): Promise<Grown> {
+  const folder = await unpackedFolder(files);
+  const tokenizer = tokenizerOf(folder, text.Tokenizer);
+  const run = await turns.take(() => engine.openModel([...folder]));
+  return { run, tokenizer, chat: undefined, name };
+}
+
+/** Begins a model. The tokenizer becomes its own. */
+export async function begun(
+  { preset = "tiny", config, contextLen, seed = 1337 }: NewModel,
+  given: Tokenizer | undefined,
+  engine: Engine,
+  text: TextModule,
+  turns: Turns,
+): Promise<Grown> {
+  const files = given && new Map(given.files(0));
+  const tokenizer = files ? text.Tokenizer.fromJson(files.get("tokenizer.json")!, files.get("tokenizer_config.json")) : plainTokenizer(text);
+  const what = config ? JSON.stringify({ ...config, vocab_size: tokenizer.vocabSize }) : preset;
+  const run = await turns.take(() => engine.newModel(what, tokenizer.vocabSize, contextLen, seed));
+  return { run, tokenizer, chat: undefined, name: config ? "a new model" : `cloche-${preset}` };
+}
+
+/** Asks a model something; without `adapter`, the model that an adapter may lie beside. */
+export async function asking<T>(run: Pretrain | Model, adapter: boolean, ask: (run: Pretrain | Model) => Promise<T> | T): Promise<T> {
+  if (adapter || !("withoutAdapter" in run)) return ask(run);
+  const bare = run.withoutAdapter();
+  try {
+    return await ask(bare);
+  } finally {
+    bare.free();
+  }
+}
+
+/** What is known of a model that the larger module has. */
+export function infoOf({ run, tokenizer, name }: Grown): ModelInfo {
+  const { layers, hasAdapter, contextLen } = run as Model;
+  const [n = 0, heads = 0] = layers;
+  return { name, layers: n, heads, vocabSize: tokenizer.vocabSize, contextLen, hasAdapter };
+}
