@@ -84,10 +84,11 @@ async function measure(engine: Engine): Promise<Speed> {
   const { kind } = engine.describe() as DeviceInfo;
   const steps = STEPS[kind];
   const small = await timed(engine, { preset: "tiny", batch_size: 1 }, steps);
-  let large = small;
-  for (let rows = 1; rows <= MOST_ROWS && large.seconds * steps < MEASURE_SECONDS; rows *= 4) {
+  let [large, rows] = [small, 1];
+  do {
     large = await timed(engine, { preset: "nano", batch_size: rows }, steps);
-  }
+    rows *= 4;
+  } while (large.seconds * steps < MEASURE_SECONDS && rows <= MOST_ROWS);
   const apart = small.dispatches * large.flops - large.dispatches * small.flops;
   const dispatch = Math.max(0, (small.seconds * large.flops - large.seconds * small.flops) / apart);
   return { dispatch, flop: Math.max(0, large.seconds - dispatch * large.dispatches) / large.flops };

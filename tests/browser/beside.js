@@ -31,7 +31,10 @@ async function estimate(page) {
     for (const tokenizer of ["byte", "bpe:300"]) guesses.push((await cloche.estimate({ ...size, tokenizer })).vocabSize);
     const error = await cloche.estimate({ preset: "gpt2", batchSize: 4096 }).catch((/** @type {any} */ error) => `${error.code}: ${error.message}`);
     cloche.dispose();
-    return { told, before, start: events.find(({ event }) => event === "start"), done: events.at(-1), guesses, error };
+    const slow = await Cloche.create({ device: "webgpu" });
+    const { seconds } = await slow.estimate({ data, batchSize: 1, contextLen: 32, steps: 10 });
+    slow.dispose();
+    return { seconds, told, before, start: events.find(({ event }) => event === "start"), done: events.at(-1), guesses, error };
   }, TEXT);
   const { told, start, done } = found;
   // The engine plans the run itself, so nothing but the time is a guess.
@@ -43,6 +46,7 @@ async function estimate(page) {
   assert.deepEqual([found.before.buffers, found.before.bytes], [0, 0], "an estimate leaves nothing behind");
   const ratio = told.seconds / done.seconds;
   assert.ok(ratio > 1 / 3 && ratio < 3, `${told.seconds} s were estimated, ${done.seconds} s were taken`);
+  assert.ok(found.seconds > 0, `on WebGPU ${found.seconds} s`);
   assert.deepEqual(found.guesses, [257, 300]);
   assert.match(found.error, /^OUT_OF_MEMORY: model needs \d+ GB, 4\.3 GB are available$/);
   return `${told.seconds.toFixed(2)} s estimated, ${done.seconds.toFixed(2)} s taken`;
