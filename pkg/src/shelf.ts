@@ -29,6 +29,7 @@ export class Shelf {
   judge: Grown | undefined;
   readonly #turns: Turns;
   readonly #kept = new Map<number, Grown>();
+  readonly #lost = new Set<number>();
   #next = 1;
 
   constructor(turns: Turns) {
@@ -39,6 +40,9 @@ export class Shelf {
   get(model?: number): Grown {
     const found = model === undefined ? this.current : this.#kept.get(model);
     if (found) return found;
+    if (model !== undefined && this.#lost.has(model)) {
+      throw new ClocheError("DEVICE_LOST", "this model was lost with the graphics device: load it again");
+    }
     if (model !== undefined) throw new ClocheError("DISPOSED", "dispose() has been called on this model");
     throw new ClocheError("NO_MODEL", "nothing has grown yet: the first step must have been made");
   }
@@ -68,6 +72,15 @@ export class Shelf {
     if (isJudge) this.judge = grown;
     else this.current = grown;
     if (before) await this.#drop(before);
+  }
+
+  /** Lets go of all models, which lay on a device that is gone. */
+  async lose(): Promise<void> {
+    const gone = new Set([this.current, this.judge, ...this.#kept.values()]);
+    for (const model of this.#kept.keys()) this.#lost.add(model);
+    this.current = this.judge = undefined;
+    this.#kept.clear();
+    await this.#turns.take(() => gone.forEach((grown) => grown?.run.free()));
   }
 
   /**

@@ -259,9 +259,10 @@ class Session implements Api {
 
   /** Opens another device in the place of one that was lost, with everything that lay on it. */
   async #reopen(): Promise<string> {
-    const gone = new Set([this.#run?.run, this.#grown?.run, this.#judge?.run, this.#engine]);
     const withStages = this.#teach !== undefined;
-    this.#run = this.#grown = this.#judge = this.#engine = this.#teach = undefined;
+    const gone = [this.#run?.run !== this.#shelf.current?.run ? this.#run?.run : undefined, this.#engine];
+    this.#run = this.#engine = this.#teach = undefined;
+    await this.#shelf.lose();
     await this.#turns.take(() => gone.forEach((object) => object?.free()));
     return persistently(async () => {
       if (withStages) await this.#stages();
