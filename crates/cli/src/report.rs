@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use cloche_train::bytes_in_words;
-use cloche_train::events::{Done, Metrics, Reason, Start, Step, TuneDone, TuneStart, TuneStep};
+use cloche_train::events::{Done, KernelTime, Metrics, Reason, Start, Step, TuneDone, TuneStart, TuneStep};
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};
 use serde::Serialize;
 
@@ -31,6 +31,10 @@ enum Line<'a> {
     Nonfinite {
         step: u64,
         in_a_row: u32,
+    },
+    Profile {
+        step: u64,
+        kernels: &'a [KernelTime],
     },
     Checkpoint {
         step: u64,
@@ -231,6 +235,17 @@ impl Report {
         self.say(format_args!(
             "step {step}: the gradient is not finite, the step is skipped ({in_a_row} in a row)"
         ));
+    }
+
+    /// Where the time of a step went.
+    pub fn profile(&self, step: u64, kernels: &[KernelTime]) {
+        self.event(Line::Profile { step, kernels });
+        let total: f64 = kernels.iter().map(|kernel| kernel.seconds).sum();
+        self.say(format_args!("step {step}: {:.2} ms in kernels", 1e3 * total));
+        for KernelTime { name, count, seconds } in kernels {
+            let (share, ms) = (100.0 * seconds / total, 1e3 * seconds);
+            self.say(format_args!("{share:6.1} % {ms:9.3} ms {count:5} × {name}"));
+        }
     }
 
     /// A checkpoint that is stored.

@@ -1,6 +1,8 @@
 //! `cloche train`: from a text to a model folder.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 use anyhow::{Result, anyhow, bail};
@@ -82,6 +84,9 @@ pub struct TrainArgs {
     /// Replace the run in the folder.
     #[arg(long, conflicts_with = "resume")]
     overwrite: bool,
+    /// Say where the time of a step goes, kernel by kernel.
+    #[arg(long)]
+    profile: bool,
     /// Print JSON lines.
     #[arg(long)]
     json: bool,
@@ -113,7 +118,8 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     }
     // 4. Train, and leave a model.
     let network = run.network();
-    let outcome = follow(run, &tokenizer, Keeper::new(out), &mut report)?;
+    let profiler = args.profile.then(|| run.profiler());
+    let outcome = follow(run, &tokenizer, Keeper::new(out), profiler, &mut report)?;
     let host = pollster::block_on(network.weights.read())?;
     folder::write_weights(out, &settings.model, &host)?;
     let card = model_card(&settings.model, &outcome.facts(out, &record, &settings));
@@ -275,15 +281,30 @@ struct Outcome {
     train_loss: Option<f32>,
 }
 
+/// Steps before the one that is timed: the first ones still warm the caches, and the clock of the processor.
+const WARM_UP: u64 = 10;
+
 /// Runs the stage to its end: tells its events, and keeps its checkpoints.
-fn follow(run: Run, tokenizer: &Tokenizer, mut keeper: Keeper, report: &mut Report) -> Result<Outcome> {
+fn follow(
+    run: Run,
+    tokenizer: &Tokenizer,
+    mut keeper: Keeper,
+    mut profiler: Option<Rc<Cell<bool>>>,
+    report: &mut Report,
+) -> Result<Outcome> {
     let interrupted = save::listen_for_interrupt();
     let (mut train_loss, mut end) = (None, None);
     let mut stage = run.stage();
     while let Some(event) = pollster::block_on(stage.next()) {
         match event? {
             Event::Start(start) => report.start(&start),
-            Event::Step(step) => report.step(&step),
+            Event::Step(step) => {
+                report.step(&step);
+                if let Some(profiler) = profiler.take_if(|_| step.step >= WARM_UP) {
+                    profiler.set(true);
+                }
+            }
+            Event::Profile { step, kernels } => report.profile(step, &kernels),
             Event::Eval { step, train_loss: train, val_loss } => {
                 train_loss = Some(train);
                 report.eval(step, train, val_loss);

@@ -34,6 +34,13 @@ pub enum Event {
         /// How many such steps in a row, this one included.
         in_a_row: u32,
     },
+    /// Where the time of a step went, after somebody asked for it by [`Run::profiler`](crate::pretrain::Run::profiler).
+    Profile {
+        /// The step that was timed.
+        step: u64,
+        /// The most expensive first; none where the device has no clock.
+        kernels: Vec<KernelTime>,
+    },
     /// Everything needed to go on from here. The stage does no I/O: whoever listens stores the files.
     Checkpoint {
         /// Steps done.
@@ -44,6 +51,17 @@ pub enum Event {
     },
     /// The end.
     Done(Done),
+}
+
+/// The time that the kernels of one kind took in a step.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct KernelTime {
+    /// The operation that they compute, or the first of those that they were fused from.
+    pub name: String,
+    /// How many ran.
+    pub count: usize,
+    /// Their time on the device. Browsers round it, to 0.1 ms in Chromium.
+    pub seconds: f64,
 }
 
 /// What is known before the first step.

@@ -5,7 +5,7 @@
 //! function of the seed and the step, so that a resumed run equals an uninterrupted one bit for bit; a step whose
 //! gradient is not finite is skipped on the device.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use cloche_models::Network;
@@ -42,6 +42,7 @@ pub struct Run {
     /// Steps done, and what they came to; shared with whoever keeps the run.
     state: Rc<RefCell<State>>,
     keeper: Keeper,
+    profiler: Rc<Cell<bool>>,
 }
 
 impl Run {
@@ -108,6 +109,7 @@ impl Run {
             val_windows,
             state,
             keeper,
+            profiler: Rc::default(),
         })
     }
 
@@ -130,6 +132,12 @@ impl Run {
     /// Whoever can make a checkpoint of the run between two events, and behind the last one.
     pub fn keeper(&self) -> Keeper {
         self.keeper.clone()
+    }
+
+    /// To be set by whoever wants to know where the time goes: the next step is timed, kernel by kernel, and
+    /// [`Event::Profile`] follows it. Results stay the same.
+    pub fn profiler(&self) -> Rc<Cell<bool>> {
+        self.profiler.clone()
     }
 
     /// The run as a stage that yields [`Event`]s.
@@ -165,15 +173,18 @@ async fn pretrain(mut run: Run, events: Events<Event>) -> Result<(), Error> {
         let patience = MAX_NONFINITE.saturating_sub(run.state.borrow().nonfinite_in_a_row).max(1) as u64;
         let until = until.min(settings.next_stop(done)).min(done + patience);
         let began = Instant::now();
+        let mut profile = None;
         for step in done + 1..=until {
-            run.trainer.step(step, &settings).await?;
+            let timed = run.profiler.take();
+            let kernels = run.trainer.step(step, &settings, timed).await?;
+            profile = timed.then_some(Event::Profile { step, kernels }).or(profile);
         }
         let outcomes = run.trainer.outcomes(&settings).await?;
         clock.add(began.elapsed().as_secs_f64(), (until - done) as usize * settings.tokens_per_step());
         // 3. Note them all, so that a checkpoint has what the weights have learnt, and tell them.
         let told: Vec<Event> =
             (done + 1..).zip(outcomes).map(|(step, outcome)| run.record(step, outcome, &clock)).collect();
-        for event in told {
+        for event in told.into_iter().chain(profile) {
             if events.send(event).await == Control::Stop {
                 control = Control::Stop;
             }

@@ -5,11 +5,12 @@ use std::rc::Rc;
 use cloche_models::{GenerateSettings, Generator, Network, Pass, Sampling};
 use cloche_nn::optim::{self, Moments};
 use cloche_nn::{ParamSpec, Params, Weights, loss};
-use cloche_tensor::{Cost, DType, Data, Device, Graph, LOG_RUNS, Plan, Program};
+use cloche_tensor::{Cost, DType, Data, Device, Graph, LOG_RUNS, Plan, Program, Timing};
 
 use crate::checkpoint::{MODEL, Parts};
 use crate::data::{Batches, Tokens};
 use crate::error::Error;
+use crate::events::KernelTime;
 use crate::settings::Settings;
 
 /// The programs of a step, planned, before anything is allocated for them.
@@ -131,9 +132,16 @@ impl Trainer {
         })
     }
 
-    /// Runs step `step`, counted from 1. What it came to is read by [`outcomes`](Self::outcomes).
-    pub async fn step(&mut self, step: u64, settings: &Settings) -> Result<(), Error> {
+    /// Runs step `step`, counted from 1. What it came to is read by [`outcomes`](Self::outcomes). A step that is `timed` says
+    /// where its time went, as far as the device has a clock.
+    pub async fn step(
+        &mut self,
+        step: u64,
+        settings: &Settings,
+        timed: bool,
+    ) -> Result<Vec<KernelTime>, Error> {
         let n = settings.grad_accumulation as u64;
+        let mut times = Vec::new();
         for micro in (step - 1) * n..step * n {
             self.batches.fill(micro, &mut self.x, &mut self.y)?;
             self.batch.write("x", &self.x);
@@ -142,7 +150,7 @@ impl Trainer {
             // What dropout draws its masks from: another one for each micro-batch.
             self.batch.set_u32("seed", settings.seed_u32());
             self.batch.set_u32("step", (micro + 1) as u32);
-            self.batch.run();
+            run(&mut self.batch, timed, &mut times).await;
             self.batch.throttle().await;
             // The log holds a limited number of runs.
             if self.update.is_some() && (micro + 1).is_multiple_of(LOG_RUNS as u64) {
@@ -151,9 +159,10 @@ impl Trainer {
         }
         if let Some(update) = &mut self.update {
             settings.optimizer().set(update, step as u32, settings.lr_at(step));
-            update.run();
+            run(update, timed, &mut times).await;
         }
-        Ok(())
+        times.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+        Ok(times)
     }
 
     /// What all steps since the last call came to, at most [`LOG_RUNS`] of them.
@@ -195,6 +204,21 @@ impl Trainer {
         generator.start(std::slice::from_ref(&settings.sample_prompt))?;
         while generator.next().await?.is_some() {}
         Ok(generator.tokens(0).to_vec())
+    }
+}
+
+/// Runs a program; if it is `timed`, adds to `times` what its kernels took, by the operation that they begin with.
+async fn run(program: &mut Program, timed: bool, times: &mut Vec<KernelTime>) {
+    // A device without a clock refuses before it runs anything.
+    let Some(profile) = (if timed { program.profile().await.ok() } else { None }) else {
+        return program.run();
+    };
+    for Timing { label, count, seconds } in profile {
+        let name = label.split([':', '+', '.']).next().unwrap_or_default();
+        match times.iter_mut().find(|time| time.name == name) {
+            Some(time) => (time.count, time.seconds) = (time.count + count, time.seconds + seconds),
+            None => times.push(KernelTime { name: name.into(), count, seconds }),
+        }
     }
 }
 

@@ -11,7 +11,8 @@ use cloche_train::checkpoint::Keeper;
 use cloche_train::events::Event;
 use cloche_train::pretrain::Run;
 use js_sys::Array;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use wasm_bindgen::prelude::*;
 
 /// A run. Nothing happens between two calls of `next`, so not calling it is a pause; what it has learnt so far can be
@@ -25,6 +26,7 @@ pub struct Pretrain {
     /// What the model card says, as far as it is known by now.
     facts: RefCell<CardFacts>,
     keeper: Keeper,
+    profiler: Rc<Cell<bool>>,
     stage: Pulled<Event>,
 }
 
@@ -39,6 +41,7 @@ impl Pretrain {
             tokens_per_step,
             facts: RefCell::new(facts),
             keeper: run.keeper(),
+            profiler: run.profiler(),
             stage: Pulled::new(run.stage()),
         }
     }
@@ -76,6 +79,11 @@ impl Pretrain {
     /// Lets the run end after the event it is at; `done` still comes.
     pub fn stop(&self) {
         self.stage.stop();
+    }
+
+    /// Times the next step, kernel by kernel: an event `profile` follows it.
+    pub fn profile(&self) {
+        self.profiler.set(true);
     }
 
     /// Continues a prompt with the weights of this moment.
