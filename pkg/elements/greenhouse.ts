@@ -48,6 +48,8 @@ export interface RunRecord {
   samples: Sample[];
   latest?: Event<"step">;
   skipped?: Event<"nonfinite">;
+  /** Where the time of a step went, when that was last asked. */
+  profile?: Event<"profile">;
   done?: Event<"done">;
   /** The last save, where the run is kept. */
   saved?: Event<"saved">;
@@ -172,6 +174,11 @@ export class Greenhouse extends EventTarget {
     await this.#run?.resume();
   }
 
+  /** Has the next step timed: the run's record has a `profile` soon. */
+  async profile(): Promise<void> {
+    await this.#run?.profile();
+  }
+
   async stop(): Promise<void> {
     await this.#run?.stop();
   }
@@ -244,6 +251,9 @@ export class Greenhouse extends EventTarget {
         break;
       case "sample":
         record.samples.push({ step: event.step, text: event.text, loss: record.latest?.loss ?? null });
+        break;
+      case "profile":
+        record.profile = event;
         break;
       case "nonfinite":
         record.skipped = event;

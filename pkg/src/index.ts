@@ -45,6 +45,7 @@ export type {
   Hyperparameters,
   MemoryInUse,
   Preset,
+  Profile,
   SamplingOptions,
   Start,
   TokenPiece,

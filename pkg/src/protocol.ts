@@ -125,6 +125,16 @@ export interface Start {
   floor?: number;
 }
 
+/** Where the time of a step went; `Run.profile` asks for it. */
+export interface Profile {
+  step: number;
+  /**
+   * Of each operation, the most expensive first: how many kernels ran, and their seconds on the device. Element-wise
+   * operations go by the first of those that were fused. Empty where the device has no clock.
+   */
+  kernels: { name: string; count: number; seconds: number }[];
+}
+
 /** What happens in a run, named as the command line's `--json` names it. Losses are in nats per token. */
 export type GrowEvent =
   | { event: "prepare"; phase: "reading" | "tokenizer" | "encoding" | "compiling"; done: number }
@@ -140,6 +150,7 @@ export type GrowEvent =
     }
   | { event: "eval"; step: number; train_loss: number; val_loss: number }
   | { event: "sample"; step: number; text: string }
+  | ({ event: "profile" } & Profile)
   /** A step whose gradient was not finite; nothing was updated. */
   | { event: "nonfinite"; step: number; in_a_row: number }
   | SaveEvent
@@ -181,7 +192,7 @@ export interface TokenPiece {
 }
 
 /** A way to steer a run from outside. */
-export type Steer = "pause" | "resume" | "stop";
+export type Steer = "pause" | "resume" | "stop" | "profile";
 
 /** What the worker is told first. */
 export interface OpenOptions {

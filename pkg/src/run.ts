@@ -40,6 +40,14 @@ export class Run<Event = GrowEvent> implements AsyncIterable<Event> {
   }
 
   /**
+   * Has the next step of pre-training timed, kernel by kernel: a `profile` event follows it. What is learnt stays the same. Of a
+   * stage after pre-training nothing comes.
+   */
+  profile(): Promise<void> {
+    return this.#steer("profile");
+  }
+
+  /**
    * All that the run needs to go on from where it is, but its data: weights, the optimizer's moments, settings, tokenizer.
    * Given to the same function as `resume`, it goes on as if it had never stopped, bit for bit. It can be had from the
    * `start` event on until another run begins, also while the run is paused and when it has ended.

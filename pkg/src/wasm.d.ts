@@ -37,6 +37,8 @@ declare module "*/wasm/engine.js" {
     next(): Promise<{ event: string; ids?: number[] } | undefined>;
     /** Makes the next event the last. */
     stop(): void;
+    /** Times the next step: an event `profile` follows it. */
+    profile(): void;
     /** Starts to continue a prompt with the weights of this moment. */
     generate(prompt: Uint32Array, options: object): Generator;
     /** The weights and configuration of this moment; or all that the run needs to go on, and what is kept beside that. */

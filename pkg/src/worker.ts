@@ -332,6 +332,10 @@ class Session implements Api {
   }
 
   async steer(action: Steer): Promise<void> {
+    if (action === "profile") {
+      const run = this.#run?.run;
+      return run && "profile" in run ? run.profile() : undefined;
+    }
     if (action === "pause") return this.#gate.close();
     this.#stopping ||= action === "stop";
     this.#gate.open();

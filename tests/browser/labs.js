@@ -236,6 +236,15 @@ async function showNorms(page) {
   assert.ok(sizes.every((size) => size > 0), `norms: ${sizes}`);
 }
 
+/** Of a run that goes on. @param {Page} page */
+async function showTimes(page) {
+  const times = section(page, "Where does the time go?");
+  await times.scrollIntoViewIfNeeded();
+  const first = await times.locator("tbody th").first().textContent();
+  assert.equal(first, "matrix products", "what a step spends most of its time with");
+  assert.match((await times.locator("caption").textContent()) ?? "", /^Step \d+: [\d.]+ ms$/);
+}
+
 /** @param {Page} page */
 async function goOnWithKept(page) {
   const trainer = lab(page).locator("cloche-trainer");
@@ -243,6 +252,7 @@ async function goOnWithKept(page) {
   await trainer.getByLabel("Steps").fill("5000");
   await trainer.getByRole("button", { name: "Grow" }).click();
   await status(/^Step \d\d/).waitFor();
+  await showTimes(page);
   await page.reload();
   const kept = section(page, "What is kept");
   await kept.getByRole("button", { name: "Show what is kept" }).click();

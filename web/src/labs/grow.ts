@@ -2,6 +2,7 @@
 import { html, type TemplateResult } from "lit";
 import "../views/norms.ts";
 import "../views/runs.ts";
+import "../views/times.ts";
 import type { Setup } from "../route.ts";
 import { view } from "../views/view.ts";
 import type { Lab } from "./index.ts";
@@ -13,7 +14,7 @@ export const grow: Lab = {
   about: html`It is shown a text and guesses each next token. Where it is surprised, every number in it is moved a
     little, so that it would have been surprised less. Nothing else happens; do it often enough, and it speaks.`,
   render(setup) {
-    return html`${train(setup)} ${loss()} ${samples()} ${prompt()} ${thoughts()} ${attention()} ${norms()} ${kept()}`;
+    return html`${train(setup)} ${loss()} ${samples()} ${prompt()} ${thoughts()} ${attention()} ${norms()} ${times()} ${kept()}`;
   },
 };
 
@@ -113,6 +114,19 @@ function norms(): TemplateResult {
     formula: html`<math display="block"><mrow><mo>‖</mo><mi>w</mi><mo>‖</mo><mo>=</mo><msqrt><mrow><munder><mo>∑</mo><mi>i</mi></munder>
       <msubsup><mi>w</mi><mi>i</mi><mn>2</mn></msubsup></mrow></msqrt></mrow></math>
       <p>over all weights of a layer; likewise over the gradient of the loss for each of them.</p>`,
+  });
+}
+
+function times(): TemplateResult {
+  return view({
+    title: "Where does the time go?",
+    figure: html`<lab-times></lab-times>`,
+    shows: html`What a step is made of. Almost all of it is multiplying matrices: each token is multiplied with every weight
+      once on the way forward, and twice on the way back.`,
+    try: "a larger size. The products' share grows, because all else grows more slowly.",
+    formula: html`<p>Operations of a step with <i>N</i> weights and <i>T</i> tokens, attention not counted:</p>
+      <math display="block"><mrow><mn>6</mn><mi>N</mi><mi>T</mi></mrow></math>
+      <p>(Kaplan et al. 2020).</p>`,
   });
 }
 

@@ -20,29 +20,14 @@ class LabNorms extends LabElement {
   static override properties = { rows: { state: true }, trouble: { state: true } };
   declare rows: Row[];
   declare trouble: string;
-  #visible = false;
   #looking = false;
   /** The state of the model that was looked into. */
   #seen = -1;
-  readonly #watcher = new IntersectionObserver(([entry]) => {
-    this.#visible = entry!.isIntersecting;
-    this.greenhouseChanged();
-  });
 
   constructor() {
     super();
     this.rows = [];
     this.trouble = "";
-  }
-
-  override connectedCallback(): void {
-    super.connectedCallback();
-    this.#watcher.observe(this);
-  }
-
-  override disconnectedCallback(): void {
-    super.disconnectedCallback();
-    this.#watcher.disconnect();
   }
 
   /** What is shown is measured; it is drawn when that has come. */
@@ -52,7 +37,7 @@ class LabNorms extends LabElement {
 
   async #measure(): Promise<void> {
     const { cloche, model, version } = greenhouse;
-    if (!cloche || !model || !this.#visible || this.#looking || version === this.#seen) return;
+    if (!cloche || !model || !this.isVisible || this.#looking || version === this.#seen) return;
     this.#looking = true;
     this.#seen = version;
     try {
@@ -74,7 +59,7 @@ class LabNorms extends LabElement {
     if (this.rows.length === 0) return html`<p>There is no model yet: grow one first.</p>`;
     const most = (of: (row: Row) => number) => Math.max(...this.rows.map(of), 1e-12);
     const [heaviest, strongest] = [most((row) => row.weights), most((row) => row.gradients)];
-    return html`<div class="scroll" tabindex="0" role="region" aria-label="Norms by layer"><table class="norms">
+    return html`<div class="scroll" tabindex="0" role="region" aria-label="Norms by layer"><table class="meters">
       <caption>Norms by layer</caption>
       <thead><tr><th scope="col">Layer</th><th scope="col">Weights</th><th scope="col">Gradients</th></tr></thead>
       <tbody>${this.rows.map(
