@@ -29,6 +29,7 @@ export const LAB_SCENES = [
   ["grow: a model grows from a text file", growFromFile],
   ["talk: what was saved is opened, goes on in three ways, and converses", talkToSaved],
   ["talk: what is no model is refused with its reason", refuseArchive],
+  ["talk: an adapter beside a model is switched off", switchAdapter],
   ["a run is completed by keyboard alone", keyboardAlone],
   ["the set-up stands in the address", setupInAddress],
   ["every lab fits 320 pixels and the dark, and axe finds no fault", narrowAndDark],
@@ -332,6 +333,54 @@ async function refuseArchive(page) {
   bytes.writeUInt8(255 - bytes.readUInt8(5000), 5000);
   await refused(bytes, /model.safetensors: its checksum is wrong/);
   await page.getByText("You are talking to model.zip").waitFor();
+}
+
+/** @param {Page} page */
+async function switchAdapter(page) {
+  const buffer = Buffer.from(await taught(page));
+  await open(page, "talk");
+  await page.getByLabel("Open a zip").setInputFiles({ name: "taught.zip", mimeType: "application/zip", buffer });
+  await page.getByText("You are talking to taught.zip").waitFor();
+  const next = page.locator("cloche-next-token:visible");
+  await next.getByLabel("The text so far").fill("to be");
+  await next.getByLabel("Temperature").fill("0");
+  const prompt = lab(page).locator("cloche-prompt");
+  await prompt.getByLabel("Tokens").fill("8");
+  const say = async () => {
+    const answered = await heard(prompt, "cloche-answer");
+    await prompt.getByRole("button", { name: /Continue|Again/ }).click();
+    return answered();
+  };
+  const beside = await say();
+  await page.getByLabel("its adapter").uncheck();
+  const alone = await say();
+  assert.notEqual(alone.answers[0], beside.answers[0]);
+  assert.ok(beside.logProbs.length === 3 && beside.logProbs.every((/** @type {number} */ nats) => nats < 0));
+  assert.match((await prompt.locator("[part=log-prob]").first().textContent()) ?? "", /^log-probability −\d+\.\d\d, −\d\.\d\d a token$/);
+  return JSON.stringify([beside.answers[0], alone.answers[0]]);
+}
+
+/** A zip of a model with what it has learnt beside its weights. @param {Page} page @returns {Promise<number[]>} */
+async function taught(page) {
+  const tab = await /** @type {import("playwright-core").Browser} */ (page.context().browser()).newPage();
+  await tab.goto(`${new URL(page.url()).origin}/checks/empty.html`);
+  const bytes = await tab.evaluate(async () => {
+    const { Cloche } = await import(/** @type {string} */ ("/pkg/index.js"));
+    const { zip } = await import(/** @type {string} */ ("/pkg/zip.js"));
+    const { collect } = await import(/** @type {string} */ ("/checks/collect.js"));
+    const cloche = await Cloche.create({ device: "cpu" });
+    const short = { batchSize: 4, evalEvery: 0 };
+    const data = "to be or not to be, that is the question. ".repeat(60);
+    await collect(cloche.grow({ ...short, data, steps: 40, lr: 3e-3, contextLen: 32, chatTokens: true }));
+    const base = await cloche.export();
+    const records = Array.from({ length: 18 }, (_, at) => ({ prompt: "to be", completion: "on"[at % 2]?.repeat(8) }));
+    await collect(cloche.sft({ ...short, data: records, steps: 40, lr: 1e-2, exam: 1, lora: { rank: 4 } }));
+    const both = new Map([...base, ...(await cloche.export())]);
+    cloche.dispose();
+    return Array.from(new Uint8Array(await zip(both).arrayBuffer()));
+  });
+  await tab.close();
+  return bytes;
 }
 
 /** From the top of the page to a grown model with the Tab key, the space bar, arrows and digits. @param {Page} page */
