@@ -21,6 +21,8 @@ export const KEEPING = [
   ["where the browser has no room, training goes on", full],
 ];
 
+/** A run that has saved nothing for so long is stuck. */
+const STUCK_MS = 60_000;
 const GROW = { data: "to be or not to be, that is the question. ".repeat(60), contextLen: 32, batchSize: 2, dropout: 0.1, evalEvery: 0 };
 
 /**
@@ -68,6 +70,7 @@ async function survive(tabs, kills) {
     const wait = 100 + Math.random() * 900;
     await new Promise((resolve) => setTimeout(resolve, wait));
     const now = await tab.evaluate("globalThis.progress");
+    assert.equal(now.error, "", `kill ${killed}`);
     step = now.saved;
     if (now.hash) {
       assert.equal(now.hash, expected, `run ${finished} differs`);
@@ -77,10 +80,20 @@ async function survive(tabs, kills) {
   }
   const tab = await tabs.open();
   await tab.evaluate(goOn, [`run ${finished}`, options]);
-  const hash = await tab.evaluate("globalThis.finished");
-  assert.equal(hash, expected, "the last run differs");
+  assert.equal(await ended(tab), expected, "the last run differs");
   await tab.close();
   return `${kills} kills, ${finished + 1} runs of ${options.steps} steps`;
+}
+
+/** What the run of a tab has learnt when it has ended; asked for again and again, since it may save at every step for minutes. @param {any} tab */
+async function ended(tab) {
+  for (let [at, asked] = [-1, Date.now()]; ; ) {
+    const { saved, hash, error } = await tab.evaluate("globalThis.progress");
+    if (hash) return hash;
+    if (saved > at) [at, asked] = [saved, Date.now()];
+    assert.ok(!error && Date.now() - asked < STUCK_MS, `the run stays at step ${at}: ${error}`);
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
 }
 
 /** Runs in the page: an uninterrupted run. @param {any} options @returns {Promise<string>} */
@@ -103,15 +116,15 @@ async function goOn([name, options]) {
   const saved = (await cloche.runs.list()).find((/** @type {any} */ run) => run.name === name);
   // Reading checks every hash.
   if (saved) await cloche.runs.read(name);
-  const progress = { saved: saved?.step ?? 0, hash: "" };
+  const progress = { saved: saved?.step ?? 0, hash: "", error: "" };
   const run = saved ? cloche.runs.resume(name) : cloche.grow({ ...options, save: { name, every: 1 } });
   const follow = async () => {
     for await (const event of run) if (event.event === "saved") progress.saved = event.step;
     const weights = (await cloche.export()).get("model.safetensors");
     progress.hash = String(new Uint8Array(await crypto.subtle.digest("SHA-256", weights)));
-    return progress.hash;
   };
-  Object.assign(globalThis, { progress, finished: follow() });
+  Object.assign(globalThis, { progress });
+  follow().catch((error) => (progress.error = String(error)));
   return progress.saved;
 }
 
