@@ -27,6 +27,8 @@ export type ErrorCode =
   | "NO_MODEL"
   /** Not UTF-8 text, or a file that cannot be read. */
   | "NOT_TEXT"
+  /** The device has no room for what is asked; nothing of it stays behind. */
+  | "OUT_OF_MEMORY"
   /** A setting is out of range, or contradicts another. */
   | "SETTINGS"
   /** A chat template that cannot be read, raises an error, does not end, or leaves out what is said. */

@@ -18,7 +18,7 @@ import { launchChromium } from "./stacks.js";
 export const FAULTS = [
   ["a run whose device is lost goes on with another one, bit for bit", (page) => endure(page, 2)],
   ["so does a stage", (page) => endure(page, 1, "sft")],
-  ["a buffer for which there is no room is named, and nothing stays behind", (page) => refuseBuffers(page, 40)],
+  ["a buffer for which there is no room is named, and nothing stays behind", (page) => refuseBuffers(page, 15)],
 ];
 
 const SMALL = { contextLen: 32, batchSize: 2 };

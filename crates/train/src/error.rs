@@ -1,5 +1,6 @@
 //! What can keep a run from beginning or going on.
 
+use cloche_models::GenerateError;
 use cloche_nn::WeightsError;
 use cloche_nn::checkpoint::CheckpointError;
 
@@ -39,9 +40,18 @@ pub enum Error {
     /// Whoever rewards answers did not give each of them a number.
     #[error("verifier: {0}")]
     Verifier(String),
-    /// Generation of a sample.
+    /// Prompts that cannot be continued.
     #[error(transparent)]
-    Sample(#[from] cloche_models::GenerateError),
+    Sample(GenerateError),
+}
+
+impl From<GenerateError> for Error {
+    fn from(error: GenerateError) -> Self {
+        match error {
+            GenerateError::Device(error) => error.into(),
+            error => Error::Sample(error),
+        }
+    }
 }
 
 impl From<CheckpointError> for Error {

@@ -28,7 +28,7 @@ impl Generator {
             if prompt.is_empty() { vec![settings.stop_ids.first().map_or(0, |id| *id)] } else { prompt };
         let generator = cloche_models::Generator::new(device, network, 1, settings);
         let mut generator = generator.map_err(|e| thrown(&e.into()))?;
-        generator.start(&[prompt]).map_err(|e| error("SETTINGS", &e.to_string()))?;
+        generator.start(&[prompt]).map_err(|e| thrown(&e.into()))?;
         Ok(Generator { generator: RefCell::new(Some(generator)) })
     }
 }
@@ -39,7 +39,7 @@ impl Generator {
     /// not among them.
     pub async fn next(&self) -> Result<Option<Vec<f32>>, JsValue> {
         let Some(mut generator) = self.generator.take() else { return Ok(None) };
-        let tokens = generator.next().await.map_err(|e| error("DEVICE_LOST", &e.to_string()))?;
+        let tokens = generator.next().await.map_err(|e| thrown(&e.into()))?;
         let said = |t: &&Token| !generator.settings.stop_ids.contains(&t.id);
         let pair = |t: &Token| [t.id as f32, t.log_prob];
         let pairs = tokens.map(|tokens| tokens.iter().filter(said).flat_map(pair).collect());

@@ -59,7 +59,7 @@ fn code(found: &cloche_train::Error) -> &'static str {
     use cloche_train::checkpoint::ResumeError;
     use cloche_train::data::DataError;
     match found {
-        Error::Settings(_) => "SETTINGS",
+        Error::Settings(_) | Error::Sample(_) => "SETTINGS",
         Error::Data(DataError::TooShort { .. }) => "TEXT_TOO_SHORT",
         Error::Data(_) => "DATA",
         #[cfg(feature = "stages")]
@@ -70,7 +70,7 @@ fn code(found: &cloche_train::Error) -> &'static str {
         Error::Resume(ResumeError::Differs { .. }) => "CHECKPOINT_DIFFERS",
         #[cfg(feature = "stages")]
         Error::Resume(_) => "CHECKPOINT",
-        Error::Memory { .. } => "OUT_OF_MEMORY",
+        Error::Memory { .. } | Error::Device(cloche_tensor::Error::Memory { .. }) => "OUT_OF_MEMORY",
         Error::Device(cloche_tensor::Error::Gpu(found)) => match found {
             GpuError::NoAdapter { .. } => "NO_WEBGPU",
             GpuError::OutOfMemory { .. } | GpuError::TooLarge { .. } => "OUT_OF_MEMORY",
