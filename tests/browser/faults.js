@@ -40,8 +40,10 @@ async function endure(page, losses, stage = "grow") {
   const moments = Array.from({ length: losses }, (_, n) => APART * n + 1 + Math.floor((Math.random() * APART) / 3));
   const save = stage === "grow" ? "frail" : "";
   const frail = await page.evaluate(ran, /** @type {Asked} */ ([stage, options, moments, save]));
-  assert.equal(frail.warnings.length, losses, frail.warnings.join("; "));
-  for (const warning of frail.warnings) assert.match(warning, /^GPU device lost: .*: going on from the last checkpoint on /);
+  const revivals = frail.warnings.filter((warning) => warning.includes(": going on from the last checkpoint on "));
+  assert.equal(revivals.length, losses, frail.warnings.join("; "));
+  // A save at that moment fails too, and says so.
+  for (const warning of frail.warnings) assert.match(warning, /^GPU device lost: /);
   assert.deepEqual(frail.told, whole.told);
   assert.equal(frail.hash, whole.hash, `what it has learnt, with losses at ${moments}`);
   return `lost at steps ${moments} of ${options.steps}`;
