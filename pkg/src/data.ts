@@ -47,10 +47,20 @@ async function download(url: URL, what: string, signal?: AbortSignal): Promise<F
     // Servers of single pages give their first one for whatever is not there.
     const isPage = /html/.test(response.headers.get("content-type") ?? "") || /^\s*<!doctype html|^\s*<html/i.test(await blob.slice(0, 100).text());
     if (isPage && !/\.html?$/.test(url.pathname)) throw refused("an HTML page", "a text");
-    return new File([blob], decodeURIComponent(url.pathname.split("/").at(-1) || url.host));
+    return new File([blob], nameOf(url));
   } catch (error) {
     if (signal?.aborted) throw new ClocheError("ABORTED", "stopped by the caller");
     throw error instanceof ClocheError ? error : refused(`no answer (${error instanceof Error ? error.message : error})`);
+  }
+}
+
+/** What the file at an address is called. */
+function nameOf(url: URL): string {
+  const name = url.pathname.split("/").at(-1) || url.host;
+  try {
+    return decodeURIComponent(name);
+  } catch {
+    return name; // with a `%` that means itself
   }
 }
 
@@ -58,8 +68,7 @@ async function download(url: URL, what: string, signal?: AbortSignal): Promise<F
 async function collected(texts: AsyncIterable<string>, name: string, signal?: AbortSignal): Promise<File> {
   const parts: Blob[] = [];
   let piece = "";
-  for await (const text of texts) {
-    if (signal?.aborted) throw new ClocheError("ABORTED", "stopped by the caller");
+  for await (const text of until(texts, signal)) {
     if (typeof text !== "string") throw new ClocheError("NOT_TEXT", `${name}: found ${typeof text}, expected strings`);
     piece += text;
     // Never between the halves of a character.
@@ -68,4 +77,22 @@ async function collected(texts: AsyncIterable<string>, name: string, signal?: Ab
     piece = "";
   }
   return new File([...parts, piece], "the text");
+}
+
+/** What comes until a signal ends it, also while nothing comes. */
+async function* until(texts: AsyncIterable<string>, signal?: AbortSignal): AsyncGenerator<string> {
+  const iterator = texts[Symbol.asyncIterator]();
+  const stopped = () => new ClocheError("ABORTED", "stopped by the caller");
+  const aborted = new Promise<never>((_, reject) => signal?.addEventListener("abort", () => reject(stopped()), { once: true }));
+  try {
+    for (;;) {
+      if (signal?.aborted) throw stopped();
+      const { value, done } = await Promise.race([iterator.next(), aborted]);
+      if (done) return;
+      yield value;
+    }
+  } finally {
+    // Not awaited: whoever has nothing to say may not hear this either.
+    void Promise.resolve(iterator.return?.()).catch(() => {});
+  }
 }

@@ -29,10 +29,13 @@ export class Refuge {
   /** Makes a checkpoint, for whoever wants one, and keeps it. */
   async renew(): Promise<Files> {
     const began = performance.now();
-    const files = await this.#make();
-    if (this.#isNeeded()) this.files = new Map(files);
-    this.#due = performance.now() + Math.max(REFUGE_MS, REFUGE_SHARE * (performance.now() - began));
-    return files;
+    try {
+      const files = await this.#make();
+      if (this.#isNeeded()) this.files = new Map(files);
+      return files;
+    } finally {
+      this.#due = performance.now() + Math.max(REFUGE_MS, REFUGE_SHARE * (performance.now() - began));
+    }
   }
 }
 
@@ -60,8 +63,8 @@ export async function* enduring<Options extends { resume?: Files }, Event extend
   for (;;) {
     try {
       for await (const event of begin(refuge.files ? { ...options, resume: refuge.files } : options)) {
-        if (event.event === "step" && refuge.isDue) await refuge.renew();
-        if (told.isNews(event, lostAt !== undefined)) yield event;
+        if (event.event === "step" && refuge.isDue) await refuge.renew().catch(unlessLost);
+        if (told.isNews(event)) yield event;
       }
       return;
     } catch (error) {
@@ -69,10 +72,16 @@ export async function* enduring<Options extends { resume?: Files }, Event extend
       const canGoOn = startsFromNothing || refuge.files || options.resume;
       if (code !== "DEVICE_LOST" || !canGoOn || told.step === lostAt) throw error;
       lostAt = told.step;
+      told.replay();
       const device = await reopen();
       yield { event: "warning", message: `${message}: going on from the last checkpoint on ${device}` };
     }
   }
+}
+
+/** A checkpoint for which there is no room does not end a run that is well. */
+function unlessLost(error: { code?: unknown }): void {
+  if (error.code === "DEVICE_LOST") throw error;
 }
 
 /** Opens a device, if need be on a later attempt: a GPU process that has crashed takes a moment to come back. */
@@ -89,17 +98,36 @@ export async function persistently<Device>(open: () => Promise<Device>): Promise
 
 /** What a run has told. */
 class Told {
-  /** The last step of which something was told. */
+  /** The last step of which something was told, and how many events of each kind. */
   step = -1;
-  readonly #ofStep = new Set<string>();
+  readonly #ofStep = new Map<string, number>();
+  #hasStarted = false;
+  /** The same when the run began again: so much of what it tells is known. */
+  #known: { step: number; ofStep: Map<string, number> } | undefined;
 
-  /** Whether an event says something new. Of a run that has begun `again`, preparations are none. */
-  isNews({ event, step }: { event: string; step?: number }, again: boolean): boolean {
-    if (step === undefined || event === "start") return !again;
-    if (step < this.step || (step === this.step && this.#ofStep.has(event))) return false;
-    if (step > this.step) this.#ofStep.clear();
-    this.step = step;
-    this.#ofStep.add(event);
+  /** The run begins again, from somewhere before this moment. */
+  replay(): void {
+    this.#known = { step: this.step, ofStep: new Map(this.#ofStep) };
+  }
+
+  /** Whether an event says something new. Of a run that has begun again, preparations are none. */
+  isNews({ event, step }: { event: string; step?: number }): boolean {
+    if (event === "start") return !this.#hasStarted && (this.#hasStarted = true);
+    if (step === undefined) return !this.#known || !this.#hasStarted;
+    if (this.#isKnown(event, step)) return false;
+    if (step > this.step) {
+      this.step = step;
+      this.#ofStep.clear();
+    }
+    if (step === this.step) this.#ofStep.set(event, (this.#ofStep.get(event) ?? 0) + 1);
     return true;
+  }
+
+  #isKnown(event: string, step: number): boolean {
+    if (!this.#known || step > this.#known.step) return false;
+    if (step < this.#known.step) return true;
+    const left = this.#known.ofStep.get(event) ?? 0;
+    this.#known.ofStep.set(event, left - 1);
+    return left > 0;
   }
 }

@@ -37,6 +37,11 @@ export class Forecast {
     this.#turns = turns;
   }
 
+  /** The device is another one now. */
+  forget(): void {
+    this.#speed = undefined;
+  }
+
   /** What a run will take on the engine's device; the device is left alone where `isBusy`. */
   async of(engine: () => Engine, options: EstimateOptions, vocabSize: number, isBusy: boolean): Promise<Estimate> {
     const { steps = 500 } = options;

@@ -98,10 +98,16 @@ export class Speaker {
    * Continues a text, or answers a conversation, `n` times at once, each with the log-probability that the model gives it.
    * Their seeds follow from `seed`, so the same one gives the same answers.
    */
-  answers(asked: string | Message[], { n = 1, seed, ...options }: SamplingOptions & Abortable & { n?: number } = {}): Promise<Answer[]> {
+  answers(asked: string | Message[], { n = 1, seed, signal, ...options }: SamplingOptions & Abortable & { n?: number } = {}): Promise<Answer[]> {
     const first = seed ?? Math.floor(Math.random() * 2 ** 31);
-    const draw = (_: unknown, at: number) => whole(this.#speak(asked, { ...options, seed: first + at }));
-    return Promise.all(Array.from({ length: n }, draw));
+    // Where one fails, nobody waits for the others.
+    const failed = new AbortController();
+    const ends = signal ? AbortSignal.any([signal, failed.signal]) : failed.signal;
+    const draw = (_: unknown, at: number) => whole(this.#speak(asked, { ...options, seed: first + at, signal: ends }));
+    return Promise.all(Array.from({ length: n }, draw)).catch((error) => {
+      failed.abort();
+      throw error;
+    });
   }
 
   /** Reads a text with the weights of this moment, also while the model is still growing, and shows what happens inside. */

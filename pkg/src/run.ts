@@ -14,6 +14,9 @@ export class Run<Event = GrowEvent> implements AsyncIterable<Event> {
   /** What each reader has not taken yet. */
   readonly #readers = new Set<Event[]>();
   #pulling: Promise<void> | undefined;
+  /** How it was steered before it had told anything: the worker may not have heard of it yet. */
+  #early: Steer | undefined;
+  #begun = false;
   #ended = false;
   /** Why it has ended, where something went wrong; for readers that come to it later, too. */
   #failure: { error: unknown } | undefined;
@@ -50,7 +53,7 @@ export class Run<Event = GrowEvent> implements AsyncIterable<Event> {
   /**
    * All that the run needs to go on from where it is, but its data: weights, the optimizer's moments, settings, tokenizer.
    * Given to the same function as `resume`, it goes on as if it had never stopped, bit for bit. It can be had from the
-   * `start` event on until another run begins, also while the run is paused and when it has ended.
+   * `start` event on until another run begins, or a model is loaded, created, copied or put in its place; also while the run is paused and when it has ended.
    */
   async checkpoint(): Promise<Files> {
     if (!this.#isLatest()) throw new ClocheError("NO_MODEL", "another run has begun: there is no checkpoint of this one any more");
@@ -84,6 +87,8 @@ export class Run<Event = GrowEvent> implements AsyncIterable<Event> {
         const { value, done } = await this.#events.next();
         if (done) return void (this.#ended = true);
         latest.set(this.#remote, this);
+        if (!this.#begun && this.#early) await this.#remote.request("steer", this.#early);
+        this.#begun = true;
         for (const queue of this.#readers) queue.push(value);
       } catch (error) {
         this.#failure = { error };
@@ -94,6 +99,7 @@ export class Run<Event = GrowEvent> implements AsyncIterable<Event> {
   }
 
   async #steer(action: Steer): Promise<void> {
+    if (!this.#begun) this.#early = action;
     if (this.#isLatest()) await this.#remote.request("steer", action);
   }
 

@@ -29,7 +29,8 @@ export class Shelf {
   judge: Grown | undefined;
   readonly #turns: Turns;
   readonly #kept = new Map<number, Grown>();
-  readonly #lost = new Set<number>();
+  /** Those that were lost with the device; of the current one and the reward model, by name. */
+  readonly #lost = new Set<number | "current" | "judge">();
   #next = 1;
 
   constructor(turns: Turns) {
@@ -40,15 +41,14 @@ export class Shelf {
   get(model?: number): Grown {
     const found = model === undefined ? this.current : this.#kept.get(model);
     if (found) return found;
-    if (model !== undefined && this.#lost.has(model)) {
-      throw new ClocheError("DEVICE_LOST", "this model was lost with the graphics device: load it again");
-    }
+    if (this.#lost.has(model ?? "current")) throw lost("this model");
     if (model !== undefined) throw new ClocheError("DISPOSED", "dispose() has been called on this model");
     throw new ClocheError("NO_MODEL", "nothing has grown yet: the first step must have been made");
   }
 
   rewardModel(): Grown {
     if (this.judge) return this.judge;
+    if (this.#lost.has("judge")) throw lost("the reward model");
     throw new ClocheError("NO_MODEL", "there is no reward model yet: `reward` makes one");
   }
 
@@ -71,6 +71,7 @@ export class Shelf {
     const before = isJudge ? this.judge : this.current;
     if (isJudge) this.judge = grown;
     else this.current = grown;
+    this.#lost.delete(isJudge ? "judge" : "current");
     if (before) await this.#drop(before);
   }
 
@@ -78,6 +79,8 @@ export class Shelf {
   async lose(): Promise<void> {
     const gone = new Set([this.current, this.judge, ...this.#kept.values()]);
     for (const model of this.#kept.keys()) this.#lost.add(model);
+    if (this.current) this.#lost.add("current");
+    if (this.judge) this.#lost.add("judge");
     this.current = this.judge = undefined;
     this.#kept.clear();
     await this.#turns.take(() => gone.forEach((grown) => grown?.run.free()));
@@ -91,6 +94,10 @@ export class Shelf {
     const had = [this.current, this.judge, ...this.#kept.values()];
     if (!had.includes(grown)) await this.#turns.take(() => grown.run.free());
   }
+}
+
+function lost(what: string): ClocheError {
+  return new ClocheError("DEVICE_LOST", `${what} was lost with the graphics device: load it again, or let it learn again`);
 }
 
 /** Opens the model in the files of a folder. */

@@ -195,6 +195,7 @@ export class RunStore {
       const files = [...packed].filter(([file]) => !file.startsWith(`${INPUTS}/`));
       return await this.save(name, run, new Map(files));
     } catch (error) {
+      await drop(name).catch(() => {});
       throw asOurs(error, name);
     } finally {
       release();

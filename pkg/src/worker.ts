@@ -91,13 +91,19 @@ class Session implements Api {
   async estimate(options: EstimateOptions): Promise<Estimate> {
     const { data = "stories", seed = DEFAULT_SEED } = options;
     const vocabSize = await vocabularyOf(options, () => this.#source(data, seed), () => this.#modules.text());
-    return this.#forecast.of(() => this.#engine!, options, vocabSize, this.#busy);
+    return this.#forecast.of(() => this.#awake(), options, vocabSize, this.#busy);
   }
 
   async memory(): Promise<MemoryInUse> {
     const copies = await this.#viewer.memory();
-    const [buffers, bytes] = this.#engine!.memory();
+    const [buffers, bytes] = this.#awake().memory();
     return { buffers: buffers + copies[0], bytes: bytes + copies[1], wasmBytes: this.#modules.bytes };
+  }
+
+  /** The engine, where it has a device. */
+  #awake(): PlainEngine | Engine {
+    if (this.#engine) return this.#engine;
+    throw new ClocheError("DEVICE_LOST", "the graphics device was lost: the next run, or a model that is loaded, opens another");
   }
 
   async load(asked: Opened): Promise<ModelInfo> {
@@ -124,8 +130,8 @@ class Session implements Api {
   async copyModel({ model }: Whom) {
     return this.#exclusively(async ({ engine }) => {
       const grown = this.#shelf.get(model);
-      const original = await this.#taught(grown, engine);
-      return this.#shelf.keep({ ...grown, run: await this.#turns.take(() => original.copy()) });
+      await this.#taught(grown, engine);
+      return this.#shelf.keep({ ...grown, run: await this.#turns.take(() => (this.#shelf.get(model).run as Model).copy()) });
     });
   }
 
@@ -216,6 +222,11 @@ class Session implements Api {
     this.#claim();
     try {
       return await work(await this.#stages());
+    } catch (error) {
+      // The engine's own word for it; the shelf's means a model that was lost before.
+      if (error instanceof ClocheError || (error as { code?: unknown }).code !== "DEVICE_LOST") throw error;
+      await this.#reopen();
+      return await work(await this.#stages());
     } finally {
       this.#busy = false;
     }
@@ -251,7 +262,7 @@ class Session implements Api {
     options: Options,
     begin: (options: Options) => AsyncIterable<Event>,
   ) {
-    const refuge = new Refuge(() => this.#checkpoint(), () => this.#engine!.describe().kind === "webgpu");
+    const refuge = new Refuge(() => this.#checkpoint(), () => this.#engine?.describe().kind === "webgpu");
     const reopen = () => this.#reopen();
     const events = enduring({ options, begin, startsFromNothing: stage === "grow", refuge, reopen });
     return { events, checkpoint: () => refuge.renew() };
@@ -262,6 +273,7 @@ class Session implements Api {
     const withStages = this.#teach !== undefined;
     const gone = [this.#run?.run !== this.#shelf.current?.run ? this.#run?.run : undefined, this.#engine];
     this.#run = this.#engine = this.#teach = undefined;
+    this.#forecast.forget();
     await this.#shelf.lose();
     await this.#turns.take(() => gone.forEach((object) => object?.free()));
     return persistently(async () => {
@@ -352,7 +364,8 @@ class Session implements Api {
     const { messages, model, stop = [], maxTokens = MAX_TOKENS, ...sampling } = options;
     const grown = this.#shelf.get(model);
     grown.chat ??= await chatOf(await this.#modules.text(), grown.tokenizer, true);
-    const { chat, run, tokenizer } = grown;
+    const { chat, tokenizer } = grown;
+    const { run } = this.#shelf.get(model);
     const prompt = chat.prompt(JSON.stringify(messages));
     const room = run.contextLen - prompt.length;
     if (room < 1) {
@@ -433,7 +446,10 @@ class Session implements Api {
 
   /** A run of pre-training before its first event. To go on with one takes the larger module. */
   async #begin(settings: object, { train, val, floor }: Corpus, resume?: Kept<GrowOptions>): Promise<Pretrain> {
-    if (!resume) return this.#turns.take(() => this.#engine!.startPretrain(settings, train, val, floor));
+    if (!resume) {
+      const engine = (this.#engine ??= await (await this.#modules.engine()).Engine.open(this.#kind));
+      return this.#turns.take(() => engine.startPretrain(settings, train, val, floor));
+    }
     const { engine } = await this.#stages();
     return this.#turns.take(() => engine.resumePretrain([...resume.files], settings, train, val, floor));
   }

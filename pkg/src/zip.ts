@@ -54,10 +54,11 @@ export async function unzip(archive: Blob): Promise<Files> {
   let at = view.getUint32(endOf(view) + 16, true);
   for (let left = view.getUint16(endOf(view) + 10, true); left > 0; left--) {
     if (at + 46 > bytes.length || view.getUint32(at, true) !== SIGNATURES.entry) throw damaged();
-    const [method, checksum, size] = [
-      view.getUint16(at + 10, true),
-      view.getUint32(at + 16, true),
-      view.getUint32(at + 20, true),
+    const method = view.getUint16(at + 10, true);
+    const [checksum, packedSize, size] = [16, 20, 24].map((field) => view.getUint32(at + field, true)) as [
+      number,
+      number,
+      number,
     ];
     const [nameLength, extra, comment] = [28, 30, 32].map((field) => view.getUint16(at + field, true)) as [
       number,
@@ -69,7 +70,7 @@ export async function unzip(archive: Blob): Promise<Files> {
     if (local + 30 > bytes.length) throw damaged();
     const from = local + 30 + view.getUint16(local + 26, true) + view.getUint16(local + 28, true);
     if (!name.endsWith("/"))
-      files.set(name, await unpacked(bytes.subarray(from, from + size), { name, method, checksum }));
+      files.set(name, await unpacked(bytes.subarray(from, from + packedSize), { name, method, checksum, size }));
     at += 46 + nameLength + extra + comment;
   }
   return files;
@@ -85,16 +86,39 @@ function endOf(view: DataView): number {
 
 async function unpacked(
   packed: Uint8Array<ArrayBuffer>,
-  { name, method, checksum }: { name: string; method: number; checksum: number },
+  { name, method, checksum, size }: { name: string; method: number; checksum: number; size: number },
 ): Promise<Uint8Array<ArrayBuffer>> {
   if (method !== METHODS.stored && method !== METHODS.deflated) {
     throw new ClocheError("CHECKPOINT", `${name}: compressed by method ${method}, expected 0 or 8`);
   }
-  const stream = () => new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
-  const bytes = method === METHODS.stored ? packed.slice() : new Uint8Array(await new Response(stream()).arrayBuffer());
-  if (crc32(bytes) !== checksum)
+  const bytes = method === METHODS.stored ? packed.slice() : await inflated(packed, size);
+  if (!bytes || crc32(bytes) !== checksum)
     throw new ClocheError("CHECKPOINT", `${name}: its checksum is wrong, the archive is damaged`);
   return bytes;
+}
+
+/** Deflate packs no more than so many bytes into one. */
+const MOST_PACKED = 1032;
+
+/** What was deflated, if it is of the size that the directory says. */
+async function inflated(packed: Uint8Array<ArrayBuffer>, size: number): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  if (size > MOST_PACKED * packed.length) return undefined;
+  const bytes = new Uint8Array(size);
+  const reader = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate-raw")).getReader();
+  let at = 0;
+  try {
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) return at === size ? bytes : undefined;
+      if (at + value.length > size) return undefined;
+      bytes.set(value, at);
+      at += value.length;
+    }
+  } catch {
+    return undefined;
+  } finally {
+    void reader.cancel().catch(() => {});
+  }
 }
 
 function damaged(): ClocheError {
