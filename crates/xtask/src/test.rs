@@ -139,8 +139,8 @@ fn count(
 fn package_tests(tools: &Tools) -> Result<Tally> {
     package::compile()?;
     let linted = package::lint();
-    let files =
-        ["remote", "templates", "completions", "run", "zip", "node"].map(|name| format!("pkg/tests/{name}.test.js"));
+    let files = ["remote", "templates", "completions", "run", "zip", "node"]
+        .map(|name| format!("pkg/tests/{name}.test.js"));
     let mut tests = command("node", &["--test", "--test-reporter=tap"]);
     tests.args(files).env("VK_ICD_FILENAMES", &tools.swiftshader);
     let tested = count(tests, &[], None, |line| {
