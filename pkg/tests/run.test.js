@@ -64,10 +64,11 @@ test("the reins are those of the run that has begun last", async () => {
   await first.stop();
   assert.equal(remote.told.length, 1, "a run may be stopped before its first event");
   await all(first);
+  assert.deepEqual(remote.told[1], ["steer", "stop"], "once it has begun, the worker is told again: it may not have known it before");
   assert.equal((await first.checkpoint()).size, 1);
   await second[Symbol.asyncIterator]().next();
   await first.stop();
-  assert.equal(remote.told.length, 2, "an old run stops nobody else's");
+  assert.equal(remote.told.length, 3, "an old run stops nobody else's");
   await assert.rejects(first.checkpoint(), { code: "NO_MODEL" });
   await second.pause();
   assert.deepEqual(remote.told.at(-1), ["steer", "pause"]);
