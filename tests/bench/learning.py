@@ -17,11 +17,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# The model, the difficulty, and when and how its demonstrations end; then GRPO's steps and learning rate.
+# The model, the difficulty, and when and how its demonstrations end; then GRPO's questions a step, steps and learning rate.
 TASKS = {
-    "addition": dict(preset="tiny", difficulty=2, enough=0.3, warmup_lr=3e-3, steps=800, lr=1.5e-3),
-    "reverse": dict(preset="tiny", difficulty=2, enough=0.15, warmup_lr=3e-3, steps=600, lr=1.5e-3),
-    "game24": dict(preset="nano", difficulty=1, enough=0.08, warmup_lr=1e-3, steps=200, lr=3e-4),
+    "addition": dict(preset="tiny", difficulty=2, enough=0.35, warmup_lr=3e-3, questions=64, steps=1200, lr=1e-3),
+    "reverse": dict(preset="tiny", difficulty=2, enough=0.22, warmup_lr=3e-3, questions=32, steps=700, lr=1.5e-3),
+    "game24": dict(preset="nano", difficulty=1, enough=0.08, warmup_lr=1e-3, questions=32, steps=200, lr=3e-4),
 }
 
 
@@ -56,8 +56,9 @@ def learn(task, seed, folder):
               "--min-lr", about["warmup_lr"], "--eval-every", 5, "--exam", 200, "--seed", seed, "--out", shown]
     steps = [event["step"] for event in events(warmup, about["enough"]) if event["event"] == "step"]
     before = [ask(shown, task, about["difficulty"]), ask(shown, task, about["difficulty"], "--samples", 1)]
-    rewards = ["grpo", "--model", shown, "--data", data, "--steps", about["steps"], "--batch-size", 32, "--group", 16,
-               "--micro-batch", 512, "--epochs", 2, "--lr", about["lr"], "--eval-every", 0, "--seed", seed, "--out", rewarded]
+    rewards = ["grpo", "--model", shown, "--data", data, "--steps", about["steps"], "--batch-size", about["questions"],
+               "--group", 16, "--micro-batch", 512, "--epochs", 2, "--lr", about["lr"], "--eval-every", 0, "--seed", seed,
+               "--out", rewarded]
     for _ in events(rewards):
         pass
     after = [ask(rewarded, task, about["difficulty"]), ask(rewarded, task, about["difficulty"], "--samples", 1)]
