@@ -7,6 +7,7 @@ import assert from "node:assert/strict";
 export const LOOKING = [
   ["a page looks inside a model that grows, and one that was taught", look],
   ["completions have OpenAI's shape", complete],
+  ["a step on a graphics device is timed, kernel by kernel", timeStep],
 ];
 
 /** @param {Page} page */
@@ -87,4 +88,25 @@ async function complete(page) {
   assert.deepEqual(found.streamed.at(-1).usage, found.whole.usage);
   assert.equal(found.answer.choices.length, 2);
   assert.ok(found.answer.choices.every((/** @type {any} */ said) => said.message.role === "assistant"));
+}
+
+/** Steps of a graphics device come in bursts: the time that was asked for must not be lost among them. @param {Page} page */
+async function timeStep(page) {
+  const { step, names, total } = await page.evaluate(async () => {
+    const { Cloche } = await import(/** @type {string} */ ("/pkg/index.js"));
+    const cloche = await Cloche.create({ device: "webgpu" });
+    const run = cloche.grow({ data: "to be or not to be. ".repeat(100), steps: 60, contextLen: 32, batchSize: 2, evalEvery: 0 });
+    let profile = { step: 0, kernels: /** @type {{ name: string, seconds: number }[]} */ ([]) };
+    for await (const event of run) {
+      if (event.event === "step" && event.step === 3) await run.profile();
+      if (event.event === "profile") profile = event;
+    }
+    cloche.dispose();
+    const { step, kernels } = profile;
+    return { step, names: kernels.map(({ name }) => name), total: kernels.reduce((sum, { seconds }) => sum + seconds, 0) };
+  });
+  assert.ok(step > 3, "a profile is told");
+  for (const name of ["matmul", "attention", "attention_grad", "adamw"]) assert.ok(names.includes(name), `${name} in ${names}`);
+  assert.ok(total > 0, `${total} s in kernels`);
+  return `step ${step}`;
 }
