@@ -83,8 +83,7 @@ class Session implements Api {
   async open(options: OpenOptions): Promise<DeviceInfo> {
     this.#kind = options.device;
     this.#modules.places = options;
-    const { Engine } = await this.#modules.engine();
-    this.#engine = await Engine.open(options.device);
+    this.#engine = await this.#plainEngine();
     return this.#engine.describe();
   }
 
@@ -98,6 +97,11 @@ class Session implements Api {
     const copies = await this.#viewer.memory();
     const [buffers, bytes] = this.#awake().memory();
     return { buffers: buffers + copies[0], bytes: bytes + copies[1], wasmBytes: this.#modules.bytes };
+  }
+
+  /** The smaller module's engine, on a device that is opened for it. */
+  async #plainEngine(): Promise<PlainEngine> {
+    return (await this.#modules.engine()).Engine.open(this.#kind);
   }
 
   /** The engine, where it has a device. */
@@ -278,7 +282,7 @@ class Session implements Api {
     await this.#turns.take(() => gone.forEach((object) => object?.free()));
     return persistently(async () => {
       if (withStages) await this.#stages();
-      else this.#engine = await (await this.#modules.engine()).Engine.open(this.#kind);
+      else this.#engine = await this.#plainEngine();
       return this.#engine!.describe().why;
     });
   }
@@ -447,7 +451,7 @@ class Session implements Api {
   /** A run of pre-training before its first event. To go on with one takes the larger module. */
   async #begin(settings: object, { train, val, floor }: Corpus, resume?: Kept<GrowOptions>): Promise<Pretrain> {
     if (!resume) {
-      const engine = (this.#engine ??= await (await this.#modules.engine()).Engine.open(this.#kind));
+      const engine = (this.#engine ??= await this.#plainEngine());
       return this.#turns.take(() => engine.startPretrain(settings, train, val, floor));
     }
     const { engine } = await this.#stages();

@@ -75,8 +75,9 @@ impl<'a, F: Real> Access<'a, F> {
     #[inline(never)]
     fn fill(&self, start: usize, block: &mut [F]) {
         match self {
-            Access::Direct(data) => block.copy_from_slice(&data[start..start + block.len()]),
-            Access::Gathered(data) => block.copy_from_slice(&data[start..start + block.len()]),
+            Access::Direct(_) | Access::Gathered(_) => {
+                block.copy_from_slice(self.rows(start, block.len()).expect("they lie side by side"));
+            }
             Access::Splat(value) => block.fill(*value),
             Access::Repeat(row) => {
                 let (mut done, mut at) = (0, start % row.len());
