@@ -76,7 +76,8 @@ export function within(files: Files, folder: string): Files {
   return new Map(inside.map(([name, bytes]) => [name.slice(folder.length + 1), bytes]));
 }
 
-function parsed<Content>(files: Files, name: string): Content {
+/** The content of a file that must be there, as JSON. @throws `CHECKPOINT` */
+export function parsed<Content>(files: Files, name: string): Content {
   const text = textOf(files, name);
   if (text === undefined) throw new ClocheError("CHECKPOINT", `checkpoint file "${name}": found nothing, expected a file`);
   try {

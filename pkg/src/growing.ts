@@ -1,5 +1,6 @@
 /** Pre-training in the worker: from options to the engine's settings, and from its events to the page's. */
 import type { Corpus } from "./corpus.js";
+import { ClocheError } from "./errors.js";
 import type { GrowEvent, GrowOptions, Preset } from "./protocol.js";
 import { snakeCase } from "./teaching.js";
 
@@ -7,6 +8,17 @@ import { snakeCase } from "./teaching.js";
 export const DEFAULT_SEED = 1337;
 export const DEFAULT_TOKENIZER = "char";
 export const DEFAULT_PRESET: Preset = "tiny";
+
+/**
+ * Requires a seed that every part of the engine reads as the same number, in whatever a page asks.
+ *
+ * @throws `SETTINGS`
+ */
+export function expectSeed(asked: unknown): void {
+  const { seed } = (asked ?? {}) as { seed?: unknown };
+  if (seed === undefined || seed === null || (Number.isSafeInteger(seed) && (seed as number) >= 0)) return;
+  throw new ClocheError("SETTINGS", `seed: found ${JSON.stringify(seed) ?? typeof seed}, expected a whole number from 0 to 2^53 - 1`);
+}
 
 /** The engine's settings: the options it knows, in its spelling, with what the text and the tokenizer decided. */
 export function settingsOf(options: GrowOptions, { name, tokenizer }: Corpus): object {

@@ -97,8 +97,7 @@ export interface CreateOptions {
 export class Cloche extends Speaker {
   readonly #worker: Worker;
   readonly #remote: Remote<Api>;
-  /** The device in use and why. */
-  readonly device: DeviceInfo;
+  #device: DeviceInfo;
   /** Models beside the current one. */
   readonly models: Models;
   /** What `save` has kept in the browser's own file system. */
@@ -110,10 +109,16 @@ export class Cloche extends Speaker {
     super(remote);
     this.#worker = worker;
     this.#remote = remote;
-    this.device = device;
+    this.#device = device;
+    remote.onNews = (news) => (this.#device = news as DeviceInfo);
     this.models = new Models(remote);
     this.runs = new Runs(remote);
     this.tokenizers = new Tokenizers(remote);
+  }
+
+  /** The device in use and why. It is another one after a device was lost and what was going on has gone on elsewhere. */
+  get device(): DeviceInfo {
+    return this.#device;
   }
 
   /** Starts the worker, loads the engine and opens the device. */

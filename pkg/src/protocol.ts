@@ -62,7 +62,7 @@ export interface GrowOptions extends Hyperparameters {
   preset?: Preset;
   /** @default 500 */
   steps?: number;
-  /** Everything random follows from it. @default 1337 */
+  /** Everything random follows from it: a whole number from 0 to 2^53 - 1, as every seed. @default 1337 */
   seed?: number;
   /** Steps between two evaluations on held-out text. */
   evalEvery?: number;

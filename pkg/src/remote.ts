@@ -34,7 +34,8 @@ type Reply =
   | { id: number; item: unknown }
   | { id: number; done: true }
   | { id: number; error: WireError }
-  | { crash: WireError };
+  | { crash: WireError }
+  | { news: unknown };
 
 /** What `Worker`, `MessagePort` and a worker's global scope have in common. */
 export interface Port {
@@ -48,11 +49,14 @@ export class Remote<Api extends Handlers<Api>> {
   readonly #open = new Map<number, (reply: Reply) => void>();
   #nextId = 1;
   #failure: ClocheError | undefined;
+  /** Hears what the worker tells without being asked. */
+  onNews: (news: unknown) => void = () => {};
 
   constructor(port: Port) {
     this.#port = port;
     port.addEventListener("message", ({ data }: MessageEvent<Reply>) => {
       if ("crash" in data) this.fail(fromWire(data.crash));
+      else if ("news" in data) this.onNews(data.news);
       else this.#open.get(data.id)?.(data);
     });
   }
@@ -121,8 +125,8 @@ export class Remote<Api extends Handlers<Api>> {
   }
 }
 
-/** The worker's end: answers every call until the worker dies. */
-export function serve<Api extends Handlers<Api>>(port: Port, handlers: Api): void {
+/** The worker's end: answers every call until the worker dies. What `expect` throws at what is asked is the answer to it. */
+export function serve<Api extends Handlers<Api>>(port: Port, handlers: Api, expect: (args: unknown) => void = () => {}): void {
   const live = new Map<number, Reader>();
   const post = (reply: Reply, transfer: Transferable[] = []) => port.postMessage(reply, transfer);
 
@@ -130,6 +134,7 @@ export function serve<Api extends Handlers<Api>>(port: Port, handlers: Api): voi
     const reader = new Reader();
     live.set(id, reader);
     try {
+      expect(args);
       const result = handlers[name](args as never, reader.signal, (item) => post({ id, item }));
       if (Symbol.asyncIterator in result) {
         for await (const item of result) {

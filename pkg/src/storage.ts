@@ -5,8 +5,9 @@
  * the size and the SHA-256 of each file; the browser puts a written file in the place of the old one as a whole, when it is
  * closed. So a tab that is killed at any moment leaves the manifest of one save or of the next, and the files of both.
  */
-import { runIn, within } from "./checkpoint.js";
+import { parsed, runIn, within } from "./checkpoint.js";
 import { ClocheError } from "./errors.js";
+import { expectSave } from "./keeping.js";
 import type { Files } from "./tuning.js";
 
 /** A run that is kept. */
@@ -53,6 +54,8 @@ const MANIFEST = "manifest.json";
 /** What a run reads, which it is given once: a folder with its options as JSON, and the files that these name. */
 const INPUTS = "inputs";
 const OPTIONS = "options.json";
+/** How a run that is packed is saved, beside its files. */
+const SAVING = "saving.json";
 /** How often something is read again that another page is just writing. */
 const ATTEMPTS = 5;
 
@@ -173,9 +176,13 @@ export class RunStore {
     return { run: shown(repaired), every, files: before, damage };
   }
 
-  /** All that is known of a run as the files of one folder: those of its latest save, and what it reads in `inputs/`. */
+  /**
+   * All that is known of a run as the files of one folder: those of its latest save, how often it is saved, and what it reads in
+   * `inputs/`.
+   */
   async pack(name: string): Promise<Files> {
-    const { files } = await this.read(name);
+    const { files, every } = await this.read(name);
+    files.set(SAVING, encoded({ every }));
     const from = await (await folder(name)).getDirectoryHandle(INPUTS).catch(() => undefined);
     for await (const handle of from?.values() ?? []) {
       const file = await (handle as FileSystemFileHandle).getFile();
@@ -187,13 +194,16 @@ export class RunStore {
   /** Keeps what `pack` has given, as a run of this name. */
   async unpack(name: string, packed: Files): Promise<SavedRun> {
     const run = runIn(packed);
+    // Archives of an earlier version do not say.
+    const { every } = packed.has(SAVING) ? parsed<{ every?: number }>(packed, SAVING) : {};
+    expectSave({ name, every });
     const release = await this.holdNew(name);
     try {
       await drop(name).catch(() => {});
       const into = await (await folder(name, true)).getDirectoryHandle(INPUTS, { create: true });
       for (const [file, bytes] of within(packed, INPUTS)) await write(into, file, bytes);
-      const files = [...packed].filter(([file]) => !file.startsWith(`${INPUTS}/`));
-      return await this.save(name, run, new Map(files));
+      const files = [...packed].filter(([file]) => file !== SAVING && !file.startsWith(`${INPUTS}/`));
+      return await this.save(name, { ...run, every }, new Map(files));
     } catch (error) {
       await drop(name).catch(() => {});
       throw asOurs(error, name);
@@ -281,7 +291,7 @@ async function manifestOf(run: FileSystemDirectoryHandle, name: string): Promise
   }
 }
 
-function encoded(manifest: Manifest): Uint8Array<ArrayBuffer> {
+function encoded(manifest: object): Uint8Array<ArrayBuffer> {
   return new TextEncoder().encode(JSON.stringify(manifest, undefined, 2));
 }
 

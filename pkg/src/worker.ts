@@ -9,7 +9,7 @@ import { ClocheError, toWire } from "./errors.js";
 import { textOf, tokenizerFiles, tokenizerOf, type NamedBytes } from "./folder.js";
 import { expectSave, historyIn, saving, type SaveEvent, type SaveOptions } from "./keeping.js";
 import { Forecast, vocabularyOf } from "./forecast.js";
-import { completed, DEFAULT_PRESET, DEFAULT_SEED, DEFAULT_TOKENIZER, fixed, settingsOf } from "./growing.js";
+import { completed, DEFAULT_PRESET, DEFAULT_SEED, DEFAULT_TOKENIZER, expectSeed, fixed, settingsOf } from "./growing.js";
 import type { ModelInfo, Whom } from "./models.js";
 import { Modules } from "./modules.js";
 import { breathe, Gate, paced, Turns } from "./pace.js";
@@ -83,8 +83,7 @@ class Session implements Api {
   async open(options: OpenOptions): Promise<DeviceInfo> {
     this.#kind = options.device;
     this.#modules.places = options;
-    this.#engine = await this.#plainEngine();
-    return this.#engine.describe();
+    return this.#use(await this.#plainEngine()).describe();
   }
 
   async estimate(options: EstimateOptions): Promise<Estimate> {
@@ -102,6 +101,13 @@ class Session implements Api {
   /** The smaller module's engine, on a device that is opened for it. */
   async #plainEngine(): Promise<PlainEngine> {
     return (await this.#modules.engine()).Engine.open(this.#kind);
+  }
+
+  /** Takes an engine into use, and tells the page which device it has. */
+  #use<Kind extends PlainEngine | Engine>(engine: Kind): Kind {
+    this.#engine = engine;
+    scope.postMessage({ news: engine.describe() });
+    return engine;
   }
 
   /** The engine, where it has a device. */
@@ -282,7 +288,7 @@ class Session implements Api {
     await this.#turns.take(() => gone.forEach((object) => object?.free()));
     return persistently(async () => {
       if (withStages) await this.#stages();
-      else this.#engine = await this.#plainEngine();
+      else this.#use(await this.#plainEngine());
       return this.#engine!.describe().why;
     });
   }
@@ -451,7 +457,7 @@ class Session implements Api {
   /** A run of pre-training before its first event. To go on with one takes the larger module. */
   async #begin(settings: object, { train, val, floor }: Corpus, resume?: Kept<GrowOptions>): Promise<Pretrain> {
     if (!resume) {
-      const engine = (this.#engine ??= await this.#plainEngine());
+      const engine = this.#engine ?? this.#use(await this.#plainEngine());
       return this.#turns.take(() => engine.startPretrain(settings, train, val, floor));
     }
     const { engine } = await this.#stages();
@@ -499,7 +505,7 @@ class Session implements Api {
     if (this.#shelf.current) await this.#taught(this.#shelf.current, engine);
     await this.#turns.take(() => {
       this.#engine?.free();
-      this.#engine = engine;
+      this.#use(engine);
     });
     return (this.#teach = { engine, Material });
   }
@@ -545,4 +551,4 @@ const crash = (reason: unknown) => scope.postMessage({ crash: { ...toWire(reason
 self.addEventListener("unhandledrejection", (event) => crash(event.reason));
 self.addEventListener("error", (event) => crash(event.error ?? event.message));
 
-serve<Api>(scope, new Session());
+serve<Api>(scope, new Session(), expectSeed);

@@ -9,6 +9,8 @@ export const BESIDE = [
   ["models are opened beside the current one, compared, taught and freed", compare],
   ["an adapter is switched off and on", switchAdapter],
   ["memory stays flat however often models come and go", stayFlat],
+  ["memory stays flat over a thousand steps", runFlat],
+  ["a seed that is no whole number is named", refuseSeeds],
   ["models and runs travel in archives", travel],
   ["texts come from addresses and in pieces", gather],
   ["several answers have their log-probabilities", weigh],
@@ -175,6 +177,50 @@ async function stayFlat(page) {
 }
 
 /** @param {Page} page */
+async function runFlat(page) {
+  const seen = await page.evaluate(async (grow) => {
+    const { Cloche } = await import(/** @type {string} */ ("/pkg/index.js"));
+    const cloche = await Cloche.create({ device: "cpu" });
+    const seen = [];
+    for await (const event of cloche.grow({ ...grow, preset: "tiny", steps: 1000, evalEvery: 100, sampleAt: [50, 500] })) {
+      if (event.event === "step" && event.step % 100 === 0) seen.push(await cloche.memory());
+    }
+    cloche.dispose();
+    return seen;
+  }, GROW);
+  assert.equal(seen.length, 10);
+  for (const memory of seen) assert.deepEqual(memory, seen[0]);
+  return `${seen[0].buffers} buffers, ${seen[0].bytes} bytes, ${seen[0].wasmBytes} of WebAssembly, ten times`;
+}
+
+/** @param {Page} page */
+async function refuseSeeds(page) {
+  const errors = await page.evaluate(async (grow) => {
+    const { Cloche } = await import(/** @type {string} */ ("/pkg/index.js"));
+    const cloche = await Cloche.create({ device: "cpu" });
+    const { collect } = await import(/** @type {string} */ ("/checks/collect.js"));
+    const told = (/** @type {Promise<unknown>} */ outcome) =>
+      outcome.then(() => "none", (/** @type {any} */ error) => `${error.code}: ${error.message}`);
+    const errors = [
+      await told(collect(cloche.grow({ ...grow, seed: 1.5 }))),
+      await told(collect(cloche.sft({ data: "task:copy", init: "tiny", seed: -1 }))),
+      await told(cloche.estimate({ seed: NaN })),
+      await told(cloche.models.create({ seed: 2 ** 53 })),
+      await told(cloche.tokenizers.train({ data: "stories", seed: "7" })),
+    ];
+    await collect(cloche.grow({ ...grow, steps: 1, seed: 2 ** 53 - 1 }));
+    errors.push(await told(collect(cloche.generate("to", { seed: 0.5 }))), await told(cloche.answers("to", { seed: 0.5 })));
+    errors.push(await told(cloche.completions.create({ prompt: "to", seed: 0.5, max_tokens: 2 })));
+    errors.push(await told(cloche.completions.create({ prompt: "to", seed: null, max_tokens: 2 })));
+    cloche.dispose();
+    return errors;
+  }, GROW);
+  const found = ["1.5", "-1", "null", "9007199254740992", '"7"', "0.5", "0.5", "0.5"];
+  const expected = found.map((seed) => `SETTINGS: seed: found ${seed}, expected a whole number from 0 to 2^53 - 1`);
+  assert.deepEqual(errors, [...expected, "none"]);
+}
+
+/** @param {Page} page */
 async function travel(page) {
   const found = await page.evaluate(async (grow) => {
     const { Cloche } = await import(/** @type {string} */ ("/pkg/index.js"));
@@ -188,13 +234,18 @@ async function travel(page) {
     };
     const whole = await steps(cloche.grow({ ...grow, steps: 200 }));
     const file = new File([grow.data], "bard.txt");
-    const stopped = cloche.grow({ ...grow, data: file, steps: 200, save: { name: "here" } });
+    const stopped = cloche.grow({ ...grow, data: file, steps: 200, save: { name: "here", every: 20 } });
     for await (const event of stopped) if (event.event === "step" && event.step === 4) await stopped.stop();
     const files = await cloche.export();
     const archive = await cloche.export({ zip: true });
     const run = await cloche.runs.export("here");
     const saved = await cloche.runs.import(run, "there");
-    const rest = await steps(cloche.runs.resume("there"));
+    const rest = [];
+    const saves = [];
+    for await (const event of cloche.runs.resume("there")) {
+      if (event.event === "step") rest.push([event.step, event.loss]);
+      if (event.event === "saved") saves.push(event.step);
+    }
     const info = await cloche.load(archive);
     const again = await cloche.export();
     const errors = [
@@ -206,11 +257,14 @@ async function travel(page) {
     const same = equal(files.get("model.safetensors"), again.get("model.safetensors"));
     for (const { name } of await cloche.runs.list()) await cloche.runs.remove(name);
     cloche.dispose();
-    return { whole, rest, saved, info, same, errors, type: archive.type };
+    return { whole, rest, saves, saved, info, same, errors, type: archive.type };
   }, GROW);
   assert.ok(found.saved.step >= 4 && found.saved.step < 200, `stopped at step ${found.saved.step}`);
   assert.deepEqual(found.rest, found.whole.slice(found.saved.step), "bit for bit");
   assert.deepEqual([found.saved.name, found.saved.stage], ["there", "grow"]);
+  const [first, ...later] = found.saves;
+  assert.equal(first, found.saved.step + 1);
+  assert.ok(later.length > 5 && later.every((/** @type {number} */ step) => step % 20 === 0 || step === 200), `saved at ${later}`);
   assert.equal(found.info.layers, 2);
   assert.ok(found.same);
   assert.equal(found.type, "application/zip");

@@ -18,6 +18,7 @@ import { launchChromium } from "./stacks.js";
 export const FAULTS = [
   ["a run whose device is lost goes on with another one, bit for bit", (page) => endure(page, 2)],
   ["so does a stage", (page) => endure(page, 1, "sft")],
+  ["where no other device is to be had, the CPU takes over, and the page knows", fallBack],
   ["a buffer for which there is no room is named, and nothing stays behind", (page) => refuseBuffers(page, 15)],
 ];
 
@@ -75,6 +76,30 @@ async function ran([stage, options, moments, save]) {
   if (save) await cloche.runs.remove(save);
   cloche.dispose();
   return { told, warnings, hash };
+}
+
+/** @param {Page} page */
+async function fallBack(page) {
+  const found = await page.evaluate(async (options) => {
+    const { Cloche } = await import(/** @type {string} */ ("/pkg/index.js"));
+    const cloche = await Cloche.create({ device: "auto", workerUrl: "/checks/frail.js?real" });
+    const faults = new BroadcastChannel("faults");
+    const before = cloche.device;
+    const told = [];
+    for await (const event of cloche.grow(options)) {
+      told.push([event.event, event.step, cloche.device.kind, event.message]);
+      if (event.event === "step" && event.step === 1) faults.postMessage({ lose: true, forGood: true });
+    }
+    const after = cloche.device;
+    cloche.dispose();
+    return { before, after, told };
+  }, { ...RUNS["grow"], steps: 60, evalEvery: 0, sampleAt: [] });
+  assert.deepEqual([found.before.kind, found.after.kind, found.after.name], ["webgpu", "cpu", "CPU"]);
+  const [, , kind, message] = found.told.find(([event]) => event === "warning") ?? [];
+  assert.equal(kind, "cpu", "the page knows by the time it is warned");
+  assert.match(String(message), /^GPU device lost: .+: going on from the last checkpoint on the CPU, because /);
+  assert.ok(found.after.why.startsWith("the CPU, because "), found.after.why);
+  assert.deepEqual(found.told.at(-1)?.slice(0, 2), ["done", 60]);
 }
 
 /**

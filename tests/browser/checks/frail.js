@@ -1,6 +1,7 @@
 /**
  * The package's worker on a graphics device that fails when it is told to: `{ lose: true }` destroys it, and `{ refuse: n }`
- * leaves no room for the nth buffer from then on. What lives on it is told when it is asked for.
+ * leaves no room for the nth buffer from then on. What lives on it is told when it is asked for. With `?real` in its address
+ * the adapter passes for hardware, and after `{ lose: true, forGood: true }` there is none any more.
  */
 // @ts-ignore: the server has it there
 import "/pkg/worker.js";
@@ -43,8 +44,16 @@ GPUBuffer.prototype.destroy = function () {
   destroy.call(this);
 };
 
+if (location.search === "?real") {
+  for (const name of ["vendor", "architecture", "device", "description"]) {
+    Object.defineProperty(GPUAdapterInfo.prototype, name, { get: () => "made up" });
+  }
+  Object.defineProperty(GPUAdapterInfo.prototype, "isFallbackAdapter", { get: () => false });
+}
+
 const faults = new BroadcastChannel("faults");
 faults.onmessage = ({ data }) => {
+  if (data.forGood) navigator.gpu.requestAdapter = async () => null;
   if (data.lose) devices.at(-1)?.destroy();
   if (data.refuse !== undefined) left = data.refuse;
   if (data.ask) faults.postMessage({ devices: devices.length, buffers: buffers.size, left });
