@@ -1,5 +1,6 @@
 /** What a run will take: the engine plans it, and two small models show how fast the device is. */
 import type { Source } from "./corpus.js";
+import { root, write } from "./opfs.js";
 import type { Turns } from "./pace.js";
 import type { DeviceInfo, Estimate, EstimateOptions } from "./protocol.js";
 import { snakeCase } from "./teaching.js";
@@ -12,6 +13,13 @@ interface Speed {
   dispatch: number;
   flop: number;
 }
+
+/** Where speeds are kept from one visit to the next, by what they depend on; each with the time at which it was measured. */
+const SPEEDS = "cloche-speeds.json";
+/** What the engine can do changes with the package. */
+export const VERSION = "0.1.0";
+/** A machine may have been busy when it was measured: after a week that is done again. */
+const KEPT_MS = 7 * 24 * 3600 * 1000;
 
 /** A step that was timed. */
 interface Timed {
@@ -28,7 +36,7 @@ const STEPS = { cpu: 3, webgpu: 8 };
 /** Characters by which a vocabulary of characters is guessed. */
 const READ_CHARS = 200_000;
 
-/** Tells what runs will take; the device is measured once. */
+/** Tells what runs will take; a device is measured once, and what was found is kept for later visits. */
 export class Forecast {
   readonly #turns: Turns;
   #speed: Speed | undefined;
@@ -49,10 +57,39 @@ export class Forecast {
     const planned = await this.#turns.take(() => engine().estimate(settings));
     const [parameters, tokensPerStep, peakBytes, flopsPerStep, dispatchesPerStep] = planned;
     const estimate = { parameters, vocabSize, tokensPerStep, peakBytes, flopsPerStep, dispatchesPerStep };
-    if (!this.#speed && isBusy) return estimate;
-    const { dispatch, flop } = (this.#speed ??= await this.#turns.take(() => measure(engine())));
+    this.#speed ??= await this.#found(engine, isBusy);
+    if (!this.#speed) return estimate;
+    const { dispatch, flop } = this.#speed;
     return { ...estimate, seconds: steps * (dispatch * dispatchesPerStep + flop * flopsPerStep) };
   }
+
+  /** The speed of the device as it was found on another visit, or else now, unless it `isBusy`. */
+  async #found(engine: () => Engine, isBusy: boolean): Promise<Speed | undefined> {
+    const { kind, name } = engine().describe() as DeviceInfo;
+    // The browser compiles what the CPU computes.
+    const key = [VERSION, kind, name, globalThis.navigator?.userAgent].join(" ");
+    const known = (await speeds())[key];
+    if (known && Date.now() - known.at < KEPT_MS && isSpeed(known)) return known;
+    if (isBusy) return undefined;
+    const speed = await this.#turns.take(() => measure(engine()));
+    const all = { ...(await speeds()), [key]: { ...speed, at: Date.now() } };
+    await root().then((folder) => write(folder, SPEEDS, new Blob([JSON.stringify(all)]))).catch(() => {});
+    return speed;
+  }
+}
+
+/** The speeds that are known; none where there are none, or no place for them. */
+async function speeds(): Promise<Record<string, Speed & { at: number }>> {
+  try {
+    const file = await (await (await root()).getFileHandle(SPEEDS)).getFile();
+    return Object(JSON.parse(await file.text()));
+  } catch {
+    return {};
+  }
+}
+
+function isSpeed({ dispatch, flop }: Speed): boolean {
+  return dispatch >= 0 && flop >= 0 && dispatch + flop > 0 && Number.isFinite(dispatch + flop);
 }
 
 /** The engine's settings, as far as they decide how large a run is. */

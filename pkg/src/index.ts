@@ -156,7 +156,7 @@ export class Cloche extends Speaker {
   /**
    * What a run will take, before it begins: bytes, arithmetic and kernels are those of the plan that it would follow, nothing
    * of which is allocated; the time follows from what the device was seen to do with two small models, which takes it about a
-   * second when it is first asked.
+   * second when it is first asked. What was seen is kept for a week in the browser's own file system, where there is one.
    */
   async estimate({ signal, ...options }: Sourced<EstimateOptions> & Abortable = {}): Promise<Estimate> {
     return this.#remote.request("estimate", await gathered<EstimateOptions>(options, signal));

@@ -8,6 +8,7 @@
 import { parsed, runIn, within } from "./checkpoint.js";
 import { ClocheError } from "./errors.js";
 import { expectSave } from "./keeping.js";
+import { noStorage, root, sha256, write } from "./opfs.js";
 import type { Files } from "./tuning.js";
 
 /** A run that is kept. */
@@ -248,10 +249,7 @@ export class RunStore {
 
 /** The folder of all runs, or that of one. */
 async function folder(name?: string, create = false): Promise<FileSystemDirectoryHandle> {
-  const { navigator } = globalThis as { navigator?: { storage?: StorageManager } };
-  const root = await Promise.resolve(navigator?.storage?.getDirectory()).catch(() => undefined);
-  if (!root) throw noStorage();
-  const runs = await root.getDirectoryHandle("cloche-runs", { create: true });
+  const runs = await (await root()).getDirectoryHandle("cloche-runs", { create: true });
   if (name === undefined) return runs;
   if (name === "") throw new ClocheError("SETTINGS", "run: found no name, expected one");
   return runs.getDirectoryHandle(encodeURIComponent(name), { create }).catch(async (error: unknown) => {
@@ -265,10 +263,6 @@ async function numbersIn(run: FileSystemDirectoryHandle): Promise<number[]> {
   const found: number[] = [];
   for await (const name of run.keys()) if (/^\d+$/.test(name)) found.push(Number(name));
   return found;
-}
-
-function noStorage(): ClocheError {
-  return new ClocheError("NO_STORAGE", "found no file system of the browser's for this page, expected one (OPFS)");
 }
 
 /** Deletes the folder of a run. */
@@ -325,24 +319,6 @@ async function filesOf(run: FileSystemDirectoryHandle, { folder, files }: Save):
   } catch (error) {
     return `a file of its save is gone: ${messageOf(error)}`;
   }
-}
-
-/** Writes a file, which takes the place of an older one when it is whole. */
-async function write(directory: FileSystemDirectoryHandle, name: string, content: Uint8Array<ArrayBuffer> | Blob): Promise<void> {
-  const handle = await directory.getFileHandle(encodeURIComponent(name), { create: true });
-  const out = await handle.createWritable();
-  try {
-    await out.write(content);
-    await out.close();
-  } catch (error) {
-    await out.abort().catch(() => {});
-    throw error;
-  }
-}
-
-async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
-  const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
-  return Array.from(hash, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 function shown({ name, stage, latest }: Manifest): SavedRun {

@@ -6,6 +6,7 @@ import assert from "node:assert/strict";
 /** @type {[string, (page: Page) => Promise<string | void>][]} */
 export const BESIDE = [
   ["a run is estimated before it begins, and takes what was said", estimate],
+  ["how fast the device is is known on the next visit", remember],
   ["models are opened beside the current one, compared, taught and freed", compare],
   ["an adapter is switched off and on", switchAdapter],
   ["memory stays flat however often models come and go", stayFlat],
@@ -52,6 +53,51 @@ async function estimate(page) {
   assert.deepEqual(found.guesses, [257, 300]);
   assert.match(found.error, /^OUT_OF_MEMORY: model needs \d+ GB, 4\.3 GB are available$/);
   return `${told.seconds.toFixed(2)} s estimated, ${done.seconds.toFixed(2)} s taken`;
+}
+
+/** @param {Page} page */
+async function remember(page) {
+  const found = await page.evaluate(async (data) => {
+    const { Cloche } = await import(/** @type {string} */ ("/pkg/index.js"));
+    const root = await navigator.storage.getDirectory();
+    const visit = async (/** @type {object} */ options = {}) => {
+      const cloche = await Cloche.create({ device: "cpu", ...options });
+      const { seconds } = await cloche.estimate({ data, batchSize: 1, contextLen: 32, steps: 10 });
+      cloche.dispose();
+      return seconds;
+    };
+    const read = async () => (await (await root.getFileHandle("cloche-speeds.json")).getFile()).text();
+    const put = async (/** @type {string} */ text) => {
+      const out = await (await root.getFileHandle("cloche-speeds.json")).createWritable();
+      await out.write(text);
+      await out.close();
+    };
+    /** What is kept of the one device, changed. @param {object} change */
+    const change = async (change) => {
+      const [[key, speed]] = /** @type {[[string, any]]} */ (Object.entries(JSON.parse(await read())));
+      await put(JSON.stringify({ [key]: { ...speed, ...change } }));
+      return key;
+    };
+    const seconds = [await visit(), await visit()];
+    const slow = { dispatch: 1, flop: 0 };
+    const key = await change(slow);
+    seconds.push(await visit());
+    await change({ ...slow, at: Date.now() - 8 * 24 * 3600 * 1000 });
+    const measured = [await visit()];
+    for (const text of ["[1, 2", "null", JSON.stringify({ [key]: { ...slow, at: Date.now(), flop: "no" } })]) {
+      await put(text);
+      measured.push(await visit());
+    }
+    await root.removeEntry("cloche-speeds.json");
+    const nowhere = await visit({ workerUrl: "/checks/no-storage.js" });
+    return { key, seconds, measured, nowhere };
+  }, TEXT);
+  const [first, second, slow] = found.seconds;
+  assert.match(found.key, /^\d+\.\d+\.\d+ cpu CPU Mozilla/);
+  assert.ok(first > 0 && first < 10, `${first} s`);
+  assert.equal(second, first, "it was measured again");
+  assert.ok(slow > 100, `a second for each of ten steps' kernels makes ${slow} s`);
+  for (const seconds of [...found.measured, found.nowhere]) assert.ok(seconds > 0 && seconds < 10, `${seconds} s`);
 }
 
 /** @param {Page} page */

@@ -1,0 +1,33 @@
+/** The browser's own file system (OPFS), of which each site has one. */
+import { ClocheError } from "./errors.js";
+
+/** The folder that holds all others. @throws `NO_STORAGE` */
+export async function root(): Promise<FileSystemDirectoryHandle> {
+  const { navigator } = globalThis as { navigator?: { storage?: StorageManager } };
+  const found = await Promise.resolve(navigator?.storage?.getDirectory()).catch(() => undefined);
+  if (!found) throw noStorage();
+  return found;
+}
+
+export function noStorage(): ClocheError {
+  return new ClocheError("NO_STORAGE", "found no file system of the browser's for this page, expected one (OPFS)");
+}
+
+/** Writes a file, which takes the place of an older one when it is whole. */
+export async function write(directory: FileSystemDirectoryHandle, name: string, content: Uint8Array<ArrayBuffer> | Blob): Promise<void> {
+  const handle = await directory.getFileHandle(encodeURIComponent(name), { create: true });
+  const out = await handle.createWritable();
+  try {
+    await out.write(content);
+    await out.close();
+  } catch (error) {
+    await out.abort().catch(() => {});
+    throw error;
+  }
+}
+
+/** In hexadecimal. */
+export async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
+  const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+  return Array.from(hash, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
