@@ -38,24 +38,36 @@ export async function gathered<Options extends object>(options: Sourced<Options>
 
 /** The file at an address. */
 async function download(url: URL, what: string, signal?: AbortSignal): Promise<File> {
-  const refused = (found: string, expected = "a file") =>
-    new ClocheError("DOWNLOAD", `${what}: found ${found} at ${url.href}, expected ${expected}`);
   try {
     const response = await fetch(url, signal ? { signal } : {});
-    if (!response.ok) throw refused(`HTTP status ${response.status}`);
+    if (!response.ok) throw refused(what, url, `HTTP status ${response.status}`);
     const blob = await response.blob();
-    // Servers of single pages give their first one for whatever is not there.
-    const isPage = /html/.test(response.headers.get("content-type") ?? "") || /^\s*<!doctype html|^\s*<html/i.test(await blob.slice(0, 100).text());
-    if (isPage && !/\.html?$/.test(url.pathname)) throw refused("an HTML page", "a text");
+    if (isPage(response, url, await blob.slice(0, 100).text())) throw refused(what, url, "an HTML page", "a text");
     return new File([blob], nameOf(url));
   } catch (error) {
     if (signal?.aborted) throw new ClocheError("ABORTED", "stopped by the caller");
-    throw error instanceof ClocheError ? error : refused(`no answer (${error instanceof Error ? error.message : error})`);
+    throw error instanceof ClocheError ? error : refused(what, url, noAnswer(error));
   }
 }
 
+/** What is not as it should be at an address. */
+export function refused(what: string, url: URL, found: string, expected = "a file"): ClocheError {
+  return new ClocheError("DOWNLOAD", `${what}: found ${found} at ${url.href}, expected ${expected}`);
+}
+
+/** What a request that has failed has found. */
+export function noAnswer(error: unknown): string {
+  return `no answer (${error instanceof Error ? error.message : error})`;
+}
+
+/** Whether an answer that begins like this is a page, though none was asked for: some servers give one for whatever is not there. */
+export function isPage({ headers }: Response, { pathname }: URL, beginning: string): boolean {
+  if (/\.html?$/.test(pathname)) return false;
+  return /html/.test(headers.get("content-type") ?? "") || /^\s*<(!doctype html|html)/i.test(beginning);
+}
+
 /** What the file at an address is called. */
-function nameOf(url: URL): string {
+export function nameOf(url: URL): string {
   const name = url.pathname.split("/").at(-1) || url.host;
   try {
     return decodeURIComponent(name);

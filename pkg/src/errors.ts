@@ -17,7 +17,7 @@ export type ErrorCode =
   | "DEVICE_LOST"
   /** `dispose()` has been called. */
   | "DISPOSED"
-  /** An address gave no answer, an answer that is no success, or a page in place of a text. */
+  /** An address gave no answer, an answer that is no success, a page in place of a file, or other bytes than were expected. */
   | "DOWNLOAD"
   /** The engine stopped at a fault of its own: create a new `Cloche`. */
   | "ENGINE_CRASHED"

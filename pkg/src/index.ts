@@ -14,7 +14,7 @@
  */
 import { gathered, isAtHand, type Sourced } from "./data.js";
 import { ClocheError } from "./errors.js";
-import { Models, Speaker, type Abortable, type ModelInfo } from "./models.js";
+import { Models, opened, Speaker, type Abortable, type LoadOptions, type ModelInfo, type ModelSource } from "./models.js";
 import { Remote } from "./remote.js";
 import { Run } from "./run.js";
 import { Runs } from "./runs.js";
@@ -34,7 +34,19 @@ import type {
 
 export type { Sourced, Streamed } from "./data.js";
 export { ClocheError, type ErrorCode } from "./errors.js";
-export { Model, Models, type Abortable, type Answer, type Chat, type CreateModelOptions, type ModelInfo, type Speaker } from "./models.js";
+export type { DownloadProgress } from "./downloads.js";
+export {
+  Model,
+  Models,
+  type Abortable,
+  type Answer,
+  type Chat,
+  type CreateModelOptions,
+  type LoadOptions,
+  type ModelInfo,
+  type ModelSource,
+  type Speaker,
+} from "./models.js";
 export type {
   DeviceInfo,
   DeviceKind,
@@ -162,9 +174,17 @@ export class Cloche extends Speaker {
     return this.#remote.request("estimate", await gathered<EstimateOptions>(options, signal));
   }
 
-  /** Opens the model in the files of a Hugging Face folder, or in a zip of them, which takes the place of the current one. */
-  load(files: Files | Blob, { name }: { name?: string } = {}): Promise<ModelInfo> {
-    return this.#remote.request("load", { files, name });
+  /**
+   * Opens a model, which takes the place of the current one. Of a folder at an address, `config.json`, `tokenizer.json` and
+   * `model.safetensors` are fetched (or `model.safetensors.index.json` and the files that it names), and what there is of
+   * `generation_config.json`, `tokenizer_config.json` and `chat_template.jinja`; or else just the `files` that are named.
+   * What has come is kept until all has: a download that breaks off goes on when it is asked for again.
+   *
+   * @throws `DOWNLOAD` where an address gives no file, a page in the place of one, or other bytes than `sha256` says;
+   * `CHECKPOINT` where the files are no model, `ABORTED`
+   */
+  load(from: ModelSource, options: LoadOptions = {}): Promise<ModelInfo> {
+    return opened(this.#remote, "load", from, options);
   }
 
   /** Teaches the model to answer, from demonstrations. */

@@ -1,6 +1,8 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /** Models as a page uses them: the current one, which a `Cloche` speaks for, and others that are kept beside it. */
 import { ChatCompletions, TextCompletions } from "./completions.js";
+import type { Address, DownloadProgress } from "./downloads.js";
+import { ClocheError } from "./errors.js";
 import type { Probe, ProbeOptions } from "./probes.js";
 import type { Api, Preset, SamplingOptions, TokenPiece } from "./protocol.js";
 import type { Remote } from "./remote.js";
@@ -10,6 +12,20 @@ import type { Files, Message } from "./tuning.js";
 /** A signal by which a page gives up what it has asked for. */
 export interface Abortable {
   signal?: AbortSignal;
+}
+
+/**
+ * Where a model is opened from: the files of a Hugging Face folder, a zip of them, or the address of either
+ * (`new URL("https://…/resolve/main/")`).
+ */
+export type ModelSource = Files | Blob | URL;
+
+/** How a model is opened. All but the name and the signal is about one at an address. */
+export interface LoadOptions extends Pick<Address, "sha256" | "files">, Abortable {
+  /** What it is called. By default what its address says. */
+  name?: string;
+  /** Hears how far each file has come, in bytes; first how large it is, before anything of it has come. */
+  onProgress?: (progress: DownloadProgress) => void;
 }
 
 /** What is known of a model. */
@@ -178,9 +194,9 @@ export class Models {
     return this.#held(await this.#remote.request("copyModel", { model: model?.number }));
   }
 
-  /** Opens the model in the files of a Hugging Face folder, or in a zip of them. */
-  async load(files: Files | Blob, { name }: { name?: string } = {}): Promise<Model> {
-    return this.#held(await this.#remote.request("loadModel", { files, name }));
+  /** Opens a model as `Cloche.load` does, beside the current one. */
+  async load(from: ModelSource, options: LoadOptions = {}): Promise<Model> {
+    return this.#held(await opened<ModelInfo & { model: number }>(this.#remote, "loadModel", from, options));
   }
 
   /** Makes a model the current one, which `Cloche` speaks for and which is taught next; its weights are what learns then. */
@@ -191,6 +207,22 @@ export class Models {
   #held({ model, ...info }: ModelInfo & { model: number }): Model {
     return new Model(this.#remote, model, info);
   }
+}
+
+/** Has the worker open a model, and passes on how far it has come. */
+export async function opened<Info extends ModelInfo>(
+  remote: Remote<Api>,
+  call: "load" | "loadModel",
+  source: ModelSource,
+  { name, signal, onProgress, sha256, files }: LoadOptions,
+): Promise<Info> {
+  if (typeof source === "string") throw new ClocheError("SETTINGS", 'model: found a text, expected files, a zip, or an address: new URL("…")');
+  const from = source instanceof URL ? { href: source.href, sha256, files } : source;
+  for await (const told of remote.stream(call, { from, name }, signal)) {
+    if (!("loaded" in told)) return told as Info;
+    onProgress?.(told);
+  }
+  throw new ClocheError("ENGINE_CRASHED", "a model was opened, but nothing is known of it");
 }
 
 async function* textOf(pieces: AsyncIterable<TokenPiece>): AsyncGenerator<string, void> {

@@ -1,4 +1,5 @@
 /** What the page and the worker say to each other: the functions, what they take, and the events of a run. */
+import type { Address, DownloadProgress } from "./downloads.js";
 import type { SaveEvent, SaveOptions } from "./keeping.js";
 import type { CreateModelOptions, ModelInfo, Whom } from "./models.js";
 import type { Probe, ProbeOptions } from "./probes.js";
@@ -203,9 +204,9 @@ export interface OpenOptions {
   storiesWasmUrl?: string | undefined;
 }
 
-/** A model that is opened, and what it is to be called. */
+/** A model that is opened, from its files or from an address, and what it is to be called. */
 export interface Opened {
-  files: Files | Blob;
+  from: Files | Blob | Address;
   name?: string | undefined;
 }
 
@@ -217,8 +218,8 @@ export interface Api {
   open(options: OpenOptions): Promise<DeviceInfo>;
   estimate(options: EstimateOptions): Promise<Estimate>;
   memory(): Promise<MemoryInUse>;
-  load(options: Opened): Promise<ModelInfo>;
-  loadModel(options: Opened): Promise<ModelInfo & { model: number }>;
+  load(options: Opened, signal: AbortSignal): AsyncIterable<DownloadProgress | ModelInfo>;
+  loadModel(options: Opened, signal: AbortSignal): AsyncIterable<DownloadProgress | (ModelInfo & { model: number })>;
   createModel(options: NewModel): Promise<ModelInfo & { model: number }>;
   copyModel(options: Whom): Promise<ModelInfo & { model: number }>;
   useModel(options: { model: number }): Promise<void>;

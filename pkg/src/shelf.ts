@@ -3,8 +3,9 @@ import { ClocheError } from "./errors.js";
 import { tokenizerOf } from "./folder.js";
 import type { ModelInfo } from "./models.js";
 import type { Turns } from "./pace.js";
-import type { NewModel, Opened } from "./protocol.js";
+import type { NewModel } from "./protocol.js";
 import { plainTokenizer } from "./teaching.js";
+import type { Files } from "./tuning.js";
 import type { Pretrain } from "./wasm/engine.js";
 import type { Engine, Model } from "./wasm/teach.js";
 import type { Chat, Tokenizer } from "./wasm/text.js";
@@ -101,7 +102,7 @@ function lost(what: string): ClocheError {
 }
 
 /** Opens the model in the files of a folder. */
-export async function opened({ files, name = "a model that was loaded" }: Opened, engine: Engine, text: TextModule, turns: Turns): Promise<Grown> {
+export async function opened(files: Files | Blob, name = "a model that was loaded", engine: Engine, text: TextModule, turns: Turns): Promise<Grown> {
   const folder = await unpackedFolder(files);
   const tokenizer = tokenizerOf(folder, text.Tokenizer);
   const run = await turns.take(() => engine.openModel([...folder]));

@@ -4,6 +4,7 @@
  */
 import { kept, planFile, type Kept } from "./checkpoint.js";
 import { learnTokenizer, prepare, storySource, textSource, type Corpus, type Source } from "./corpus.js";
+import type { DownloadProgress } from "./downloads.js";
 import { enduring, persistently, Refuge } from "./enduring.js";
 import { ClocheError, toWire } from "./errors.js";
 import { textOf, tokenizerFiles, tokenizerOf, type NamedBytes } from "./folder.js";
@@ -116,17 +117,32 @@ class Session implements Api {
     throw new ClocheError("DEVICE_LOST", "the graphics device was lost: the next run, or a model that is loaded, opens another");
   }
 
-  async load(asked: Opened): Promise<ModelInfo> {
-    return this.#exclusively(async ({ engine }) => {
-      const grown = await opened(asked, engine, await this.#modules.text(), this.#turns);
+  async *load(asked: Opened, signal: AbortSignal): AsyncGenerator<DownloadProgress | ModelInfo> {
+    yield* this.#opening(asked, signal, async (grown) => {
       await this.#shelf.become(grown);
       return infoOf(grown);
     });
   }
 
-  async loadModel(asked: Opened) {
-    return this.#exclusively(async ({ engine }) => {
-      return this.#shelf.keep(await opened(asked, engine, await this.#modules.text(), this.#turns));
+  async *loadModel(asked: Opened, signal: AbortSignal) {
+    yield* this.#opening(asked, signal, async (grown) => this.#shelf.keep(grown));
+  }
+
+  /** Opens a model that may have to be fetched first, which a run may go on beside. */
+  async *#opening<Info>(
+    { from, name }: Opened,
+    signal: AbortSignal,
+    place: (grown: Grown) => Promise<Info>,
+  ): AsyncGenerator<DownloadProgress | Info> {
+    let files = from;
+    if ("href" in files) {
+      const { downloaded, titleOf } = await import("./downloads.js");
+      name ??= titleOf(files.href);
+      files = yield* downloaded(files, signal);
+    }
+    const folder = files;
+    yield await this.#exclusively(async ({ engine }) => {
+      return place(await opened(folder, name, engine, await this.#modules.text(), this.#turns));
     });
   }
 

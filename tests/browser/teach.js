@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { BESIDE } from "./beside.js";
 import { FAULTS } from "./faults.js";
+import { FETCHING } from "./fetching.js";
 import { GUIDE } from "./guide.js";
 import { KEEPING } from "./keeping.js";
 import { LOOKING } from "./looking.js";
@@ -27,6 +28,7 @@ const SCENES = [
   ...FAULTS,
   ...LOOKING,
   ...BESIDE,
+  ...FETCHING,
   ...GUIDE,
 ];
 
