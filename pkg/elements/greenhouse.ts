@@ -5,10 +5,11 @@
 import { Cloche, ClocheError } from "cloche";
 import type {
   CreateOptions,
-  Files,
   GrowEvent,
   GrowOptions,
+  LoadOptions,
   ModelInfo,
+  ModelSource,
   Run,
   Start,
   TokenizerHandle,
@@ -183,10 +184,11 @@ export class Greenhouse extends EventTarget {
     await this.#run?.stop();
   }
 
-  /** Opens a model from the files of a Hugging Face folder, or from a zip of them. */
-  async load(files: Files | Blob, name: string): Promise<void> {
+  /** Opens a model from the files of a Hugging Face folder, from a zip of them, or from the address of either. */
+  async load(from: ModelSource, name?: string, options: Omit<LoadOptions, "name"> = {}): Promise<void> {
     if (this.state !== "idle") throw new ClocheError("BUSY", "a model is growing on this page: stop it first");
-    this.#become(name, await (await this.open()).load(files, { name }));
+    const info = await (await this.open()).load(from, { ...options, ...(name !== undefined && { name }) });
+    this.#become(info.name, info);
   }
 
   /** A tokenizer that all elements share which ask for the same one, learnt when it is first asked for. */

@@ -29,6 +29,7 @@ export const LAB_SCENES = [
   ["grow: a model grows from a text file", growFromFile],
   ["talk: what was saved is opened, goes on in three ways, and converses", talkToSaved],
   ["talk: what is no model is refused with its reason", refuseArchive],
+  ["talk: a model is fetched from an address, and what is none is refused", fetchModel],
   ["talk: an adapter beside a model is switched off", switchAdapter],
   ["a run is completed by keyboard alone", keyboardAlone],
   ["the set-up stands in the address", setupInAddress],
@@ -333,6 +334,29 @@ async function refuseArchive(page) {
   bytes.writeUInt8(255 - bytes.readUInt8(5000), 5000);
   await refused(bytes, /model.safetensors: its checksum is wrong/);
   await page.getByText("You are talking to model.zip").waitFor();
+}
+
+/** @param {Page} page */
+async function fetchModel(page) {
+  const body = await readFile(`${SHOTS}model.zip`);
+  await page.route("**/models/*", (route) => {
+    const isThere = route.request().url().endsWith("/birch.zip");
+    return route.fulfill(isThere ? { body, contentType: "application/zip" } : { contentType: "text/html", body: "<!doctype html>" });
+  });
+  const field = page.getByLabel("or what lies at an address");
+  const fetched = page.getByRole("button", { name: "Fetch it" });
+  await field.fill("/models/birch.zip");
+  await fetched.click();
+  await page.getByText("You are talking to birch").waitFor();
+  for (const [address, why] of /** @type {[string, RegExp][]} */ ([
+    ["/models/oak.zip", /oak\.zip: found an HTML page at http/],
+    ["http://", /Found "http:\/\/", expected an address/],
+  ])) {
+    await field.fill(address);
+    await fetched.click();
+    await page.locator("lab-model .error").filter({ hasText: why }).waitFor();
+  }
+  await page.getByText("You are talking to birch").waitFor();
 }
 
 /** @param {Page} page */

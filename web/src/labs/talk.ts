@@ -20,8 +20,8 @@ function model(): TemplateResult {
   return view({
     title: "Who answers?",
     figure: html`<lab-model></lab-model>`,
-    shows: html`The model is the one that grew last in this tab, or one from a file: a folder as Hugging Face lays it
-      out, of the GPT-2 or the Llama family, small enough for a page.`,
+    shows: html`The model is the one that grew last in this tab, or one from a file or an address: a folder as Hugging
+      Face lays it out, of the GPT-2 or the Llama family, small enough for a page.`,
     try: "to save it, reload the page, and open it again.",
   });
 }

@@ -1,14 +1,21 @@
 /** `<lab-model>`: which model there is; another one can be opened, and this one carried away. */
-import type { Files } from "cloche";
+import type { DownloadProgress, LoadOptions, ModelSource } from "cloche";
 import { bytes, download, greenhouse } from "cloche/elements";
 import { html, nothing, type TemplateResult } from "lit";
 import { LabElement } from "./lab-element.ts";
 
 class LabModel extends LabElement {
-  static override properties = { note: { state: true }, trouble: { state: true }, busy: { state: true } };
+  static override properties = {
+    note: { state: true },
+    trouble: { state: true },
+    busy: { state: true },
+    fetching: { state: true },
+  };
   declare note: string;
   declare trouble: string;
   declare busy: boolean;
+  /** Ends the download that is under way. */
+  declare fetching: AbortController | undefined;
 
   constructor() {
     super();
@@ -35,6 +42,16 @@ class LabModel extends LabElement {
         <label class="field">or the folder itself <input type="file" webkitdirectory multiple ?disabled=${this.busy}
           @change=${this.#openFolder} /></label>
       </div>
+      <form @submit=${this.#openAddress}>
+        <label class="field">or what lies at an address, a zip or such a folder <input name="address" inputmode="url"
+          autocomplete="off" spellcheck="false" placeholder="https://…/resolve/main/" required ?disabled=${this.busy} /></label>
+        <p class="actions">
+          <button ?disabled=${this.busy}>Fetch it</button>
+          ${this.fetching
+            ? html`<button type="button" @click=${() => this.fetching?.abort()}>Stop the download</button>`
+            : nothing}
+        </p>
+      </form>
       ${model
         ? html`<p class="actions"><button ?disabled=${this.busy} @click=${() => this.#do(() => this.#save())}>Save the
           model</button></p>`
@@ -67,9 +84,22 @@ class LabModel extends LabElement {
     });
   }
 
-  async #load(files: Files | Blob, name: string): Promise<void> {
-    await greenhouse.load(files, name);
-    const { layers, contextLen, hasAdapter } = greenhouse.info!;
+  #openAddress(event: SubmitEvent): void {
+    event.preventDefault();
+    const address = String(new FormData(event.target as HTMLFormElement).get("address")).trim();
+    void this.#do(async () => {
+      if (!URL.canParse(address, location.href)) throw new Error(`Found "${address}", expected an address.`);
+      const { signal } = (this.fetching = new AbortController());
+      const onProgress = ({ file, loaded, total }: DownloadProgress) => {
+        this.note = `${file}: ${bytes(loaded)}${total === undefined ? "" : ` of ${bytes(total)}`}`;
+      };
+      await this.#load(new URL(address, location.href), undefined, { signal, onProgress });
+    });
+  }
+
+  async #load(from: ModelSource, title?: string, options?: LoadOptions): Promise<void> {
+    await greenhouse.load(from, title, options);
+    const { name, layers, contextLen, hasAdapter } = greenhouse.info!;
     this.note = `Opened ${name}: ${layers} layers, a context of ${contextLen} tokens${hasAdapter ? ", an adapter beside it" : ""}.`;
   }
 
@@ -90,6 +120,7 @@ class LabModel extends LabElement {
       this.trouble = error instanceof Error ? error.message : String(error);
     } finally {
       this.busy = false;
+      this.fetching = undefined;
     }
   }
 }
