@@ -37,7 +37,7 @@ export interface Sample {
 
 /** A run of this visit, as far as it has come. */
 export interface RunRecord {
-  /** 1 for the first of the page. */
+  /** 1 for the first of the page; negative where it was kept from another visit. */
   number: number;
   name: string;
   options: GrowOptions;
@@ -74,6 +74,10 @@ export class Greenhouse extends EventTarget {
   files: Omit<CreateOptions, "device" | "signal"> = {};
   state: GrowState = "idle";
   readonly runs: RunRecord[] = [];
+  /** Names of runs of pre-training that the browser has kept from other visits, as far as is known: asking takes the engine. */
+  kept: string[] = [];
+  /** Those of them that were recalled. Their numbers are negative. */
+  readonly recalled: RunRecord[] = [];
   /** What can be sampled at the moment, by name. */
   model: string | undefined;
   /** What is known of it, where it was opened from files. */
@@ -87,6 +91,8 @@ export class Greenhouse extends EventTarget {
   #run: Run | undefined;
   readonly #tokenizers = new Map<string, Promise<TokenizerHandle>>();
   #adapter = true;
+  /** How often it was asked which runs are kept. */
+  #looks = 0;
   #telling: ReturnType<typeof setTimeout> | undefined;
 
   /** Whether the adapter beside the model speaks too; all elements ask the model in the same way. */
@@ -139,6 +145,29 @@ export class Greenhouse extends EventTarget {
     await this.#follow(record, device, (cloche) => cloche.runs.resume(name) as Run, onEvent);
   }
 
+  /** Looks which runs are kept, where the engine is awake. */
+  async lookForKept(): Promise<void> {
+    const asked = ++this.#looks;
+    const kept = (await this.#opened?.runs.list().catch(() => [])) ?? [];
+    // Whoever asked later has seen more.
+    if (asked < this.#looks) return;
+    const ofThisVisit = this.runs.map(({ saved }) => saved?.name);
+    this.kept = kept.flatMap(({ name, stage }) => (stage === "grow" && !ofThisVisit.includes(name) ? [name] : []));
+    this.changed();
+  }
+
+  /** A run that was kept, as it was seen until it was saved last. */
+  async recall(name: string): Promise<RunRecord> {
+    const known = this.recalled.find((run) => run.name === name);
+    if (known) return known;
+    const past = await (await this.open()).runs.history(name);
+    const number = -1 - this.recalled.length;
+    const record: RunRecord = { number, name, options: { data: "stories" }, owner: undefined, rows: [], samples: [] };
+    for (const event of past) note(record, event as unknown as GrowEvent);
+    this.recalled.push(record);
+    return record;
+  }
+
   async #follow(
     record: RunRecord,
     device: CreateOptions["device"],
@@ -160,6 +189,7 @@ export class Greenhouse extends EventTarget {
     } finally {
       this.#run = undefined;
       this.#enter("idle");
+      void this.lookForKept();
     }
   }
 
@@ -242,17 +272,10 @@ export class Greenhouse extends EventTarget {
         record.start = event;
         this.#become(record.name);
         this.#enter("growing");
+        void this.lookForKept();
         break;
       case "step":
-        record.latest = event;
         this.version += 1;
-        add(record.rows, event.step, { train: event.loss });
-        break;
-      case "eval":
-        add(record.rows, event.step, { val: event.val_loss });
-        break;
-      case "sample":
-        record.samples.push({ step: event.step, text: event.text, loss: record.latest?.loss ?? null });
         break;
       case "profile":
         record.profile = event;
@@ -272,6 +295,7 @@ export class Greenhouse extends EventTarget {
       case "done":
         record.done = event;
     }
+    note(record, event);
     this.changed();
   }
 
@@ -287,6 +311,17 @@ export class Greenhouse extends EventTarget {
     this.state = state;
     this.changed();
   }
+}
+
+/** Adds what happened to the curves and the samples of a run. */
+function note(record: RunRecord, event: GrowEvent): void {
+  if (event.event === "eval") return add(record.rows, event.step, { val: event.val_loss });
+  if (event.event === "sample") {
+    record.samples.push({ step: event.step, text: event.text, loss: record.latest?.loss ?? null });
+  }
+  if (event.event !== "step") return;
+  record.latest = event;
+  add(record.rows, event.step, { train: event.loss });
 }
 
 /** Adds to the row of a step. */

@@ -2,6 +2,7 @@
 import { css, html, nothing, svg, unsafeCSS, type PropertyValues, type TemplateResult } from "lit";
 import plotCss from "uplot/dist/uPlot.min.css?inline";
 import { Chart, type Line } from "./chart.js";
+import { beside, comparison, shortName } from "./comparing.js";
 import { csv, download } from "./download.js";
 import { ClocheElement } from "./element.js";
 import type { LossRow, RunRecord } from "./greenhouse.js";
@@ -71,9 +72,7 @@ export class ClocheLoss extends ClocheElement implements LossElement {
 
   protected override willUpdate(): void {
     const runs = this.runsOf(this.for);
-    const run = runs.at(-1);
-    const other = runs.find((candidate) => candidate !== run && candidate.number === this.compareWith);
-    this.#series = seriesOf(run, other);
+    this.#series = seriesOf(runs.at(-1), beside(runs, this.compareWith));
   }
 
   protected override updated(_changed: PropertyValues): void {
@@ -82,7 +81,7 @@ export class ClocheLoss extends ClocheElement implements LossElement {
       if (index !== this.cursor) this.cursor = index;
     });
     const { run, other, x, lines } = this.#series;
-    const xMax = Math.max(run?.start?.steps ?? 100, other?.start?.steps ?? 0);
+    const xMax = Math.max(run?.start?.steps ?? 100, other?.start?.steps ?? other?.rows.at(-1)?.step ?? 0);
     this.#chart.draw({ xLabel: "step", yLabel: "nats per token", xMax, x, lines });
   }
 
@@ -114,16 +113,12 @@ export class ClocheLoss extends ClocheElement implements LossElement {
   }
 
   #comparison(): TemplateResult | typeof nothing {
-    const runs = this.runsOf(this.for).slice(0, -1);
-    if (runs.length === 0) return nothing;
-    const choose = (event: globalThis.Event) => {
-      this.compareWith = Number((event.target as HTMLSelectElement).value) || undefined;
+    const choose = (number: number | undefined) => {
+      this.compareWith = number;
+      this.send("cloche-compare", number);
     };
-    return html`<label>Compare with <select class="bare" @change=${choose}>
-      <option value="">no other run</option>
-      ${runs.map(({ number, name }) => html`<option value=${number}
-        ?selected=${number === this.compareWith}>${name}</option>`)}
-    </select></label>`;
+    const complain = (error: unknown) => this.complain(error);
+    return comparison({ runs: this.runsOf(this.for), compareWith: this.compareWith, choose, complain });
   }
 
   #table(): TemplateResult {
@@ -210,7 +205,7 @@ function seriesOf(run: RunRecord | undefined, other: RunRecord | undefined): Ser
       ),
     );
   if (other) {
-    const name = `run ${other.number}`;
+    const name = shortName(other);
     const values = (key: "train" | "val") => x.map((step) => others.get(step)?.[key] ?? null);
     lines.push(line(`${name} training`, COLORS.otherTrain, DASHES.otherTrain, values("train")));
     lines.push(line(`${name} validation`, COLORS.otherVal, DASHES.otherVal, values("val"), true));

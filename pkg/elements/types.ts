@@ -43,7 +43,7 @@ export interface LossElement extends HTMLElement {
   for: string;
   heading: string;
   hide: string[];
-  /** The number of the run beside the newest one. */
+  /** The number of the run beside the newest one; negative where the browser has kept it from another visit. */
   compareWith: number | undefined;
 }
 
@@ -52,6 +52,8 @@ export interface SamplesElement extends HTMLElement {
   for: string;
   heading: string;
   hide: string[];
+  /** The number of the run whose samples stand beside those of the newest one. */
+  compareWith: number | undefined;
 }
 
 /** `<cloche-tokens>`: a text as the tokens of a tokenizer. */
@@ -127,6 +129,8 @@ export interface ClocheElementEvents {
   "cloche-event": CustomEvent<GrowEvent>;
   /** From a trainer: what was chosen. */
   "cloche-settings": CustomEvent<{ preset: Preset; tokenizer: string; steps: number; device: string }>;
+  /** From the loss: another run was chosen to stand beside, by its number, or none. */
+  "cloche-compare": CustomEvent<number | undefined>;
   /** From the tokens: how many there are. */
   "cloche-tokens": CustomEvent<{ kind: string; text: string; count: number; vocabSize: number }>;
   /** From what looks into the model: what it saw. */

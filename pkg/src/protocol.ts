@@ -1,6 +1,6 @@
 /** What the page and the worker say to each other: the functions, what they take, and the events of a run. */
 import type { Address, DownloadProgress } from "./downloads.js";
-import type { SaveEvent, SaveOptions } from "./keeping.js";
+import type { PastEvent, SaveEvent, SaveOptions } from "./keeping.js";
 import type { CreateModelOptions, ModelInfo, Whom } from "./models.js";
 import type { Probe, ProbeOptions } from "./probes.js";
 import type { ResumeOptions } from "./runs.js";
@@ -236,6 +236,7 @@ export interface Api {
   listRuns(): Promise<SavedRun[]>;
   resumeRun(options: ResumeOptions & { name: string }, signal: AbortSignal): AsyncIterable<GrowEvent | TuneEvent>;
   readRun(options: { name: string }): Promise<Record<string, Uint8Array<ArrayBuffer>>>;
+  runHistory(options: { name: string }): Promise<PastEvent[]>;
   renameRun(options: { name: string; to: string }): Promise<void>;
   removeRun(options: { name: string }): Promise<void>;
   exportRun(options: { name: string }): Promise<Blob>;

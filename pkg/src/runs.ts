@@ -1,4 +1,5 @@
 /** The runs that the browser keeps for this site. */
+import type { PastEvent } from "./keeping.js";
 import { Run } from "./run.js";
 import type { Api, GrowEvent, GrowOptions } from "./protocol.js";
 import type { Remote } from "./remote.js";
@@ -40,6 +41,11 @@ export class Runs {
   /** The files of the latest save, a checkpoint that can be given to a stage as `resume`; each is what was written. */
   async read(name: string): Promise<Files> {
     return new Map(Object.entries(await this.#remote.request("readRun", { name })));
+  }
+
+  /** What the run told until it was saved last: its steps, thinned out where they were many, evaluations and samples. */
+  history(name: string): Promise<PastEvent[]> {
+    return this.#remote.request("runHistory", { name });
   }
 
   /** A run in a zip, with what it reads: `import` brings it to another browser. */

@@ -343,6 +343,10 @@ class Session implements Api {
     return Object.fromEntries(files);
   }
 
+  async runHistory({ name }: { name: string }) {
+    return historyIn((await this.#store.read(name)).files);
+  }
+
   async exportRun({ name }: { name: string }): Promise<Blob> {
     return zip(await this.#store.pack(name));
   }

@@ -15,6 +15,7 @@ import { launchChromium, launchFirefox } from "./stacks.js";
 export const KEEPING = [
   ["a run whose tab is killed goes on, bit for bit", async (page) => survive(await tabsOf(page), 6)],
   ["a saved run is listed, read, renamed, deleted, and had by one page alone", manage],
+  ["what a run has told is read without it", tellHistory],
   ["a damaged save is noticed, and the one before opens", damage],
   ["what a run reads is kept with it, files among it", keepData],
   ["a run goes on where there is no place to keep it, and is stopped before it has begun", goOnWithout],
@@ -209,6 +210,24 @@ async function damage(page) {
   assert.match(found.warning.message, /^run "hurt": file "model\.safetensors" has SHA-256 \w{64}, expected \w{64}; going on/);
   assert.equal(found.steps.at(-1), 5);
   assert.match(found.error, /^RUN_DAMAGED: run "hurt": file "model\.safetensors" has SHA-256/);
+}
+
+/** @param {Page} page */
+async function tellHistory(page) {
+  const found = await page.evaluate(async (grow) => {
+    const { Cloche } = await import(/** @type {string} */ ("/pkg/index.js"));
+    const cloche = await Cloche.create({ device: "cpu" });
+    const told = [];
+    for await (const event of cloche.grow({ ...grow, steps: 4, evalEvery: 2, sampleAt: [1], save: { name: "told" } })) {
+      if (["step", "eval", "sample"].includes(event.event)) told.push(event);
+    }
+    const history = await cloche.runs.history("told");
+    const none = await cloche.runs.history("nobody").catch((/** @type {any} */ error) => error.code);
+    cloche.dispose();
+    return { told, history, none };
+  }, GROW);
+  assert.deepEqual(found.history, found.told);
+  assert.equal(found.none, "NO_RUN");
 }
 
 /** @param {Page} page */

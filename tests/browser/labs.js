@@ -25,6 +25,7 @@ export const LAB_SCENES = [
   ["grow: two runs are compared, and their losses read by keyboard", compareRuns],
   ["grow: weights and gradients are shown by layer", showNorms],
   ["grow: what was kept goes on after a reload, has another name, and is deleted", goOnWithKept],
+  ["grow: a run that was kept stands beside the one of this visit", compareKept],
   ["grow: a file that is no text is refused with its reason", refuseBinary],
   ["grow: a model grows from a text file", growFromFile],
   ["talk: what was saved is opened, goes on in three ways, and converses", talkToSaved],
@@ -276,6 +277,37 @@ async function goOnWithKept(page) {
   await kept.getByRole("button", { name: "Delete the one that went on" }).click();
   await kept.getByRole("button", { name: "Delete the one that went on" }).waitFor({ state: "detached" });
   assert.equal(await rows.count(), before - 1);
+}
+
+/** @param {Page} page */
+async function compareKept(page) {
+  const loss = page.locator("cloche-loss");
+  const samples = page.locator("cloche-samples");
+  assert.equal(await samples.getByLabel("Compare with").count(), 0, "the lab asks once, at the loss");
+  const chosen = loss.getByLabel("Compare with");
+  const kept = await chosen.locator("optgroup option").allTextContents();
+  assert.ok(kept.length >= 1, "runs of other visits are offered");
+  const name = String(kept[0]);
+  await chosen.selectOption({ label: name });
+  await loss.locator("[part=legend] li").filter({ hasText: `${name} validation` }).waitFor();
+  const dashes = await loss.locator("[part=legend] path").evaluateAll((paths) => paths.map((path) => path.getAttribute("stroke-dasharray")));
+  assert.equal(new Set(dashes).size, dashes.length, "each line has its own dashes");
+  await loss.getByText("Show as a table").click();
+  const columns = await loss.locator("th").allTextContents();
+  assert.deepEqual(columns.slice(-2), [`${name} training`, `${name} validation`]);
+  const [saved] = await Promise.all([page.waitForEvent("download"), loss.getByText("Save as CSV").click()]);
+  const [header, first] = (await readFile(await saved.path(), "utf8")).split("\n");
+  assert.ok(header?.includes(`${name} training`), header);
+  assert.match(String(first), /^0,.*,\d+\.\d+$/, "of step 0 its validation loss is known");
+  assert.ok(((await samples.locator("[part=other]").textContent()) ?? "").trim().length > 0, "it has said something");
+  await samples.locator(".note").filter({ hasText: `${name}: ` }).waitFor();
+  assert.deepEqual(await offences(page), []);
+  await loss.getByText("Show as a table").click();
+  await section(page, "How surprised is it?").screenshot({ path: `${SHOTS}beside-loss.png` });
+  await section(page, "From noise to words").screenshot({ path: `${SHOTS}beside-samples.png` });
+  await chosen.selectOption({ label: "no other run" });
+  await samples.locator("[part=other]").waitFor({ state: "detached" });
+  return name;
 }
 
 /** @param {Page} page */

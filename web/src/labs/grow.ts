@@ -42,11 +42,11 @@ function train(setup: Setup): TemplateResult {
 function loss(): TemplateResult {
   return view({
     title: "How surprised is it?",
-    figure: html`<cloche-loss></cloche-loss>`,
+    figure: html`<cloche-loss @cloche-compare=${together}></cloche-loss>`,
     shows: html`The loss is its surprise at the next token. At the start it knows nothing and every token is as likely
       as any other; then it falls. The broken line is on text that it never learns from. No model can get below the
       dotted floor.`,
-    try: "to grow a second one with other settings, and compare the two.",
+    try: "to grow a second one with other settings, and compare the two. One that was kept from another day will do as well.",
     formula: html`<p>The mean over the tokens of a text, in nats:</p>
       <math display="block"><mrow><mi>loss</mi><mo>=</mo>
         <mo>−</mo><mfrac><mn>1</mn><mi>T</mi></mfrac>
@@ -58,13 +58,19 @@ function loss(): TemplateResult {
   });
 }
 
+/** What stands beside the curve stands beside the samples. */
+function together({ currentTarget, detail }: CustomEvent<number | undefined>): void {
+  const samples = (currentTarget as Element).closest("article")!.querySelector("cloche-samples")!;
+  samples.compareWith = detail;
+}
+
 function samples(): TemplateResult {
   return view({
     title: "From noise to words",
-    figure: html`<cloche-samples></cloche-samples>`,
+    figure: html`<cloche-samples hide="compare"></cloche-samples>`,
     shows: html`From time to time it is left to speak without a prompt. The first lines are noise; then come the
       frequent letters, then syllables, then words, and at last sentences that hang together.`,
-    try: "to move along the line. When does the first real word appear, and how high is the loss there?",
+    try: "to move along the line. When does the first real word appear, and how high is the loss there? A run that the loss is compared with speaks here, too.",
   });
 }
 

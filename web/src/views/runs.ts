@@ -42,7 +42,7 @@ class LabRuns extends LabElement {
     if (runs.length === 0) return html`<p>Nothing is kept yet: what grows above will be.</p>`;
     return html`<div class="scroll" tabindex="0" role="region" aria-label="Runs that are kept"><table>
       <thead><tr><th scope="col">Run</th><th scope="col">Step</th><th scope="col">Size</th>
-        <th scope="col" aria-label="What to do"></th></tr></thead>
+        <td></td></tr></thead>
       <tbody>${runs.map((run) => this.#row(run))}</tbody>
     </table></div>`;
   }
@@ -78,6 +78,7 @@ class LabRuns extends LabElement {
     try {
       const { runs: kept } = await greenhouse.open();
       await work(kept);
+      await greenhouse.lookForKept();
       this.runs = await kept.list();
       const { used, available } = await kept.usage();
       this.room = `${bytes(used)} in use, room for ${bytes(available)}.`;
