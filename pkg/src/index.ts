@@ -19,8 +19,9 @@ import { Remote } from "./remote.js";
 import { Run } from "./run.js";
 import { Runs } from "./runs.js";
 import { startWorker } from "./start.js";
+import type { StageName, StageOptions } from "./teaching.js";
 import { Tokenizers } from "./tokenizers.js";
-import type { Api, DeviceInfo, Estimate, EstimateOptions, GrowEvent, GrowOptions, MemoryInUse, OpenOptions } from "./protocol.js";
+import type { Api, DeviceInfo, Estimate, EstimateOptions, GrowEvent, GrowOptions, MemoryInUse, OpenOptions, StageEstimate } from "./protocol.js";
 import type {
   DistillOptions,
   DpoOptions,
@@ -59,6 +60,7 @@ export type {
   Preset,
   Profile,
   SamplingOptions,
+  StageEstimate,
   Start,
   TokenPiece,
 } from "./protocol.js";
@@ -169,8 +171,18 @@ export class Cloche extends Speaker {
    * What a run will take, before it begins: bytes, arithmetic and kernels are those of the plan that it would follow, nothing
    * of which is allocated; the time follows from what the device was seen to do with two small models, which takes it about a
    * second when it is first asked. What was seen is kept for a week in the browser's own file system, where there is one.
+   *
+   * Of a stage after pre-training, all of it is seen: a copy of the model makes a few steps, and is forgotten. So a stage cannot be
+   * asked about while a run goes on (`BUSY`), and the last run's checkpoint can no longer be had.
    */
-  async estimate({ signal, ...options }: Sourced<EstimateOptions> & Abortable = {}): Promise<Estimate> {
+  estimate(options?: Sourced<EstimateOptions> & Abortable): Promise<Estimate>;
+  estimate<Stage extends Exclude<keyof Runnable, "grow">>(
+    stage: Stage,
+    options: Sourced<Omit<Runnable[Stage][0], "save" | "resume">> & Abortable,
+  ): Promise<StageEstimate>;
+  async estimate(asked: StageName | (Sourced<EstimateOptions> & Abortable) = {}, ofStage: object = {}): Promise<Estimate | StageEstimate> {
+    if (typeof asked === "string") return this.#rehearsed(asked, ofStage as Sourced<StageOptions> & Abortable);
+    const { signal, ...options } = asked;
     return this.#remote.request("estimate", await gathered<EstimateOptions>(options, signal));
   }
 
@@ -231,6 +243,12 @@ export class Cloche extends Speaker {
   /** As `dispose`. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.dispose();
+  }
+
+  async #rehearsed(stage: StageName, { signal, ...asked }: Sourced<StageOptions> & Abortable): Promise<StageEstimate> {
+    const options = judged(await gathered<StageOptions>(asked as Sourced<StageOptions>, signal));
+    for await (const told of this.#remote.stream("estimateStage", { stage, ...options }, signal)) return told;
+    throw new ClocheError("ENGINE_CRASHED", "a stage was tried, but nothing is known of it");
   }
 
   #run<Stage extends keyof Runnable>(stage: Stage, options: Sourced<Runnable[Stage][0]> & Abortable): Run<Runnable[Stage][1]> {

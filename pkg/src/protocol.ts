@@ -5,6 +5,7 @@ import type { CreateModelOptions, ModelInfo, Whom } from "./models.js";
 import type { Probe, ProbeOptions } from "./probes.js";
 import type { ResumeOptions } from "./runs.js";
 import type { SavedRun } from "./storage.js";
+import type { StageName, StageOptions } from "./teaching.js";
 import type { Named, TokenizerEvent, TokenizerOptions, TokenTrace, TrainTrace, Vocabulary } from "./tokenizers.js";
 import type {
   DistillOptions,
@@ -98,6 +99,21 @@ export interface Estimate {
   dispatchesPerStep: number;
   /** For all steps, without evaluations and samples. Not there where a run goes on and nothing was measured before it. */
   seconds?: number;
+}
+
+/** What a stage after pre-training takes, and how long. */
+export interface StageEstimate {
+  parameters: number;
+  /** Those that learn: all, or the adapter's. */
+  trained: number;
+  vocabSize: number;
+  /** Bytes that the stage holds, the model that learns included; an exam of many questions takes more. */
+  peakBytes: number;
+  /** Of a step as it went; where answers are drawn, others may be longer. */
+  flopsPerStep: number;
+  dispatchesPerStep: number;
+  /** For all steps, without exams. */
+  seconds: number;
 }
 
 /** What the worker holds: buffers of states and programs on its device, their bytes, and those of its modules in all. */
@@ -217,6 +233,7 @@ export type NewModel = Omit<CreateModelOptions, "tokenizer"> & { tokenizer?: num
 export interface Api {
   open(options: OpenOptions): Promise<DeviceInfo>;
   estimate(options: EstimateOptions): Promise<Estimate>;
+  estimateStage(options: StageOptions & { stage: StageName }, signal: AbortSignal): AsyncIterable<StageEstimate>;
   memory(): Promise<MemoryInUse>;
   load(options: Opened, signal: AbortSignal): AsyncIterable<DownloadProgress | ModelInfo>;
   loadModel(options: Opened, signal: AbortSignal): AsyncIterable<DownloadProgress | (ModelInfo & { model: number })>;

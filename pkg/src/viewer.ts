@@ -22,7 +22,8 @@ export class Viewer {
 
   /** What the copies hold: buffers, and their bytes. */
   async memory(): Promise<[buffers: number, bytes: number]> {
-    return (await this.#engine)?.memory() ?? [0, 0];
+    const [buffers, bytes] = (await this.#engine)?.memory() ?? [0, 0];
+    return [buffers, bytes];
   }
 
   /** Reads a text with the weights of this moment. Others wait no longer than it takes to copy them. */

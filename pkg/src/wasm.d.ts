@@ -22,8 +22,8 @@ declare module "*/wasm/engine.js" {
     describe(): DeviceInfo;
     /** Tokens, operations and kernels are those of a step, bytes the most at once. The numbers lie in a `Float64Array`. */
     estimate(settings: object): [parameters: number, tokens: number, bytes: number, flops: number, dispatches: number];
-    /** What states and programs hold. */
-    memory(): [buffers: number, bytes: number];
+    /** What states and programs hold, and what has run since the device was opened. */
+    memory(): [buffers: number, bytes: number, flops: number, dispatches: number];
     /** Settings are those of `GrowOptions` in snake_case, with `vocab_size` and `eot_id`. */
     startPretrain(settings: object, train: Uint32Array, val: Uint32Array, floor?: number): Pretrain;
     free(): void;

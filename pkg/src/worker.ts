@@ -93,6 +93,13 @@ class Session implements Api {
     return this.#forecast.of(() => this.#awake(), options, vocabSize, this.#busy);
   }
 
+  async *estimateStage({ stage, ...options }: StageOptions & { stage: StageName }, signal: AbortSignal) {
+    yield await this.#exclusively(async () => {
+      const { rehearse } = await import("./rehearsal.js");
+      return rehearse(stage, options, await this.#school(), signal);
+    });
+  }
+
   async memory(): Promise<MemoryInUse> {
     const copies = await this.#viewer.memory();
     const [buffers, bytes] = this.#awake().memory();

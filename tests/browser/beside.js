@@ -6,6 +6,7 @@ import assert from "node:assert/strict";
 /** @type {[string, (page: Page) => Promise<string | void>][]} */
 export const BESIDE = [
   ["a run is estimated before it begins, and takes what was said", estimate],
+  ["what a stage will take is tried beforehand, and leaves nothing behind", tryStages],
   ["how fast the device is is known on the next visit", remember],
   ["models are opened beside the current one, compared, taught and freed", compare],
   ["an adapter is switched off and on", switchAdapter],
@@ -53,6 +54,89 @@ async function estimate(page) {
   assert.deepEqual(found.guesses, [257, 300]);
   assert.match(found.error, /^OUT_OF_MEMORY: model needs \d+ GB, 4\.3 GB are available$/);
   return `${told.seconds.toFixed(2)} s estimated, ${done.seconds.toFixed(2)} s taken`;
+}
+
+const SUMS = Array.from({ length: 40 }, (_, n) => ({ prompt: `${n}+1=`, chosen: `${n + 1}`, rejected: `${n + 2}` }));
+const TASK = { data: "task:addition", examples: 40, exam: 2, evalEvery: 0, batchSize: 4 };
+const PACKED = { ...TASK, steps: 30, packing: true };
+const GROUPS = { ...TASK, steps: 9, group: 4, maxTokens: 6 };
+/** Stages as they are asked about. @type {[string, any][]} */
+const STAGES = [
+  ["sft", PACKED],
+  ["sft", { ...TASK, steps: 9, lora: { rank: 2 } }],
+  ["dpo", { ...TASK, data: SUMS, steps: 9 }],
+  ["reward", { ...TASK, data: SUMS, steps: 9 }],
+  ["grpo", GROUPS],
+  ["ppo", { ...TASK, steps: 9, maxTokens: 6 }],
+  ["distill", { ...TASK, steps: 9 }],
+];
+
+/** @param {Page} page */
+async function tryStages(page) {
+  const found = await page.evaluate(
+    async ([stages, packed, groups]) => {
+      const { Cloche } = await import(/** @type {string} */ ("/pkg/index.js"));
+      const cloche = await Cloche.create({ device: "cpu" });
+      const { collect } = await import(/** @type {string} */ ("/checks/collect.js"));
+      const told = (/** @type {Promise<unknown>} */ outcome) =>
+        outcome.then(() => "none", (/** @type {any} */ error) => `${error.code}: ${error.message}`);
+      const errors = [await told(cloche.estimate("sft", packed))];
+      await collect(cloche.sft({ data: "task:addition", init: "tiny", contextLen: 64, steps: 2, batchSize: 4, examples: 40, exam: 2 }));
+      const weights = async () => String((await cloche.export()).get("model.safetensors"));
+      const untouched = await weights();
+      const teacher = await cloche.export();
+      const tried = [];
+      const memory = [];
+      for (const [stage, options] of stages) {
+        tried.push(await cloche.estimate(stage, stage === "distill" ? { ...options, teacher } : options));
+        memory.push(await cloche.memory());
+      }
+      const same = (await weights()) === untouched;
+      const plain = await cloche.estimate({ preset: "tiny", contextLen: 64, batchSize: 4, vocabSize: tried[0].vocabSize });
+      errors.push(await told(cloche.estimate("nothing", packed)), await told(cloche.estimate("sft", { ...packed, seed: 0.5 })));
+      const stopping = new AbortController();
+      setTimeout(() => stopping.abort(), 20);
+      errors.push(await told(cloche.estimate("grpo", { ...groups, signal: stopping.signal })));
+      const busy = [];
+      const runs = [];
+      // What was given up may still be at its step.
+      while ((await told(cloche.models.copy().then((/** @type {any} */ copy) => copy.dispose()))) !== "none");
+      for (const [stage, options] of /** @type {const} */ ([["sft", packed], ["grpo", groups]])) {
+        let bytes = 0;
+        for await (const event of cloche[stage](options)) {
+          if (event.event === "step") bytes = Math.max(bytes, (await cloche.memory()).bytes);
+          if (event.event === "step" && event.step === 1) busy.push(await told(cloche.estimate("sft", packed)));
+          if (event.event === "done") runs.push({ bytes, seconds: event.seconds });
+        }
+      }
+      errors.push(busy[0] ?? "");
+      cloche.dispose();
+      return { tried, memory, same, plain, errors, runs };
+    },
+    /** @type {const} */ ([STAGES, PACKED, GROUPS]),
+  );
+  for (const [at, told] of found.tried.entries()) {
+    const name = STAGES[at]?.[0];
+    const { parameters, trained, peakBytes, flopsPerStep, dispatchesPerStep, seconds } = told;
+    assert.ok(parameters > 100_000 && (name === "sft" && at === 1 ? trained < parameters / 4 : trained >= parameters / 2), `${name}: ${trained} of ${parameters} learn`);
+    assert.ok(peakBytes > 4 * parameters && flopsPerStep > 1e6 && dispatchesPerStep > 10 && seconds > 0, `${name}: ${JSON.stringify(told)}`);
+  }
+  assert.ok(found.same, "the model has not learnt");
+  for (const { buffers, bytes } of found.memory) assert.deepEqual([buffers, bytes], [found.memory[0].buffers, found.memory[0].bytes]);
+  // Rows as wide as the context cost what they cost in pre-training, but for what a stage measures beside.
+  const [sft, , , , grpo] = found.tried;
+  const share = sft.flopsPerStep / found.plain.flopsPerStep;
+  assert.ok(share > 0.95 && share < 1.2, `a step of sft takes ${share} of one of pre-training`);
+  for (const [at, told] of [sft, grpo].entries()) {
+    const { bytes, seconds } = found.runs[at] ?? { bytes: 0, seconds: 0 };
+    assert.ok(Math.abs(told.peakBytes / bytes - 1) < 0.02, `${told.peakBytes} bytes were estimated, ${bytes} were held`);
+    assert.ok(told.seconds / seconds > 1 / 3 && told.seconds / seconds < 3, `${told.seconds} s were estimated, ${seconds} s were taken`);
+  }
+  assert.match(found.errors[0] ?? "", /^NO_MODEL: there is no model to begin with/);
+  assert.match(found.errors[1] ?? "", /^SETTINGS: /);
+  assert.match(found.errors[2] ?? "", /^SETTINGS: seed: found 0\.5/);
+  assert.deepEqual(found.errors.slice(3), ["ABORTED: stopped by the caller", "BUSY: a run is going on: stop it before you start another"]);
+  return `sft ${share.toFixed(3)} of pre-training; seconds ${[sft, grpo].map((told, at) => (told.seconds / Number(found.runs[at]?.seconds)).toFixed(2))} of those taken`;
 }
 
 /** @param {Page} page */

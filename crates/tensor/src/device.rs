@@ -8,7 +8,7 @@ use crate::cpu::HAS_F64;
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::graph::{Data, Graph};
-use crate::memory::{Held, InUse, Memory};
+use crate::memory::{Held, InUse, Memory, Work};
 use crate::plan::{Plan, Target};
 use crate::program::Program;
 use crate::program::cpu::{CpuBuffer, CpuProgram};
@@ -117,6 +117,11 @@ impl Device {
     /// The memory that states and programs of this device and its clones hold now.
     pub fn in_use(&self) -> InUse {
         self.memory.in_use()
+    }
+
+    /// What the programs of this device and its clones have computed since it was opened.
+    pub fn work(&self) -> Work {
+        self.memory.work()
     }
 
     /// Refuses, from now on, what would bring the memory in use above so many bytes: before anything of it is allocated,

@@ -42,7 +42,7 @@ pub use device::{Device, DeviceKind, State};
 pub use dtype::DType;
 pub use error::Error;
 pub use graph::{Data, Graph, ValueId};
-pub use memory::InUse;
+pub use memory::{InUse, Work};
 pub use ops::layout::cat;
 pub use plan::{BufferId, Cost, Operand, Plan, Target};
 pub use program::{Elements, LOG_NUMEL, LOG_RUNS, Program};

@@ -1,9 +1,10 @@
-//! How much memory a device has given to states and programs, and how much it may give.
+//! How much memory a device has given to states and programs, how much it may give, and what was computed in it.
 
 use std::cell::Cell;
 use std::rc::Rc;
 
 use crate::error::Error;
+use crate::plan::Cost;
 
 /// Memory in use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,6 +15,15 @@ pub struct InUse {
     pub bytes: u64,
 }
 
+/// What programs have computed, run after run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Floating-point operations.
+    pub flops: u64,
+    /// Kernels that ran.
+    pub dispatches: u64,
+}
+
 /// The account of a device, which all its clones share.
 #[derive(Clone, Default)]
 pub(crate) struct Memory(Rc<Account>);
@@ -22,6 +32,7 @@ pub(crate) struct Memory(Rc<Account>);
 struct Account {
     in_use: Cell<InUse>,
     limit: Cell<Option<u64>>,
+    work: Cell<Work>,
 }
 
 /// What somebody holds; given back when it is dropped.
@@ -37,6 +48,10 @@ impl Memory {
 
     pub fn limit(&self, bytes: u64) {
         self.0.limit.set(Some(bytes));
+    }
+
+    pub fn work(&self) -> Work {
+        self.0.work.get()
     }
 
     /// Notes what is about to be allocated.
@@ -59,6 +74,15 @@ impl Memory {
     }
 }
 
+impl Held {
+    /// Notes a run of the program that holds this.
+    pub fn ran(&self, cost: &Cost) {
+        let Work { flops, dispatches } = self.memory.work();
+        let work = Work { flops: flops + cost.flops, dispatches: dispatches + cost.dispatches };
+        self.memory.0.work.set(work);
+    }
+}
+
 impl Drop for Held {
     fn drop(&mut self) {
         let now = self.memory.in_use();
@@ -69,7 +93,7 @@ impl Drop for Held {
 
 #[cfg(test)]
 mod tests {
-    use crate::{DType, Device, Graph, InUse};
+    use crate::{DType, Device, Graph, InUse, Work};
 
     #[test]
     fn what_is_held_is_counted_and_given_back() {
@@ -78,8 +102,12 @@ mod tests {
         assert_eq!(device.in_use(), InUse { buffers: 1, bytes: 400 });
         let graph = Graph::new();
         let x = graph.input("x", (10,), DType::F32);
-        let program = device.compile(&graph, &[("y", &(&x + 1.0))], &[]).unwrap();
+        let mut program = device.compile(&graph, &[("y", &(&x + 1.0))], &[]).unwrap();
         assert_eq!(device.clone().in_use(), InUse { buffers: 3, bytes: 480 });
+        assert_eq!(device.work(), Work::default());
+        program.run();
+        program.run();
+        assert_eq!(device.clone().work(), Work { flops: 20, dispatches: 2 });
         let twin = state.clone();
         drop((state, program));
         assert_eq!(device.in_use(), InUse { buffers: 1, bytes: 400 });

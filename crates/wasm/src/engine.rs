@@ -3,7 +3,7 @@
 use crate::pretrain::Pretrain;
 use crate::settings::{Setup, setup};
 use crate::{error, thrown, to_js};
-use cloche_tensor::{Cost, Device, DeviceKind, InUse};
+use cloche_tensor::{Cost, Device, DeviceKind, InUse, Work};
 use cloche_train::cost::cost;
 use cloche_train::data::{Corpus, TokenBuffer};
 use cloche_train::pretrain::Run;
@@ -58,10 +58,12 @@ impl Engine {
         Ok([parameters, tokens, peak_bytes, flops, dispatches].map(|n| n as f64).to_vec())
     }
 
-    /// How many buffers the states and programs of the device hold, and their bytes.
+    /// How many buffers the states and programs of the device hold, and their bytes; how many floating-point operations and
+    /// kernels have run on it.
     pub fn memory(&self) -> Vec<f64> {
         let InUse { buffers, bytes } = self.device.in_use();
-        vec![buffers as f64, bytes as f64]
+        let Work { flops, dispatches } = self.device.work();
+        [buffers as u64, bytes, flops, dispatches].map(|n| n as f64).to_vec()
     }
 
     /// Prepares a run on token ids; nothing is computed before its first `next`. `floor` is the loss below which no

@@ -28,7 +28,7 @@ pub struct Program {
     scalars: Vec<(String, crate::DType)>,
     outputs: Vec<(String, Operand)>,
     steps: Vec<String>,
-    _held: Held,
+    held: Held,
 }
 
 impl Program {
@@ -45,7 +45,7 @@ impl Program {
             inputs: plan.inputs,
             scalars: plan.scalars,
             outputs: plan.outputs,
-            _held: held,
+            held,
         })
     }
 
@@ -112,6 +112,7 @@ impl Program {
 
     /// Runs all steps: on the CPU at once, on a GPU by one submission that this call does not wait for.
     pub fn run(&mut self) {
+        self.held.ran(&self.cost);
         match &mut self.executor {
             Executor::Cpu(p) => p.run(),
             Executor::Cpu64(p) => p.run(),
