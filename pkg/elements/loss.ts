@@ -41,7 +41,8 @@ export class ClocheLoss extends ClocheElement implements LossElement {
     .legend svg { width: 2.2em; height: 0.7em; margin-right: 0.4em; }
     .foot { display: flex; flex-wrap: wrap; gap: 0.4em 1.4em; align-items: start; }
     .foot details { flex: 1 1 14em; }
-    .foot label select { width: auto; display: inline-block; margin: 0; }
+    .foot label { max-width: 100%; }
+    .foot label select { width: auto; max-width: 100%; display: inline-block; margin: 0; }
   `,
   ];
   static override properties = {

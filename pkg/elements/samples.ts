@@ -15,6 +15,7 @@ export class ClocheSamples extends ClocheElement implements SamplesElement {
     .when { display: flex; justify-content: space-between; gap: 1em; font-variant-numeric: tabular-nums; }
     .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(16em, 100%), 1fr)); gap: 0 1.4em; }
     .other { border-left-style: dashed; }
+    label select { width: auto; max-width: 100%; display: inline-block; margin: 0; }
     ol { list-style: none; margin: 0; padding: 0; }
     ol li { padding: 0.5em 0; border-top: 1px solid var(--line); }
   `,
