@@ -48,6 +48,19 @@ fn a_model_is_asked_and_talked_to() {
         "found \"99\", expected 1 to",
     );
 
+    // A question of a file is asked by itself, whatever else the file holds.
+    let file = |name: &str, records: &[&str]| {
+        let path = place.path().join(name);
+        std::fs::write(&path, records.join("\n")).unwrap();
+        path
+    };
+    let [first, second] =
+        [r#"{"prompt": "1+2=", "completion": "3"}"#, r#"{"prompt": "2+2=", "completion": "4"}"#];
+    let (alone, beside) = (file("alone.jsonl", &[first]), file("beside.jsonl", &[first, second]));
+    let perplexity = |path: &Path| ask(&["--task", text(path), "--n", "1"])["answer_perplexity"].clone();
+    assert!(perplexity(&alone).is_number());
+    assert_eq!(perplexity(&alone), perplexity(&beside));
+
     let say = ["chat", "--message", "hi", "--message", "you", "--max-tokens", "4"];
     let printed = lines(&succeed(&[&say, &model[..]].concat()));
     let answers: Vec<&Value> = printed.iter().filter(|line| line["event"] == "done").collect();

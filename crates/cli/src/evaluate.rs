@@ -124,8 +124,9 @@ impl EvaluateArgs {
             Some(_) => Sampling { temperature: self.temperature, seed: self.seed, ..Sampling::default() },
         };
         let asking = Asking { tries: k, max_tokens: self.max_tokens, sampling };
-        // 1. Questions that are held out, with examples before them that are not.
-        let material = self.source()?.questions(&self.wanted())?;
+        // 1. Questions that are held out, with examples before them that are not. Of a file there are none: all is asked.
+        let mut material = self.source()?.questions(&self.wanted())?;
+        material.practice.truncate(self.shots);
         let shown =
             |question: Question| Question { prompt: after(&material.practice, &question.prompt), ..question };
         let questions = material.exam.into_iter().map(shown).collect();

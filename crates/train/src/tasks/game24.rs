@@ -5,7 +5,8 @@ use super::{Item, Task, Verdict};
 /// `24: 4 4 7 7 =` → `(4-4/7)*7`, or any other expression that uses each number once and makes 24.
 ///
 /// Difficulty 1 deals three cards from 1 to 13, difficulties 2 and 3 four; only difficulty 3 has items that cannot be
-/// solved without fractions on the way. Each has a solution.
+/// solved without fractions on the way. Each has a solution. An expression of just the cards is worth a tenth of a solution,
+/// so that there is something to learn from before the first one is found.
 pub(super) const TASK: Task = Task {
     name: "game24",
     description: "Make 24 of the numbers, each used once, with + - * / and parentheses.",
@@ -26,12 +27,17 @@ pub(super) const TASK: Task = Task {
         let mut reader = Reader { rest: said.as_bytes(), numbers: Vec::new() };
         // A short expression is a shallow one, so the reader cannot run out of stack.
         let value = if said.len() <= MAX_BYTES { reader.sum() } else { None };
-        let whole = reader.space().is_empty();
+        let whole = value.is_some() && reader.space().is_empty();
         reader.numbers.sort_unstable();
         cards.sort_unstable();
-        Verdict::solved(whole && reader.numbers == cards && value == Some(Fraction { over: 24, under: 1 }))
+        let form = whole && reader.numbers == cards;
+        let correct = form && value == Some(Fraction { over: 24, under: 1 });
+        Verdict { reward: if correct { 1.0 } else if form { FORM } else { 0.0 }, correct }
     },
 };
+
+/// What an expression of the cards is worth that makes another number.
+const FORM: f32 = 0.1;
 
 /// No solution needs to be longer.
 const MAX_BYTES: usize = 64;
@@ -223,6 +229,9 @@ mod tests {
             ("", false),
         ] {
             assert_eq!(TASK.verify(&item, answer).correct, correct, "{answer:?}");
+        }
+        for (answer, reward) in [("(4-4/7)*7", 1.0), ("(7-4/7)*4", FORM), ("7*4-4", 0.0), ("4-4/(7-7)", 0.0)] {
+            assert_eq!(TASK.verify(&item, answer).reward, reward, "{answer:?}");
         }
         let deep = format!("{}1{}", "(".repeat(500), ")".repeat(500));
         assert!(!TASK.verify(&item, &deep).correct);
