@@ -1,44 +1,50 @@
 //! Lets buffers that do not live at the same time share memory.
 //!
-//! One walk over the steps: a buffer gets a slot at its first step and gives it back after its last. A slot is free again
-//! only after the step, so no kernel reads and writes the same one.
+//! Greedy by size: Pisarchyk and Lee 2020, "Efficient Memory Management for Deep Neural Net Inference",
+//! <https://arxiv.org/abs/2001.03288>. The largest buffer chooses first, so no slot is ever enlarged, and no small buffer that
+//! lives long keeps a large one from memory that would suit it. A buffer lives from its first step to its last, both
+//! included, so no kernel reads and writes the same slot.
 
-use super::emit::{Emitted, Virtual};
+use super::emit::Emitted;
 use super::{BufferId, Operand, Plan, Slot};
 
 pub(super) fn assign(emitted: Emitted) -> Plan {
     let Emitted { mut steps, buffers, inputs, states, scalars, data, mut outputs } = emitted;
-    // 1. The last step that touches each virtual buffer.
-    let mut last_use = vec![0; buffers.len()];
+    // 1. The steps between which each virtual buffer lives, both included.
+    let mut lives = vec![(usize::MAX, 0); buffers.len()];
     for (s, step) in steps.iter().enumerate() {
         for id in step.inputs.iter().chain(&step.outputs).filter_map(virtual_id) {
-            last_use[id] = s;
+            lives[id] = (s.min(lives[id].0), s);
         }
     }
-    outputs.iter().filter_map(|(_, y)| virtual_id(y)).for_each(|id| last_use[id] = usize::MAX);
-    for (id, buffer) in buffers.iter().enumerate() {
-        if buffer.dedicated {
-            last_use[id] = usize::MAX;
-        }
+    outputs.iter().filter_map(|(_, y)| virtual_id(y)).for_each(|id| lives[id].1 = usize::MAX);
+    for (life, _) in lives.iter_mut().zip(&buffers).filter(|(_, buffer)| buffer.dedicated) {
+        *life = (0, usize::MAX);
     }
-    // 2. Slots, first step to last.
+    // 2. The largest buffer first, of equal ones the earliest: each goes into the smallest slot that nobody has during its
+    //    life.
     let mut slots: Vec<Slot> = Vec::new();
-    let mut free: Vec<usize> = Vec::new();
+    let mut guests: Vec<Vec<(usize, usize)>> = Vec::new();
     let mut slot_of: Vec<Option<usize>> = vec![None; buffers.len()];
-    for (s, step) in steps.iter_mut().enumerate() {
-        let ids: Vec<usize> = step.inputs.iter().chain(&step.outputs).filter_map(virtual_id).collect();
-        for &id in &ids {
-            slot_of[id].get_or_insert_with(|| take(&buffers[id], &mut slots, &mut free));
-        }
-        for operand in step.inputs.iter_mut().chain(&mut step.outputs) {
-            rename(operand, &slot_of);
-        }
-        for &id in &ids {
-            let slot = slot_of[id].expect("assigned above");
-            if last_use[id] == s && !free.contains(&slot) {
-                free.push(slot);
-            }
-        }
+    let mut waiting: Vec<usize> = (0..buffers.len()).collect();
+    while let Some(at) = (0..waiting.len()).rev().max_by_key(|&at| buffers[waiting[at]].numel) {
+        let id = waiting.remove(at);
+        let (buffer, life) = (&buffers[id], lives[id]);
+        let suits = |&slot: &usize| {
+            let apart = |other: &(usize, usize)| other.1 < life.0 || life.1 < other.0;
+            slots[slot].dtype == buffer.dtype && guests[slot].iter().all(apart)
+        };
+        // Slots stand in the order of their size.
+        let slot = (0..slots.len()).rev().find(suits).unwrap_or_else(|| {
+            slots.push(Slot { numel: buffer.numel.max(1), dtype: buffer.dtype });
+            guests.push(Vec::new());
+            slots.len() - 1
+        });
+        guests[slot].push(life);
+        slot_of[id] = Some(slot);
+    }
+    for step in &mut steps {
+        step.inputs.iter_mut().chain(&mut step.outputs).for_each(|operand| rename(operand, &slot_of));
     }
     outputs.iter_mut().for_each(|(_, y)| rename(y, &slot_of));
     Plan { steps, slots, inputs, states, scalars, data, outputs }
@@ -56,23 +62,4 @@ fn rename(operand: &mut Operand, slot_of: &[Option<usize>]) {
         operand.buffer =
             BufferId::Slot(slot_of[id].expect("every buffer that is read was written by a step"));
     }
-}
-
-/// The smallest free slot that is large enough; else the largest free one, enlarged; else a new one.
-fn take(buffer: &Virtual, slots: &mut Vec<Slot>, free: &mut Vec<usize>) -> usize {
-    let wanted = Slot { numel: buffer.numel.max(1), dtype: buffer.dtype };
-    let usable = |i: &&usize| !buffer.dedicated && slots[**i].dtype == wanted.dtype;
-    let fits = free
-        .iter()
-        .filter(usable)
-        .filter(|&&i| slots[i].numel >= wanted.numel)
-        .min_by_key(|&&i| slots[i].numel);
-    let found = fits.or_else(|| free.iter().filter(usable).max_by_key(|&&i| slots[i].numel)).copied();
-    let Some(slot) = found else {
-        slots.push(wanted);
-        return slots.len() - 1;
-    };
-    free.retain(|&i| i != slot);
-    slots[slot].numel = slots[slot].numel.max(wanted.numel);
-    slot
 }
