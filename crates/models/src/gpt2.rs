@@ -39,7 +39,7 @@ fn body(c: &ModelConfig, p: &Params, ids: &Tensor, pass: &Pass) -> Tensor {
     let tokens = embedding(&p.at("wte"), ids, (c.vocab_size, c.d_model), normal(c)); // (B, T, C)
     let mut x = pass.dropout(tokens + positions(c, &p.at("wpe"), ids.dim(1), pass)).named("embedding");
     for layer in 0..c.n_layer {
-        x = block(c, &p.at("h").at(layer), &x, layer, pass).named(&format!("h.{layer}"));
+        x = pass.block_end(layer, block(c, &p.at("h").at(layer), &x, layer, pass));
     }
     x
 }

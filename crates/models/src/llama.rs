@@ -41,7 +41,7 @@ fn body(c: &ModelConfig, p: &Params, ids: &Tensor, pass: &Pass) -> Tensor {
     let tokens = embedding(&p.at("embed_tokens"), ids, (c.vocab_size, c.d_model), normal(c)); // (B, T, C)
     let mut x = pass.dropout(tokens).named("embedding");
     for layer in 0..c.n_layer {
-        x = block(c, &p.at("layers").at(layer), &x, layer, pass).named(&format!("h.{layer}"));
+        x = pass.block_end(layer, block(c, &p.at("layers").at(layer), &x, layer, pass));
     }
     x
 }

@@ -1,4 +1,4 @@
-//! What models cost, known before anything is allocated.
+//! What models cost, known before anything is allocated; and what it costs to compute blocks again instead of keeping them.
 
 use cloche_models::config::{ModelConfig, PRESETS, preset};
 use cloche_models::{Pass, logits, specs};
@@ -6,12 +6,12 @@ use cloche_nn::loss::{mean, token_losses};
 use cloche_nn::{Params, optim};
 use cloche_tensor::{DType, Graph, Plan, Target};
 
-fn training_step(config: &ModelConfig, batch: usize, target: Target) -> Plan {
+fn training_step(config: &ModelConfig, batch: usize, recomputed: usize, target: Target) -> Plan {
     let graph = Graph::new();
     let p = Params::new(&graph);
     let shape = (batch, config.context_len);
     let (ids, targets) = (graph.input("ids", shape, DType::U32), graph.input("targets", shape, DType::U32));
-    let logits = logits(config, &p, &ids, &Pass::train(&graph, config.dropout));
+    let logits = logits(config, &p, &ids, &Pass::train(&graph, config.dropout).recomputing(recomputed));
     let loss = mean(&token_losses(&logits, &targets));
     let stats = optim::step(&p, &loss, &optim::Settings::default());
     Plan::new(&graph, &[("loss", &loss), ("stats", &stats)], target)
@@ -19,7 +19,7 @@ fn training_step(config: &ModelConfig, batch: usize, target: Target) -> Plan {
 
 #[test]
 fn a_training_step_of_nano_takes_at_most_20_dispatches_a_layer() {
-    let plan = training_step(&preset("nano").unwrap().model, 12, Target::GPU);
+    let plan = training_step(&preset("nano").unwrap().model, 12, 0, Target::GPU);
     let found = plan.cost().dispatches;
     assert!(found <= 20 * 4 + 15, "{found} dispatches:\n{}", plan.describe().join("\n"));
 }
@@ -31,6 +31,31 @@ fn the_parameters_are_those_that_the_configuration_counts() {
             let config = ModelConfig { tied, ..preset.model };
             let counted: usize = specs(&config).iter().map(|s| s.numel()).sum();
             assert_eq!(counted as u64, config.n_params(), "{}", preset.name);
+        }
+    }
+}
+
+/// The figures stand in BENCHMARKS.md.
+#[test]
+fn computing_blocks_again_saves_over_half_of_mini_for_a_quarter_more_arithmetic() {
+    for name in ["mini", "llama-mini"] {
+        let preset = preset(name).unwrap();
+        let (config, batch) = (preset.model, preset.training.batch_size);
+        for (device, target) in [("CPU", Target::CPU), ("GPU", Target::GPU)] {
+            let costs: Vec<_> = (0..=config.n_layer)
+                .map(|layers| training_step(&config, batch, layers, target).cost())
+                .collect();
+            for (layers, cost) in costs.iter().enumerate() {
+                let (mb, gflop) = (cost.peak_bytes as f64 * 1e-6, cost.flops as f64 * 1e-9);
+                println!("{name}, {device}, {layers} blocks again: {mb:.0} MB, {gflop:.0} GFLOP");
+            }
+            // Each block that is computed again takes less memory, until the peak is elsewhere, and more arithmetic.
+            assert!(costs.is_sorted_by_key(|cost| std::cmp::Reverse(cost.peak_bytes)), "{costs:?}");
+            assert!(costs.is_sorted_by_key(|cost| cost.flops), "{costs:?}");
+            let (kept, again) = (costs[0], costs[config.n_layer]);
+            assert!(again.peak_bytes as f64 <= 0.45 * kept.peak_bytes as f64, "{costs:?}");
+            assert!(again.flops as f64 <= 1.35 * kept.flops as f64, "{costs:?}");
+            assert_eq!(again.state_bytes, kept.state_bytes);
         }
     }
 }

@@ -1,6 +1,12 @@
 //! Reverse-mode differentiation: appends the backward pass to the same graph.
 //!
 //! This file names no operation. It walks the nodes backwards and asks each for its vector–Jacobian product.
+//!
+//! Where tensors are marked by [`Tensor::checkpoint`], only those are kept: when the walk comes to a mark, the nodes between
+//! it and the mark before are recorded again, and products are taken of these copies. Chen et al. 2016, "Training Deep Nets
+//! with Sublinear Memory Cost", <https://arxiv.org/abs/1604.06174>. Recording order is execution order, so the copies run
+//! just before they are read, and the planner leaves out those that nobody reads. Results are the same to the bit: a copy
+//! is the same operation on the same values, and random numbers depend on nothing else either.
 
 use crate::graph::{Graph, ValueId};
 use crate::tensor::Tensor;
@@ -47,7 +53,8 @@ impl Vjp<'_> {
 impl Graph {
     /// Appends the gradient of the scalar `loss` with respect to each of `wrt`.
     ///
-    /// A tensor that `loss` does not depend on gets zeros.
+    /// A tensor that `loss` does not depend on gets zeros. What lies before a [checkpoint](Tensor::checkpoint) is computed
+    /// again, from states as they are before any update.
     ///
     /// # Panics
     /// When `loss` has more than one element.
@@ -63,18 +70,24 @@ impl Graph {
                 node.outputs.iter().for_each(|y| active[y.0] = true);
             }
         }
-        // 2. Backwards over the nodes: each adds to the gradients of its inputs.
+        // 2. Backwards over the nodes: each adds to the gradients of its inputs. What was not kept is computed again.
         let mut grads: Vec<Option<Tensor>> = vec![None; active.len()];
         grads[loss.id.0] = Some(self.constant(1.0).broadcast_to(&loss.shape));
+        let mut at_hand: Vec<ValueId> = (0..active.len()).map(ValueId).collect();
+        let checkpoints = self.read().checkpoints.clone();
         for node in (0..n_nodes).rev() {
-            self.backward_node(node, &active, &mut grads);
+            if checkpoints.contains(&node) {
+                let before = checkpoints.iter().filter(|&&other| other < node).max();
+                self.repeat(before.map_or(0, |other| other + 1)..node, &mut at_hand);
+            }
+            self.backward_node(node, &active, &at_hand, &mut grads);
         }
         wrt.iter()
             .map(|x| grads[x.id.0].clone().unwrap_or_else(|| self.constant(0.0).broadcast_to(&x.shape)))
             .collect()
     }
 
-    fn backward_node(&self, node: usize, active: &[bool], grads: &mut [Option<Tensor>]) {
+    fn backward_node(&self, node: usize, active: &[bool], at_hand: &[ValueId], grads: &mut [Option<Tensor>]) {
         let (op, input_ids, output_ids) = {
             let record = self.read();
             let n = &record.nodes[node];
@@ -85,18 +98,18 @@ impl Graph {
         if !needs.contains(&true) || dy.iter().all(Option::is_none) {
             return;
         }
-        let tensors = |ids: &[ValueId]| ids.iter().map(|&id| self.tensor(id)).collect::<Vec<_>>();
+        let tensors = |ids: &[ValueId]| ids.iter().map(|&id| self.tensor(at_hand[id.0])).collect::<Vec<_>>();
         let (inputs, outputs) = (tensors(&input_ids), tensors(&output_ids));
-        let dx = op.grad(&Vjp { inputs: &inputs, outputs: &outputs, dy, needs: needs.clone() });
+        let dx = op.grad(&Vjp { inputs: &inputs, outputs: &outputs, dy, needs });
         assert_eq!(dx.len(), inputs.len(), "{}: gradient count differs from input count", op.name());
-        for ((x, dx), needed) in inputs.iter().zip(dx).zip(needs) {
-            let Some(dx) = dx.filter(|_| needed) else { continue };
+        for ((x, dx), id) in inputs.iter().zip(dx).zip(input_ids) {
+            let Some(dx) = dx.filter(|_| active[id.0]) else { continue };
             assert_eq!(dx.shape, x.shape, "{}: a gradient's shape differs from its input's", op.name());
-            let sum = match grads[x.id.0].take() {
+            let sum = match grads[id.0].take() {
                 Some(old) => old + dx,
                 None => dx,
             };
-            grads[x.id.0] = Some(sum);
+            grads[id.0] = Some(sum);
         }
     }
 }

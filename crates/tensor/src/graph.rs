@@ -1,6 +1,7 @@
 //! The record: values and the nodes that compute them, in the order in which they were written.
 
 use std::cell::{Ref, RefCell};
+use std::ops::Range;
 use std::rc::Rc;
 
 use crate::dtype::DType;
@@ -23,9 +24,12 @@ pub struct ValueId(pub(crate) usize);
 pub(crate) struct Record {
     pub values: Vec<Value>,
     pub nodes: Vec<Node>,
+    /// Nodes whose outputs [`Tensor::checkpoint`] has marked.
+    pub checkpoints: Vec<usize>,
 }
 
 /// One tensor of the graph: where it comes from, and how it lies in the buffer of `base`.
+#[derive(Clone)]
 pub(crate) struct Value {
     pub dtype: DType,
     /// Relative to the buffer of `base`.
@@ -133,6 +137,7 @@ impl From<Vec<u32>> for Data {
 }
 
 /// One recorded operation.
+#[derive(Clone)]
 pub(crate) struct Node {
     pub op: Rc<dyn Op>,
     pub inputs: Vec<ValueId>,
@@ -222,6 +227,38 @@ impl Graph {
         record.nodes.push(Node { op: Rc::new(op), inputs, outputs: ids.clone() });
         drop(record);
         ids.into_iter().map(|id| self.tensor(id)).collect()
+    }
+
+    /// Records `nodes` a second time; `again` says of each value which one stands for it by now.
+    ///
+    /// What they read is replaced likewise. An update in place is left alone: a state is not updated twice.
+    pub(crate) fn repeat(&self, nodes: Range<usize>, again: &mut [ValueId]) {
+        let Record { values, nodes: all, .. } = &mut *self.0.borrow_mut();
+        for n in nodes {
+            let mut node = all[n].clone();
+            if !node.op.in_place().is_empty() {
+                continue;
+            }
+            node.inputs.iter_mut().for_each(|x| *x = again[x.0]);
+            for y in &mut node.outputs {
+                let mut value = values[y.0].clone();
+                (value.source, value.probe) = (Source::Node { node: all.len() }, None);
+                let copy = ValueId(values.len());
+                again[y.0] = copy;
+                // A view goes on showing its base, or what stands for that by now.
+                value.base = again[value.base.0];
+                values.push(value);
+                *y = copy;
+            }
+            all.push(node);
+        }
+    }
+
+    pub(crate) fn mark_checkpoint(&self, id: ValueId) {
+        let mut record = self.0.borrow_mut();
+        if let Source::Node { node } = record.values[id.0].source {
+            record.checkpoints.push(node);
+        }
     }
 
     /// Records a view: another layout on the buffer of `x`.

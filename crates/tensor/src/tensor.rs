@@ -60,6 +60,13 @@ impl Tensor {
         self
     }
 
+    /// Marks the tensor as one to keep for the backward pass, in place of all that lies between it and the mark before it:
+    /// [`Graph::grad`] computes that again. For the end of each block of a model; says nothing about values.
+    pub fn checkpoint(self) -> Tensor {
+        self.graph.mark_checkpoint(self.id);
+        self
+    }
+
     /// How the tensor lies in its buffer.
     pub(crate) fn layout(&self) -> Layout {
         self.graph.read().values[self.id.0].layout.clone()

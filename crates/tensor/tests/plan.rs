@@ -87,6 +87,93 @@ fn memory_is_shared_by_what_does_not_live_at_the_same_time() {
     assert_eq!(cost.dispatches, 10);
 }
 
+/// Eight layers with dropout between them, every `every`th one's end kept; the gradient and the loss.
+fn deep(every: usize) -> (Graph, Tensor, Tensor) {
+    let graph = Graph::new();
+    let x = input(&graph, "x", &[32, 16]);
+    let params = graph.state("params", (8 * 256,), DType::F32);
+    let (seed, step) = (graph.scalar_u32("seed"), graph.scalar_u32("step"));
+    let weights: Vec<Tensor> =
+        (0..8).map(|i| params.slice(0, 256 * i, 256 * (i + 1)).reshape((16, 16))).collect();
+    let mut h = x;
+    for (i, w) in weights.iter().enumerate() {
+        h = &h + (h.matmul(w).gelu() * &h).dropout(0.25, &seed, &step, i as u32);
+        if (i + 1) % every == 0 {
+            h = h.checkpoint();
+        }
+    }
+    let loss = (&h * &h).sum_all();
+    let grads = graph.grad(&loss, &weights.iter().collect::<Vec<_>>());
+    let offsets: Vec<usize> = (0..8).map(|i| 256 * i).collect();
+    let grads = graph.pack(&grads, &offsets, 8 * 256);
+    (graph, loss, grads)
+}
+
+#[test]
+fn what_is_computed_again_is_the_same_to_the_bit_and_takes_less_memory() {
+    let mut outcomes = Vec::new();
+    for every in [9, 2, 1] {
+        let (graph, loss, grads) = deep(every);
+        let outputs = [("loss", &loss), ("grads", &grads)];
+        let cost = [Target::CPU, Target::GPU].map(|target| Plan::new(&graph, &outputs, target).cost());
+        let device = Device::cpu();
+        let values: Vec<f32> = (0..8 * 256).map(|i| (i as f32 * 0.37).sin() * 0.2).collect();
+        let params = device.state_from("params", &values.into()).unwrap();
+        let mut program = device.compile(&graph, &outputs, &[("params", &params)]).unwrap();
+        program.write("x", &(0..512).map(|i| (i as f32).cos()).collect::<Vec<f32>>()[..]);
+        (program.set_u32("seed", 5), program.set_u32("step", 9));
+        program.run();
+        let bits = |name: &str| {
+            let data = pollster::block_on(program.read(name)).unwrap();
+            data.f32().iter().map(|x| x.to_bits()).collect::<Vec<u32>>()
+        };
+        outcomes.push((cost, bits("loss"), bits("grads")));
+    }
+    let [kept, pairs, all] = &outcomes[..] else { unreachable!() };
+    for (cost, loss, grads) in [pairs, all] {
+        assert_eq!((loss, grads), (&kept.1, &kept.2));
+        for (again, kept) in cost.iter().zip(&kept.0) {
+            assert!(again.peak_bytes < kept.peak_bytes, "{again:?} {kept:?}");
+            assert!(again.flops > kept.flops, "{again:?} {kept:?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_computed_again_runs_just_before_it_is_read() {
+    let graph = Graph::new();
+    let w = graph.state("w", (4, 4), DType::F32);
+    let first = input(&graph, "x", &[4, 4]).matmul(&w).tanh().checkpoint();
+    let second = first.matmul(&w).exp().matmul(&w).checkpoint();
+    let loss = second.tanh().sum_all();
+    let dw = graph.grad(&loss, &[&w]).remove(0);
+    let found = labels(&Plan::new(&graph, &[("dw", &dw)], Target::CPU));
+    let forward = ["matmul", "tanh", "matmul", "exp", "matmul"];
+    // Once the gradient has come down to the second mark, what lies before it is computed again, though not the mark itself;
+    // then the gradients of the three layers. Behind the second mark nothing is computed twice, nor is it in front of the
+    // first one, whose slope needs nothing but the mark.
+    let second = ["tanh.mul.sub.mul", "matmul", "exp", "matmul", "matmul", "mul", "matmul", "matmul"];
+    let first = ["mul.sub.mul", "matmul", "add.add"];
+    assert_eq!(found, [&forward[..], &second, &first].concat());
+}
+
+#[test]
+fn an_update_in_place_is_not_repeated() {
+    let graph = Graph::new();
+    let (w, count) = (graph.state("w", (3,), DType::F32), graph.state("count", (3,), DType::F32));
+    let x = &w * 2.0;
+    count.assign(&(&count + 1.0));
+    let y = x.exp().checkpoint();
+    let dw = graph.grad(&y.sum_all(), &[&w]).remove(0);
+    let device = Device::cpu();
+    let states = ["w", "count"].map(|name| device.state(name, 3, DType::F32).unwrap());
+    let bound = [("w", &states[0]), ("count", &states[1])];
+    let mut program = device.compile(&graph, &[("dw", &dw)], &bound).unwrap();
+    program.run();
+    assert_eq!(pollster::block_on(states[1].read()).unwrap().f32(), [1.0; 3]);
+    assert_eq!(pollster::block_on(program.read("dw")).unwrap().f32(), [2.0; 3]);
+}
+
 #[test]
 fn outputs_that_lie_apart_are_read_and_logged_as_others() {
     let graph = Graph::new();
