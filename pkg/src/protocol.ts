@@ -40,6 +40,11 @@ export interface Hyperparameters {
   contextLen?: number;
   /** Micro-batches whose gradients are added up before a step. */
   gradAccumulation?: number;
+  /**
+   * Bytes that the run may take. What does not fit otherwise computes activations again instead of keeping them, which takes
+   * longer and changes nothing else. @default whatever there is
+   */
+  memoryBudget?: number;
   /** Highest learning rate, reached after the warm-up. */
   lr?: number;
   /** Where the cosine ends. */
@@ -136,6 +141,8 @@ export interface Start {
   val_tokens: number;
   /** Bytes that the run needs, known before anything is allocated. */
   peak_bytes: number;
+  /** Blocks whose activations are computed again in the backward pass, because keeping them would take too much memory. */
+  recomputed_layers: number;
   flops_per_step: number;
   dispatches_per_step: number;
   /** Nats per token below which no model can go, where the text's source is known exactly. */

@@ -3,7 +3,8 @@
 use anyhow::Result;
 use clap::Args;
 use cloche_models::config::preset;
-use cloche_train::{bytes_in_words, cost};
+use cloche_train::bytes_in_words;
+use cloche_train::cost::{self, RunCost};
 use indicatif::HumanCount;
 use serde_json::json;
 
@@ -39,7 +40,11 @@ pub fn run(args: &CostArgs) -> Result<()> {
     let vocab_size = args.vocab_size.unwrap_or(preset.model.vocab_size);
     let settings = args.hyper.of_preset(preset, vocab_size, None);
     let device = device::open(args.device)?;
-    let cost = cost::cost(&device, &settings, device::available_bytes(&device))?;
+    let layers = settings.model.n_layer;
+    let chosen = cost::cost(&device, &settings, device::available_bytes(&device))?;
+    let RunCost { cost, recomputed_layers } = chosen;
+    let kept = cost::cost_recomputing(&device, &settings, 0)?;
+    let again = cost::cost_recomputing(&device, &settings, layers)?;
     if args.json {
         print_json(&json!({
             "preset": preset.name,
@@ -51,6 +56,9 @@ pub fn run(args: &CostArgs) -> Result<()> {
             "flops": cost.flops,
             "bytes_moved": cost.bytes_moved,
             "dispatches": cost.dispatches,
+            "recomputed_layers": recomputed_layers,
+            "none_recomputed": { "peak_bytes": kept.peak_bytes, "flops": kept.flops },
+            "all_recomputed": { "peak_bytes": again.peak_bytes, "flops": again.flops },
         }));
         return Ok(());
     }
@@ -66,5 +74,12 @@ pub fn run(args: &CostArgs) -> Result<()> {
     print_line(format_args!("arithmetic      {:.3} GFLOP a step", cost.flops as f64 * 1e-9));
     print_line(format_args!("memory traffic  {} a step", bytes_in_words(cost.bytes_moved)));
     print_line(format_args!("dispatches      {} a step", cost.dispatches));
+    print_line(format_args!(
+        "blocks again    {recomputed_layers} of {layers} in the backward pass, to save memory"
+    ));
+    for (blocks, cost) in [("none", kept), ("all", again)] {
+        let memory = bytes_in_words(cost.peak_bytes);
+        print_line(format_args!("  {blocks:<13} {memory}, {:.3} GFLOP a step", cost.flops as f64 * 1e-9));
+    }
     Ok(())
 }

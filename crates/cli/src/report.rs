@@ -190,6 +190,12 @@ impl Report {
             start.flops_per_step as f64 * 1e-9,
             start.dispatches_per_step
         ));
+        if start.recomputed_layers > 0 {
+            self.say(format_args!(
+                "to fit in it, the backward pass computes {} blocks again",
+                start.recomputed_layers
+            ));
+        }
         if let Some(floor) = start.floor {
             self.say(format_args!("no model can get below {floor:.4} nats per token on this text"));
         }

@@ -20,6 +20,10 @@ pub struct HyperParameters {
     /// Micro-batches whose gradients make one step.
     #[arg(long, value_name = "N")]
     grad_accumulation: Option<usize>,
+    /// Bytes that the run may take, such as 2GB or 800MB: where it needs more, it computes activations again instead of keeping
+    /// them, which takes longer and changes nothing else [default: whatever there is].
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    memory_budget: Option<u64>,
     /// Learning rate after the warm-up.
     #[arg(long, value_name = "F", allow_negative_numbers = true)]
     lr: Option<f32>,
@@ -89,6 +93,7 @@ impl HyperParameters {
         }
         set(&mut settings.batch_size, self.batch_size);
         set(&mut settings.grad_accumulation, self.grad_accumulation);
+        settings.memory_budget = self.memory_budget.or(settings.memory_budget);
         if let Some(lr) = self.lr.filter(|lr| *lr != settings.lr) {
             (settings.lr, settings.min_lr) = (lr, tenth(lr));
         }
@@ -128,14 +133,40 @@ impl HyperParameters {
     }
 }
 
+/// A number of bytes as a person would write it: `2GB`, `1.5 GiB`, `800000000`.
+///
+/// # Errors
+/// Anything else, with what it may be.
+fn bytes(text: &str) -> Result<u64, String> {
+    const UNITS: [(&str, f64); 8] = [
+        ("kib", 1024.0),
+        ("mib", 1048576.0),
+        ("gib", 1073741824.0),
+        ("kb", 1e3),
+        ("mb", 1e6),
+        ("gb", 1e9),
+        ("tb", 1e12),
+        ("b", 1.0),
+    ];
+    let lower = text.to_ascii_lowercase();
+    let unit = UNITS.iter().find(|(name, _)| lower.ends_with(name));
+    let (number, scale) =
+        unit.map_or((&lower[..], 1.0), |(name, scale)| (&lower[..lower.len() - name.len()], *scale));
+    match number.trim().parse::<f64>() {
+        Ok(number) if number >= 0.0 && number.is_finite() => Ok((number * scale) as u64),
+        _ => Err("expected bytes, such as 2GB, 1.5GiB or 800000000".into()),
+    }
+}
+
 /// A tenth, as a person would write it: in binary, 0.01 / 10 is not quite 0.001.
 pub fn tenth(x: f32) -> f32 {
     format!("{x}e-1").parse().unwrap_or(x)
 }
 
-/// What may change when a run is resumed: how long it lasts, and how often it looks, speaks and saves.
-const FREE: [&str; 7] = [
+/// What may change when a run is resumed: how long it lasts, how often it looks, speaks and saves, and the memory that it has.
+const FREE: [&str; 8] = [
     "steps",
+    "memory_budget",
     "eval_every",
     "eval_batches",
     "sample_at",
@@ -209,11 +240,24 @@ mod tests {
     }
 
     #[test]
+    fn bytes_are_read_as_people_write_them() {
+        let read = ["2GB", "1.5 GiB", "800000000", "64kb", "3MiB", "7B", "1e9"].map(bytes);
+        let expected =
+            [2_000_000_000, 1_610_612_736, 800_000_000, 64_000, 3_145_728, 7, 1_000_000_000].map(Ok);
+        assert_eq!(read, expected);
+        for bad in ["", "GB", "-1GB", "2 gigs", "infGB"] {
+            let expected = "expected bytes, such as 2GB, 1.5GiB or 800000000";
+            assert_eq!(bytes(bad), Err(expected.into()), "{bad}");
+        }
+    }
+
+    #[test]
     fn what_differs_is_named() {
         let run = Settings::from_preset(preset("nano").unwrap(), 65);
         let mut asked = run.clone();
         asked.steps += 1000;
         asked.eval_every = 1;
+        asked.memory_budget = Some(1 << 30);
         require_same(&run, &asked).unwrap();
         asked.seed = 7;
         asked.model.n_layer = 2;

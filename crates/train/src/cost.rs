@@ -1,4 +1,7 @@
 //! Whether a run fits, and how much work a step is, before anything is allocated.
+//!
+//! Where it does not fit as it is, the backward pass computes blocks again instead of keeping what lies within them: as many
+//! as it takes, the first ones first. Nothing that is learnt depends on it, not by a bit.
 
 use cloche_nn::Params;
 use cloche_tensor::{Cost, Device, Plan};
@@ -18,33 +21,55 @@ pub(crate) struct Planned {
     pub cost: Cost,
 }
 
-/// What a run will need: bytes of all its programs together; arithmetic, traffic and dispatches of one step.
+/// What a run will need, and what it does to need no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunCost {
+    /// Bytes of all its programs together; arithmetic, traffic and dispatches of one step.
+    pub cost: Cost,
+    /// Blocks that the backward pass computes again, of the model's `n_layer`.
+    pub recomputed_layers: usize,
+}
+
+/// What a run will need. Within its memory budget and `available_bytes` it computes as few blocks again as it can.
 ///
 /// Samples take some more, a cache of keys and values and one row of activations, from the first one on.
 ///
 /// # Errors
-/// Settings out of range; a model for which `available_bytes` are not enough, or with a buffer that the device cannot
-/// bind.
-pub fn cost(device: &Device, settings: &Settings, available_bytes: Option<u64>) -> Result<Cost, Error> {
-    Ok(Planned::new(device, settings, available_bytes)?.cost)
+/// Settings out of range; a model for which the budget or `available_bytes` are not enough, or with a buffer that the device
+/// cannot bind.
+pub fn cost(device: &Device, settings: &Settings, available_bytes: Option<u64>) -> Result<RunCost, Error> {
+    let Planned { step, cost, .. } = Planned::new(device, settings, available_bytes)?;
+    Ok(RunCost { cost, recomputed_layers: step.recomputed_layers })
+}
+
+/// The same for a number of blocks that are computed again, whether it fits or not.
+///
+/// # Errors
+/// Settings out of range.
+pub fn cost_recomputing(device: &Device, settings: &Settings, layers: usize) -> Result<Cost, Error> {
+    settings.validate()?;
+    Ok(together(&StepPlan::new(device, settings, layers), &evaluation(device, settings)))
 }
 
 impl Planned {
     pub fn new(device: &Device, settings: &Settings, available_bytes: Option<u64>) -> Result<Planned, Error> {
         settings.validate()?;
         let available = available_bytes.unwrap_or(ADDRESSABLE);
+        let budget = settings.memory_budget.unwrap_or(available);
         let fits = |what, needed, available| match needed > available {
             true => Err(Error::Memory { what, needed, available }),
             false => Ok(()),
         };
         // Even a plan is too much for an absurd model.
         fits("model", least_bytes(settings), available)?;
-        let step = StepPlan::new(device, settings);
-        let evaluation = evaluate::plan(device, &settings.model, &Params::new, settings.batch_size);
-        // The evaluation shares the parameters with the step.
-        let (mut cost, own) = (step.cost(), evaluation.cost());
-        cost.peak_bytes += own.peak_bytes - own.state_bytes;
+        let evaluation = evaluation(device, settings);
+        let bytes = |step: &StepPlan| together(step, &evaluation).peak_bytes;
+        let step = fewest_recomputed(device, settings, |step| bytes(step) <= budget.min(available));
+        let cost = together(&step, &evaluation);
         fits("model", cost.peak_bytes, available)?;
+        if cost.peak_bytes > budget {
+            return Err(Error::Budget { budget, needed: cost.peak_bytes });
+        }
         if let Some(limits) = device.gpu().map(|gpu| gpu.limits()) {
             let largest = step.largest_buffer().max(evaluation.largest_buffer());
             fits(
@@ -55,6 +80,35 @@ impl Planned {
         }
         Ok(Planned { step, evaluation, cost })
     }
+}
+
+/// The step that fits and computes the fewest blocks again, found by halving; where none fits, the smallest: all of them.
+fn fewest_recomputed(device: &Device, settings: &Settings, fits: impl Fn(&StepPlan) -> bool) -> StepPlan {
+    let plan = |layers| StepPlan::new(device, settings, layers);
+    let mut step = plan(0);
+    if fits(&step) {
+        return step;
+    }
+    let mut too_few = 0;
+    step = plan(settings.model.n_layer);
+    while fits(&step) && too_few + 1 < step.recomputed_layers {
+        let between = plan((too_few + step.recomputed_layers) / 2);
+        match fits(&between) {
+            true => step = between,
+            false => too_few = between.recomputed_layers,
+        }
+    }
+    step
+}
+
+fn evaluation(device: &Device, settings: &Settings) -> Plan {
+    evaluate::plan(device, &settings.model, &Params::new, settings.batch_size)
+}
+
+/// The evaluation shares the parameters with the step.
+fn together(step: &StepPlan, evaluation: &Plan) -> Cost {
+    let (cost, own) = (step.cost(), evaluation.cost());
+    Cost { peak_bytes: cost.peak_bytes + own.peak_bytes - own.state_bytes, ..cost }
 }
 
 /// Bytes that a run takes at least: four numbers for each parameter, and the largest activation.

@@ -28,6 +28,18 @@ pub enum Error {
         /// Bytes there are.
         available: u64,
     },
+    /// A budget that no plan of the run keeps to. Nothing has been allocated.
+    #[error(
+        "memory_budget: found {budget} bytes, expected at least {needed} ({}), which the smallest plan takes; \
+         a smaller batch_size takes less",
+        bytes_in_words(*.needed)
+    )]
+    Budget {
+        /// Bytes that the run may take.
+        budget: u64,
+        /// Bytes of its smallest plan.
+        needed: u64,
+    },
     /// The device.
     #[error(transparent)]
     Device(#[from] cloche_tensor::Error),

@@ -81,6 +81,8 @@ pub struct Start {
     pub device: String,
     /// Bytes that the run will need.
     pub peak_bytes: u64,
+    /// Blocks whose activations are computed again in the backward pass, because keeping them would take too much memory.
+    pub recomputed_layers: usize,
     /// Floating-point operations of a step.
     pub flops_per_step: u64,
     /// Kernels of a step.

@@ -9,11 +9,11 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use cloche_models::Network;
-use cloche_tensor::{Cost, Device};
+use cloche_tensor::Device;
 use web_time::Instant;
 
 use crate::checkpoint::{History, Keeper, MODEL, Parts, ResumeError, Saved, State};
-use crate::cost::Planned;
+use crate::cost::{Planned, RunCost};
 use crate::data::{Corpus, Tokens, Windows};
 use crate::error::Error;
 use crate::evaluate::Evaluator;
@@ -33,7 +33,7 @@ pub struct Run {
     device: Device,
     settings: Settings,
     corpus: Corpus,
-    cost: Cost,
+    cost: RunCost,
     trainer: Trainer,
     evaluator: Evaluator,
     /// Windows of both splits that evaluations take.
@@ -93,6 +93,7 @@ impl Run {
             Windows::new(tokens.clone(), rows.0, rows.1, Some(settings.eval_batches.max(1)))
         };
         let (train_windows, val_windows) = (windows(&corpus.train)?, windows(&corpus.val)?);
+        let cost = RunCost { cost, recomputed_layers: step.recomputed_layers };
         let trainer = Trainer::new(device, &settings, step, corpus.train.clone(), saved)?;
         let evaluator = Evaluator::load(device, evaluation, &trainer.network.states(), rows.0 * rows.1)?;
         let (device, state) = (device.clone(), Rc::new(RefCell::new(state)));
@@ -222,7 +223,7 @@ impl Settings {
 
 impl Run {
     fn start(&self) -> Start {
-        let cost = self.cost;
+        let RunCost { cost, recomputed_layers } = self.cost;
         Start {
             step: self.state.borrow().step,
             steps: self.settings.steps,
@@ -231,6 +232,7 @@ impl Run {
             tokens_per_step: self.settings.tokens_per_step(),
             device: self.device.describe().to_string(),
             peak_bytes: cost.peak_bytes,
+            recomputed_layers,
             flops_per_step: cost.flops,
             dispatches_per_step: cost.dispatches,
             floor: self.corpus.floor,

@@ -14,6 +14,9 @@ pub struct Settings {
     pub batch_size: usize,
     /// Micro-batches whose gradients make one step.
     pub grad_accumulation: usize,
+    /// Bytes that the run may take; `None` for whatever there is. What does not fit otherwise computes activations again
+    /// instead of keeping them, which takes longer and changes nothing else.
+    pub memory_budget: Option<u64>,
     /// Steps in all.
     pub steps: u64,
     /// Learning rate after the warm-up.
@@ -82,6 +85,7 @@ impl Settings {
             model: ModelConfig { vocab_size, ..preset.model },
             batch_size: training.batch_size,
             grad_accumulation: 1,
+            memory_budget: None,
             steps,
             lr: training.lr,
             min_lr: training.min_lr,

@@ -21,23 +21,26 @@ pub(crate) struct StepPlan {
     /// The update by itself, where gradients are accumulated.
     update: Option<Plan>,
     micro_batches: u64,
+    /// Blocks, from the first one on, that the backward pass computes again.
+    pub recomputed_layers: usize,
 }
 
 impl StepPlan {
     /// Records and plans: batch → logits → loss → gradients (→ update).
-    pub fn new(device: &Device, settings: &Settings) -> StepPlan {
+    pub fn new(device: &Device, settings: &Settings, recomputed_layers: usize) -> StepPlan {
         let config = &settings.model;
         let graph = Graph::new();
         let p = Params::new(&graph);
         let shape = (settings.batch_size, config.context_len);
         let x = graph.input("x", shape, DType::U32); // (B, T)
         let y = graph.input("y", shape, DType::U32); // (B, T)
-        let logits = cloche_models::logits(config, &p, &x, &Pass::train(&graph, config.dropout)); // (B, T, V)
+        let pass = Pass::train(&graph, config.dropout).recomputing(recomputed_layers);
+        let logits = cloche_models::logits(config, &p, &x, &pass); // (B, T, V)
         let mean = loss::mean(&loss::token_losses(&logits, &y)).named("loss"); // ()
         if settings.grad_accumulation == 1 {
             let stats = optim::step(&p, &mean, &settings.optimizer());
             let batch = device.plan(&graph, &[("loss", &mean), ("stats", &stats)]);
-            return StepPlan { specs: p.specs(), batch, update: None, micro_batches: 1 };
+            return StepPlan { specs: p.specs(), batch, update: None, micro_batches: 1, recomputed_layers };
         }
         // Every micro-batch has the same number of targets, so the mean of their means is the mean.
         optim::accumulate(&p, &(&mean * (1.0 / settings.grad_accumulation as f64)));
@@ -45,7 +48,8 @@ impl StepPlan {
         let graph = Graph::new();
         let stats = optim::apply(&graph, &p, &settings.optimizer());
         let update = Some(device.plan(&graph, &[("stats", &stats)]));
-        StepPlan { specs: p.specs(), batch, update, micro_batches: settings.grad_accumulation as u64 }
+        let micro_batches = settings.grad_accumulation as u64;
+        StepPlan { specs: p.specs(), batch, update, micro_batches, recomputed_layers }
     }
 
     /// Bytes of the largest buffer.

@@ -53,7 +53,7 @@ impl Engine {
     ) -> Result<Vec<f64>, JsValue> {
         let Setup { settings, .. } = setup(&options)?;
         let Cost { peak_bytes, flops, dispatches, .. } =
-            cost(&self.device, &settings, None).map_err(|e| thrown(&e))?;
+            cost(&self.device, &settings, None).map_err(|e| thrown(&e))?.cost;
         let (parameters, tokens) = (settings.model.n_params(), settings.tokens_per_step() as u64);
         Ok([parameters, tokens, peak_bytes, flops, dispatches].map(|n| n as f64).to_vec())
     }
