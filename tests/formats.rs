@@ -148,6 +148,20 @@ fn costs_and_devices_are_told_without_a_model() {
     assert!(cost["peak_bytes"].as_u64().unwrap() > 16 * 804_096, "{cost}");
     let least = 6 * 768 * (804_096 - 64 * 128);
     assert!((least..2 * least).contains(&cost["flops"].as_u64().unwrap()), "{cost}");
+    // Under a budget between its two extremes it computes some blocks again.
+    let bytes = |cost: &Value, blocks: &str| cost[blocks]["peak_bytes"].as_u64().unwrap();
+    let (most, least) = (bytes(&cost, "none_recomputed"), bytes(&cost, "all_recomputed"));
+    assert_eq!((cost["peak_bytes"].as_u64(), cost["recomputed_layers"].as_u64()), (Some(most), Some(0)));
+    let budget = ((most + least) / 2).to_string();
+    let args = ["cost", "--preset", "nano", "--device", "cpu", "--json", "--memory-budget", &budget];
+    let cost: Value = serde_json::from_str(&succeed(&args)).unwrap();
+    assert!((1..4).contains(&cost["recomputed_layers"].as_u64().unwrap()), "{cost}");
+    let args = ["cost", "--preset", "nano", "--device", "cpu", "--memory-budget", "1MB"];
+    let error = String::from_utf8(cloche(&args).stderr).unwrap();
+    assert!(
+        error.contains(&format!("({least} bytes are enough; a smaller --batch-size takes less)")),
+        "{error}"
+    );
     let devices: Value = serde_json::from_str(&succeed(&["devices", "--json"])).unwrap();
     assert!(devices["cpu"]["threads"].as_u64().unwrap() > 0 && devices["auto"]["reason"].is_string());
     assert!(cloche(&["--version"]).status.success());

@@ -36,8 +36,8 @@ function isGivenAgain(name: string, value: unknown): boolean {
   return isData || ["data", "heldOut", "teacher", "resume"].includes(name);
 }
 
-/** Options that may change: how long a run lasts, how often it looks, when it speaks, and the memory that it has. */
-const FREE = new Set(["steps", "memoryBudget", "evalEvery", "sampleAt"]);
+/** Options that may change: how long a run lasts, how often it looks and when it speaks. */
+const FREE = new Set(["steps", "evalEvery", "sampleAt"]);
 
 /** The file that remembers a run. */
 export function planFile({ options, ...plan }: Plan): NamedBytes {

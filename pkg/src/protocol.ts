@@ -40,11 +40,6 @@ export interface Hyperparameters {
   contextLen?: number;
   /** Micro-batches whose gradients are added up before a step. */
   gradAccumulation?: number;
-  /**
-   * Bytes that the run may take. What does not fit otherwise computes activations again instead of keeping them, which takes
-   * longer and changes nothing else. @default whatever there is
-   */
-  memoryBudget?: number;
   /** Highest learning rate, reached after the warm-up. */
   lr?: number;
   /** Where the cosine ends. */

@@ -41,8 +41,8 @@ pub fn run(args: &CostArgs) -> Result<()> {
     let settings = args.hyper.of_preset(preset, vocab_size, None);
     let device = device::open(args.device)?;
     let layers = settings.model.n_layer;
-    let chosen = cost::cost(&device, &settings, device::available_bytes(&device))?;
-    let RunCost { cost, recomputed_layers } = chosen;
+    let chosen = cost::cost(&device, &settings, device::available_bytes(&device));
+    let RunCost { cost, recomputed_layers } = chosen.map_err(device::in_bytes)?;
     let kept = cost::cost_recomputing(&device, &settings, 0)?;
     let again = cost::cost_recomputing(&device, &settings, layers)?;
     if args.json {

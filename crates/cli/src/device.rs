@@ -1,10 +1,11 @@
 //! The device to compute on, and whether what is asked for fits into its memory.
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use clap::ValueEnum;
 use cloche_gpu::AdapterClass;
 use cloche_tensor::{Device, DeviceKind};
-use cloche_train::bytes_in_words;
+use cloche_train::cost::BUDGET;
+use cloche_train::{Error, bytes_in_words};
 
 /// Where to compute.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -60,6 +61,16 @@ pub fn require_memory(device: &Device, what: &str, needed: u64) -> Result<()> {
             bytes_in_words(available)
         ),
         _ => Ok(()),
+    }
+}
+
+/// Adds to the error of a memory budget that is too small what exactly is enough.
+pub fn in_bytes(error: Error) -> anyhow::Error {
+    match error {
+        Error::Memory { what: BUDGET, needed, .. } => {
+            anyhow!("{error} ({needed} bytes are enough; a smaller --batch-size takes less)")
+        }
+        error => error.into(),
     }
 }
 

@@ -163,10 +163,9 @@ pub fn tenth(x: f32) -> f32 {
     format!("{x}e-1").parse().unwrap_or(x)
 }
 
-/// What may change when a run is resumed: how long it lasts, how often it looks, speaks and saves, and the memory that it has.
-const FREE: [&str; 8] = [
+/// What may change when a run is resumed: how long it lasts, and how often it looks, speaks and saves.
+const FREE: [&str; 7] = [
     "steps",
-    "memory_budget",
     "eval_every",
     "eval_batches",
     "sample_at",

@@ -253,13 +253,14 @@ fn open_run(device: &Device, settings: &Settings, saved: Option<Saved>, corpus: 
     // Of a text that is too short, the held-out end may be shorter still; what matters to the user is the rest.
     Batches::new(&corpus.train, settings.batch_size, settings.model.context_len, settings.seed)?;
     let available = device::available_bytes(device);
-    Ok(match saved {
+    let run = match saved {
         Some(mut saved) => {
             saved.state.settings = settings.clone();
-            Run::resume(device, saved, corpus, available)?
+            Run::resume(device, saved, corpus, available)
         }
-        None => Run::new(device, settings.clone(), corpus, available)?,
-    })
+        None => Run::new(device, settings.clone(), corpus, available),
+    };
+    run.map_err(device::in_bytes)
 }
 
 /// Makes the folder of a new run. The record comes last: a folder without it holds no run.

@@ -74,11 +74,12 @@ impl Graph {
         let mut grads: Vec<Option<Tensor>> = vec![None; active.len()];
         grads[loss.id.0] = Some(self.constant(1.0).broadcast_to(&loss.shape));
         let mut at_hand: Vec<ValueId> = (0..active.len()).map(ValueId).collect();
-        let checkpoints = self.read().checkpoints.clone();
+        let mut checkpoints = self.read().checkpoints.clone();
         for node in (0..n_nodes).rev() {
-            if checkpoints.contains(&node) {
-                let before = checkpoints.iter().filter(|&&other| other < node).max();
-                self.repeat(before.map_or(0, |other| other + 1)..node, &mut at_hand);
+            if checkpoints.last() == Some(&node) {
+                checkpoints.pop();
+                let first = checkpoints.last().map_or(0, |before| before + 1);
+                self.repeat(first..node, &mut at_hand);
             }
             self.backward_node(node, &active, &at_hand, &mut grads);
         }

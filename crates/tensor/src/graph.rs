@@ -29,7 +29,6 @@ pub(crate) struct Record {
 }
 
 /// One tensor of the graph: where it comes from, and how it lies in the buffer of `base`.
-#[derive(Clone)]
 pub(crate) struct Value {
     pub dtype: DType,
     /// Relative to the buffer of `base`.
@@ -137,7 +136,6 @@ impl From<Vec<u32>> for Data {
 }
 
 /// One recorded operation.
-#[derive(Clone)]
 pub(crate) struct Node {
     pub op: Rc<dyn Op>,
     pub inputs: Vec<ValueId>,
@@ -235,22 +233,23 @@ impl Graph {
     pub(crate) fn repeat(&self, nodes: Range<usize>, again: &mut [ValueId]) {
         let Record { values, nodes: all, .. } = &mut *self.0.borrow_mut();
         for n in nodes {
-            let mut node = all[n].clone();
-            if !node.op.in_place().is_empty() {
+            let Node { op, inputs, outputs } = &all[n];
+            if !op.in_place().is_empty() {
                 continue;
             }
-            node.inputs.iter_mut().for_each(|x| *x = again[x.0]);
-            for y in &mut node.outputs {
-                let mut value = values[y.0].clone();
-                (value.source, value.probe) = (Source::Node { node: all.len() }, None);
+            let (op, inputs) = (op.clone(), inputs.iter().map(|x| again[x.0]).collect());
+            let mut copies = outputs.clone();
+            for y in &mut copies {
+                let Value { dtype, layout, base, .. } = &values[y.0];
+                let (dtype, layout, base) = (*dtype, layout.clone(), base.0);
                 let copy = ValueId(values.len());
                 again[y.0] = copy;
-                // A view goes on showing its base, or what stands for that by now.
-                value.base = again[value.base.0];
-                values.push(value);
                 *y = copy;
+                // A view goes on showing its base, or what stands for that by now.
+                let (base, source) = (again[base], Source::Node { node: all.len() });
+                values.push(Value { dtype, layout, base, source, probe: None });
             }
-            all.push(node);
+            all.push(Node { op, inputs, outputs: copies });
         }
     }
 

@@ -61,7 +61,8 @@ impl Tensor {
     }
 
     /// Marks the tensor as one to keep for the backward pass, in place of all that lies between it and the mark before it:
-    /// [`Graph::grad`] computes that again. For the end of each block of a model; says nothing about values.
+    /// [`Graph::grad`] computes that again. For the end of each block of a model,
+    /// in the order of the blocks.
     pub fn checkpoint(self) -> Tensor {
         self.graph.mark_checkpoint(self.id);
         self

@@ -14,6 +14,9 @@ use crate::step::StepPlan;
 /// What there can be at most, where nobody knows how much there is: the whole of wasm's memory, a terabyte elsewhere.
 const ADDRESSABLE: u64 = if cfg!(target_arch = "wasm32") { 1 << 32 } else { 1 << 40 };
 
+/// What needs too much where the memory budget is too small, as [`Error::Memory`] names it.
+pub const BUDGET: &str = "memory_budget: the smallest plan";
+
 /// All programs of a run, planned.
 pub(crate) struct Planned {
     pub step: StepPlan,
@@ -55,7 +58,10 @@ impl Planned {
     pub fn new(device: &Device, settings: &Settings, available_bytes: Option<u64>) -> Result<Planned, Error> {
         settings.validate()?;
         let available = available_bytes.unwrap_or(ADDRESSABLE);
-        let budget = settings.memory_budget.unwrap_or(available);
+        let (tightest, limit) = match settings.memory_budget {
+            Some(budget) if budget < available => (BUDGET, budget),
+            _ => ("model", available),
+        };
         let fits = |what, needed, available| match needed > available {
             true => Err(Error::Memory { what, needed, available }),
             false => Ok(()),
@@ -63,13 +69,18 @@ impl Planned {
         // Even a plan is too much for an absurd model.
         fits("model", least_bytes(settings), available)?;
         let evaluation = evaluation(device, settings);
-        let bytes = |step: &StepPlan| together(step, &evaluation).peak_bytes;
-        let step = fewest_recomputed(device, settings, |step| bytes(step) <= budget.min(available));
-        let cost = together(&step, &evaluation);
-        fits("model", cost.peak_bytes, available)?;
-        if cost.peak_bytes > budget {
-            return Err(Error::Budget { budget, needed: cost.peak_bytes });
-        }
+        // The fewest blocks that are enough, in eighths of the model; at the last, all of them.
+        let mut eighths = 0;
+        let (step, cost) = loop {
+            let recomputed = (settings.model.n_layer * eighths).div_ceil(8);
+            let step = StepPlan::new(device, settings, recomputed);
+            let cost = together(&step, &evaluation);
+            if cost.peak_bytes <= limit || eighths == 8 {
+                break (step, cost);
+            }
+            eighths += 1;
+        };
+        fits(tightest, cost.peak_bytes, limit)?;
         if let Some(limits) = device.gpu().map(|gpu| gpu.limits()) {
             let largest = step.largest_buffer().max(evaluation.largest_buffer());
             fits(
@@ -80,25 +91,6 @@ impl Planned {
         }
         Ok(Planned { step, evaluation, cost })
     }
-}
-
-/// The step that fits and computes the fewest blocks again, found by halving; where none fits, the smallest: all of them.
-fn fewest_recomputed(device: &Device, settings: &Settings, fits: impl Fn(&StepPlan) -> bool) -> StepPlan {
-    let plan = |layers| StepPlan::new(device, settings, layers);
-    let mut step = plan(0);
-    if fits(&step) {
-        return step;
-    }
-    let mut too_few = 0;
-    step = plan(settings.model.n_layer);
-    while fits(&step) && too_few + 1 < step.recomputed_layers {
-        let between = plan((too_few + step.recomputed_layers) / 2);
-        match fits(&between) {
-            true => step = between,
-            false => too_few = between.recomputed_layers,
-        }
-    }
-    step
 }
 
 fn evaluation(device: &Device, settings: &Settings) -> Plan {

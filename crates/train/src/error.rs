@@ -18,27 +18,15 @@ pub enum Error {
     /// The data.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// A model that is too large for the machine. Nothing has been allocated.
+    /// A model that is too large for the machine, or for its budget. Nothing has been allocated.
     #[error("{what} needs {}, {} are available", bytes_in_words(*.needed), bytes_in_words(*.available))]
     Memory {
         /// What does not fit.
         what: &'static str,
-        /// Bytes needed; a lower bound where even planning would take too much.
+        /// Bytes needed by the smallest plan; a lower bound where even planning would take too much.
         needed: u64,
         /// Bytes there are.
         available: u64,
-    },
-    /// A budget that no plan of the run keeps to. Nothing has been allocated.
-    #[error(
-        "memory_budget: found {budget} bytes, expected at least {needed} ({}), which the smallest plan takes; \
-         a smaller batch_size takes less",
-        bytes_in_words(*.needed)
-    )]
-    Budget {
-        /// Bytes that the run may take.
-        budget: u64,
-        /// Bytes of its smallest plan.
-        needed: u64,
     },
     /// The device.
     #[error(transparent)]

@@ -70,9 +70,7 @@ fn code(found: &cloche_train::Error) -> &'static str {
         Error::Resume(ResumeError::Differs { .. }) => "CHECKPOINT_DIFFERS",
         #[cfg(feature = "stages")]
         Error::Resume(_) => "CHECKPOINT",
-        Error::Memory { .. } | Error::Budget { .. } | Error::Device(cloche_tensor::Error::Memory { .. }) => {
-            "OUT_OF_MEMORY"
-        }
+        Error::Memory { .. } | Error::Device(cloche_tensor::Error::Memory { .. }) => "OUT_OF_MEMORY",
         Error::Device(cloche_tensor::Error::Gpu(found)) => match found {
             GpuError::NoAdapter { .. } => "NO_WEBGPU",
             GpuError::OutOfMemory { .. } | GpuError::TooLarge { .. } => "OUT_OF_MEMORY",

@@ -41,7 +41,6 @@ fn change(settings: &mut Settings, given: &mut Fields) -> Result<(), JsValue> {
     given.set("batch_size", &mut settings.batch_size)?;
     given.set("context_len", &mut settings.model.context_len)?;
     given.set("grad_accumulation", &mut settings.grad_accumulation)?;
-    given.set("memory_budget", &mut settings.memory_budget)?;
     // Whoever changes the learning rate means all of it: the cosine still ends at a tenth.
     if given.set("lr", &mut settings.lr)? {
         settings.min_lr = settings.lr / 10.0;
