@@ -121,7 +121,8 @@ fn what_is_computed_again_is_the_same_to_the_bit_and_takes_less_memory() {
         let params = device.state_from("params", &values.into()).unwrap();
         let mut program = device.compile(&graph, &outputs, &[("params", &params)]).unwrap();
         program.write("x", &(0..512).map(|i| (i as f32).cos()).collect::<Vec<f32>>()[..]);
-        (program.set_u32("seed", 5), program.set_u32("step", 9));
+        program.set_u32("seed", 5);
+        program.set_u32("step", 9);
         program.run();
         let bits = |name: &str| {
             let data = pollster::block_on(program.read(name)).unwrap();
