@@ -32,7 +32,12 @@ pub(super) const TASK: Task = Task {
         cards.sort_unstable();
         let form = whole && reader.numbers == cards;
         let correct = form && value == Some(Fraction { over: 24, under: 1 });
-        Verdict { reward: if correct { 1.0 } else if form { FORM } else { 0.0 }, correct }
+        let reward = match form {
+            true if correct => 1.0,
+            true => FORM,
+            false => 0.0,
+        };
+        Verdict { reward, correct }
     },
 };
 
@@ -230,7 +235,8 @@ mod tests {
         ] {
             assert_eq!(TASK.verify(&item, answer).correct, correct, "{answer:?}");
         }
-        for (answer, reward) in [("(4-4/7)*7", 1.0), ("(7-4/7)*4", FORM), ("7*4-4", 0.0), ("4-4/(7-7)", 0.0)] {
+        for (answer, reward) in [("(4-4/7)*7", 1.0), ("(7-4/7)*4", FORM), ("7*4-4", 0.0), ("4-4/(7-7)", 0.0)]
+        {
             assert_eq!(TASK.verify(&item, answer).reward, reward, "{answer:?}");
         }
         let deep = format!("{}1{}", "(".repeat(500), ")".repeat(500));
