@@ -57,7 +57,8 @@ fn a_model_is_asked_and_talked_to() {
     let [first, second] =
         [r#"{"prompt": "1+2=", "completion": "3"}"#, r#"{"prompt": "2+2=", "completion": "4"}"#];
     let (alone, beside) = (file("alone.jsonl", &[first]), file("beside.jsonl", &[first, second]));
-    let perplexity = |path: &Path| ask(&["--task", text(path), "--n", "1"])["answer_perplexity"].clone();
+    let perplexity =
+        |path: &Path| evaluate(&base, &["--task", text(path), "--n", "1"])["answer_perplexity"].clone();
     assert!(perplexity(&alone).is_number());
     assert_eq!(perplexity(&alone), perplexity(&beside));
 

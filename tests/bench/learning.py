@@ -2,9 +2,10 @@
 
     cargo build --release && python tests/bench/learning.py --tasks addition reverse game24 --seeds 1 2 3
 
-A model that knows nothing is shown demonstrations until it answers a few of the held-out questions (`enough`, a share), so
-that there is something to reward; then GRPO goes on from there without another demonstration. Both models are asked the same held-out
-questions: one answer of the likeliest tokens (greedy), and one drawn at temperature 1. Needs nothing but Python 3.
+A model that knows nothing is shown demonstrations until it answers a few of the held-out questions (`enough`, a share), or for
+`shown` steps, so that there is something to reward; then GRPO goes on from there without another demonstration. Both models
+are asked the same held-out questions: one answer of the likeliest tokens (greedy), and one drawn at temperature 1. Needs
+nothing but Python 3.
 """
 
 import argparse
@@ -17,11 +18,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# The model, the difficulty, and when and how its demonstrations end; then GRPO's questions a step, steps and learning rate.
+# The difficulty and how many examples there are; when and how demonstrations end; then GRPO's questions a step, steps and
+# learning rate.
 TASKS = {
-    "addition": dict(preset="tiny", difficulty=2, enough=0.35, warmup_lr=3e-3, questions=64, steps=1200, lr=1e-3),
-    "reverse": dict(preset="tiny", difficulty=2, enough=0.22, warmup_lr=3e-3, questions=32, steps=700, lr=1.5e-3),
-    "game24": dict(preset="nano", difficulty=1, enough=0.08, warmup_lr=1e-3, questions=32, steps=200, lr=3e-4),
+    "addition": dict(difficulty=2, examples=10_000, shown=2000, enough=0.35, warmup_lr=3e-3, questions=64, steps=1200, lr=1e-3),
+    "reverse": dict(difficulty=2, examples=10_000, shown=2000, enough=0.22, warmup_lr=3e-3, questions=32, steps=700, lr=1.5e-3),
+    "game24": dict(difficulty=2, examples=30_000, shown=300, enough=1, warmup_lr=2e-3, questions=64, steps=150, lr=5e-4),
 }
 
 
@@ -49,16 +51,16 @@ def ask(model, task, difficulty, *more):
 def learn(task, seed, folder):
     """Demonstrations, then rewards: what the model answers before and after, and how long it took."""
     about = TASKS[task]
-    data = f"task:{task}:{about['difficulty']}"
+    data = ["--data", f"task:{task}:{about['difficulty']}", "--examples", about["examples"], "--seed", seed]
     shown, rewarded = folder / f"{task}-{seed}-shown", folder / f"{task}-{seed}-rewarded"
     began = time.time()
-    warmup = ["sft", "--init", about["preset"], "--data", data, "--steps", 2000, "--batch-size", 64, "--lr", about["warmup_lr"],
-              "--min-lr", about["warmup_lr"], "--eval-every", 5, "--exam", 200, "--seed", seed, "--out", shown]
+    rate = about["warmup_lr"]
+    warmup = ["sft", "--init", "tiny", *data, "--steps", about["shown"], "--batch-size", 64, "--lr", rate, "--min-lr", rate,
+              "--eval-every", 5, "--exam", 200, "--out", shown]
     steps = [event["step"] for event in events(warmup, about["enough"]) if event["event"] == "step"]
     before = [ask(shown, task, about["difficulty"]), ask(shown, task, about["difficulty"], "--samples", 1)]
-    rewards = ["grpo", "--model", shown, "--data", data, "--steps", about["steps"], "--batch-size", about["questions"],
-               "--group", 16, "--micro-batch", 512, "--epochs", 2, "--lr", about["lr"], "--eval-every", 0, "--seed", seed,
-               "--out", rewarded]
+    rewards = ["grpo", "--model", shown, *data, "--steps", about["steps"], "--batch-size", about["questions"], "--group", 16,
+               "--micro-batch", 512, "--epochs", 2, "--lr", about["lr"], "--eval-every", 0, "--out", rewarded]
     for _ in events(rewards):
         pass
     after = [ask(rewarded, task, about["difficulty"]), ask(rewarded, task, about["difficulty"], "--samples", 1)]

@@ -15,7 +15,8 @@ pub struct Settings {
     /// Micro-batches whose gradients make one step.
     pub grad_accumulation: usize,
     /// Bytes that the run may take; `None` for whatever there is. What does not fit otherwise computes activations again
-    /// instead of keeping them, which takes longer and changes nothing else. A checkpoint does not carry it: who goes on with a run may have another machine.
+    /// instead of keeping them, which takes longer and changes nothing else. A checkpoint does not carry it: who goes on with a
+    /// run may have another machine.
     #[serde(skip)]
     pub memory_budget: Option<u64>,
     /// Steps in all.
