@@ -151,7 +151,7 @@ export class Greenhouse extends EventTarget {
     const kept = (await this.#opened?.runs.list().catch(() => [])) ?? [];
     // Whoever asked later has seen more.
     if (asked < this.#looks) return;
-    const ofThisVisit = this.runs.map(({ saved }) => saved?.name);
+    const ofThisVisit = this.runs.flatMap(({ saved, name }) => [saved?.name, name]);
     this.kept = kept.flatMap(({ name, stage }) => (stage === "grow" && !ofThisVisit.includes(name) ? [name] : []));
     this.changed();
   }

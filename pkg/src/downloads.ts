@@ -48,15 +48,31 @@ const WAIT_MS = 300;
 /** Between two reports of progress. */
 const REPORT_MS = 100;
 
+/** A model that has come. */
+export interface Downloaded {
+  files: Files | Blob;
+  /** Forgets what was kept of it on the way, once it is no longer needed. */
+  forget(): Promise<void>;
+}
+
 /**
  * The files of the model at an address: of a zip where that is what its path ends with, else of a folder. Asks for nothing but
  * these, one after the other, the weights last.
  *
  * @throws `DOWNLOAD`
  */
-export async function* downloaded({ href, sha256, files }: Address, signal: AbortSignal): AsyncGenerator<DownloadProgress, Files | Blob> {
+export async function* downloaded({ href, sha256, files }: Address, signal: AbortSignal): AsyncGenerator<DownloadProgress, Downloaded> {
   const url = new URL(href);
+  const isZip = /\.zip$/i.test(url.pathname);
   const hashes = typeof sha256 === "string" ? { [nameOf(url)]: sha256 } : { ...sha256 };
+  const unknown = Object.keys(hashes).find((name) => (isZip ? name !== nameOf(url) : typeof sha256 === "string" || (files && !files.includes(name))));
+  const expectKnown = (name: string | undefined, known: string) => {
+    if (name !== undefined) throw new ClocheError("DOWNLOAD", `sha256: found "${name}", expected files that are downloaded: ${known}`);
+  };
+  if (Object.keys(hashes).length > 0 && !globalThis.crypto?.subtle) {
+    throw new ClocheError("DOWNLOAD", "sha256: found a page without TLS, where browsers compute no hash; expected https or none");
+  }
+  expectKnown(unknown, isZip ? nameOf(url) : (files?.join(", ") ?? `${WEIGHTS}, …, by their names`));
   const wanted = (name: string, isOptional = false): Wanted => ({ name, url: within(url, name), sha256: hashes[name], isOptional });
   const kept: Parts[] = [];
   const found: Files = new Map();
@@ -69,7 +85,7 @@ export async function* downloaded({ href, sha256, files }: Address, signal: Abor
     return bytes !== undefined;
   }
   try {
-    if (/\.zip$/i.test(url.pathname)) {
+    if (isZip) {
       yield* take({ ...wanted(nameOf(url)), url });
     } else if (files) {
       for (const name of files) yield* take(wanted(name));
@@ -82,10 +98,9 @@ export async function* downloaded({ href, sha256, files }: Address, signal: Abor
         for (const name of shardsIn(found.get(INDEX)!)) yield* take(wanted(name));
       }
     }
-    const missing = Object.keys(hashes).find((name) => !found.has(name));
-    if (missing) throw new ClocheError("DOWNLOAD", `sha256: found "${missing}", expected files that are downloaded: ${[...found.keys()].join(", ")}`);
-    await Promise.all(kept.map((parts) => parts.drop()));
-    return /\.zip$/i.test(url.pathname) ? new Blob([...found.values()]) : found;
+    expectKnown(Object.keys(hashes).find((name) => !found.has(name)), [...found.keys()].join(", "));
+    const forget = async () => void (await Promise.all(kept.map((parts) => parts.drop())));
+    return { files: isZip ? new Blob([...found.values()]) : found, forget };
   } finally {
     for (const parts of kept) parts.release();
   }
@@ -116,19 +131,17 @@ function shardsIn(index: Uint8Array<ArrayBuffer>): string[] {
 
 /** The bytes of a file; nothing where it may be missing, and is. */
 async function* whole(file: Wanted, parts: Parts, signal: AbortSignal): AsyncGenerator<DownloadProgress, Uint8Array<ArrayBuffer> | undefined> {
+  let most = parts.size;
   for (let attempt = 1; ; attempt++) {
-    const before = parts.size;
     try {
       if (!(yield* receive(file, parts, signal))) return undefined;
       break;
     } catch (error) {
       if (signal.aborted) throw new ClocheError("ABORTED", "stopped by the caller");
-      if (error instanceof ClocheError) {
-        await parts.drop();
-        throw error;
-      }
-      // As long as something comes, it is worth trying.
-      if (parts.size > before) attempt = 1;
+      // What has come stays: a server that refuses now may not do so later.
+      if (error instanceof ClocheError) throw error;
+      // As long as more comes than ever before, it is worth trying.
+      if (parts.size > most) [most, attempt] = [parts.size, 1];
       if (attempt === ATTEMPTS) throw refused(file.name, file.url, noAnswer(error));
       await new Promise((resolve) => setTimeout(resolve, WAIT_MS * attempt));
     }
@@ -145,8 +158,16 @@ async function* receive({ name, url, isOptional }: Wanted, parts: Parts, signal:
   const { response, from } = await answered(url, parts, signal);
   const isMissing = [404, 403, 410].includes(response.status);
   if (isOptional && isMissing) return false;
-  if (!response.ok) throw refused(name, url, `HTTP status ${response.status}`);
-  const progress = (): DownloadProgress => ({ file: name, loaded: parts.size, ...(parts.about.total !== undefined && { total: parts.about.total }) });
+  if (!response.ok) {
+    const found = `HTTP status ${response.status}`;
+    // Too much to do at the moment: that passes.
+    if (response.status === 429 || response.status >= 500) throw new TypeError(found);
+    throw refused(name, url, found);
+  }
+  const progress = (): DownloadProgress => {
+    const { size, about: { total } } = parts;
+    return { file: name, loaded: size, ...(total !== undefined && total >= size && { total }) };
+  };
   yield progress();
   const reader = response.body!.getReader();
   let [chunks, size, skip, told] = [[] as Uint8Array<ArrayBuffer>[], 0, from, performance.now()];
@@ -177,7 +198,8 @@ async function* receive({ name, url, isOptional }: Wanted, parts: Parts, signal:
     if (size > 0) await parts.add(new Blob(chunks));
   }
   const { total } = parts.about;
-  if (total !== undefined && parts.size < total) throw new TypeError(`it ended after ${parts.size} of ${total} bytes`);
+  // Of a whole answer the browser knows the end better than its length says, which may be that of a packed one.
+  if (response.status === 206 && total !== undefined && parts.size < total) throw new TypeError(`it ended after ${parts.size} of ${total} bytes`);
   yield progress();
   return true;
 }

@@ -17,7 +17,7 @@ export const DEFAULT_PRESET: Preset = "tiny";
 export function expectSeed(asked: unknown): void {
   const { seed } = (asked ?? {}) as { seed?: unknown };
   if (seed === undefined || seed === null || (Number.isSafeInteger(seed) && (seed as number) >= 0)) return;
-  throw new ClocheError("SETTINGS", `seed: found ${JSON.stringify(seed) ?? typeof seed}, expected a whole number from 0 to 2^53 - 1`);
+  throw new ClocheError("SETTINGS", `seed: found ${typeof seed === "string" ? JSON.stringify(seed) : String(seed)}, expected a whole number from 0 to 2^53 - 1`);
 }
 
 /** The engine's settings: the options it knows, in its spelling, with what the text and the tokenizer decided. */

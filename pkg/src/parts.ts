@@ -43,6 +43,8 @@ export class Parts {
 
   /** What was kept of the file at an address, unless another page is at it. */
   static async of(url: URL): Promise<Parts> {
+    // Where there is no hash (a page without TLS), there are neither locks nor files.
+    if (!globalThis.crypto?.subtle) return new Parts("", undefined);
     const name = await sha256(new TextEncoder().encode(url.href));
     const release = await held(name);
     const parts = new Parts(name, release);

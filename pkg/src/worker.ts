@@ -141,16 +141,22 @@ class Session implements Api {
     signal: AbortSignal,
     place: (grown: Grown) => Promise<Info>,
   ): AsyncGenerator<DownloadProgress | Info> {
-    let files = from;
-    if ("href" in files) {
+    let here = { files: from as Files | Blob, forget: async () => {} };
+    if ("href" in from) {
       const { downloaded, titleOf } = await import("./downloads.js");
-      name ??= titleOf(files.href);
-      files = yield* downloaded(files, signal);
+      name ??= titleOf(from.href);
+      here = yield* downloaded(from, signal);
     }
-    const folder = files;
-    yield await this.#exclusively(async ({ engine }) => {
-      return place(await opened(folder, name, engine, await this.#modules.text(), this.#turns));
+    const info = await this.#exclusively(async ({ engine }) => {
+      const grown = await opened(here.files, name, engine, await this.#modules.text(), this.#turns);
+      if (signal.aborted) {
+        await this.#turns.take(() => grown.run.free());
+        throw new ClocheError("ABORTED", "stopped by the caller");
+      }
+      return place(grown);
     });
+    await here.forget();
+    yield info;
   }
 
   async createModel({ tokenizer, ...asked }: NewModel) {
