@@ -24,7 +24,7 @@ interface Mark {
 export async function rehearse(stage: StageName, asked: StageOptions, school: School, signal: AbortSignal): Promise<StageEstimate> {
   const { engine, model, turn } = school;
   const { save: _save, resume: _resume, exam = EXAM, ...options } = asked;
-  const before = await turn(() => engine.memory()[1]!);
+  const before = await turn(async () => engine.memory()[1]!);
   const copy = model && !asked.init ? { ...model, model: await turn(() => model.model.copy()) } : undefined;
   try {
     const beginning = begin(stage, { ...options, exam: Math.min(exam, EXAM), evalEvery: 0 }, { ...school, model: copy }, signal);

@@ -345,7 +345,7 @@ async function refuseSeeds(page) {
     cloche.dispose();
     return errors;
   }, GROW);
-  const found = ["1.5", "-1", "null", "9007199254740992", '"7"', "0.5", "0.5", "0.5"];
+  const found = ["1.5", "-1", "NaN", "9007199254740992", '"7"', "0.5", "0.5", "0.5"];
   const expected = found.map((seed) => `SETTINGS: seed: found ${seed}, expected a whole number from 0 to 2^53 - 1`);
   assert.deepEqual(errors, [...expected, "none"]);
 }
