@@ -285,6 +285,8 @@ async function compareKept(page) {
   const samples = page.locator("cloche-samples");
   assert.equal(await samples.getByLabel("Compare with").count(), 0, "the lab asks once, at the loss");
   const chosen = loss.getByLabel("Compare with");
+  // What was deleted last may still be offered for a moment.
+  await chosen.locator("option", { hasText: "the one that went on" }).waitFor({ state: "detached" });
   const kept = await chosen.locator("optgroup option").allTextContents();
   assert.ok(kept.length >= 1, "runs of other visits are offered");
   const name = String(kept[0]);
