@@ -5,7 +5,7 @@
 import { isPage, nameOf, noAnswer, refused } from "./data.js";
 import { ClocheError } from "./errors.js";
 import { sha256 } from "./opfs.js";
-import { forget, isNamed, Parts, type About } from "./parts.js";
+import { forget as forgetOld, isNamed, Parts, type About } from "./parts.js";
 import type { Files } from "./tuning.js";
 
 /** A model elsewhere. */
@@ -76,7 +76,7 @@ export async function* downloaded({ href, sha256, files }: Address, signal: Abor
   const wanted = (name: string, isOptional = false): Wanted => ({ name, url: within(url, name), sha256: hashes[name], isOptional });
   const kept: Parts[] = [];
   const found: Files = new Map();
-  await forget();
+  await forgetOld();
   async function* take(file: Wanted): AsyncGenerator<DownloadProgress, boolean> {
     const parts = await Parts.of(file.url);
     kept.push(parts);

@@ -9,7 +9,7 @@ export async function root(): Promise<FileSystemDirectoryHandle> {
   return found;
 }
 
-export function noStorage(): ClocheError {
+function noStorage(): ClocheError {
   return new ClocheError("NO_STORAGE", "found no file system of the browser's for this page, expected one (OPFS)");
 }
 
@@ -24,6 +24,16 @@ export async function write(directory: FileSystemDirectoryHandle, name: string, 
     await out.abort().catch(() => {});
     throw error;
   }
+}
+
+/** Holds a name alone, until the function that comes back is called, or the worker ends; nothing where another has it. @throws `NO_STORAGE` */
+export function hold(name: string): Promise<(() => void) | undefined> {
+  return new Promise((resolve, reject) => {
+    const { navigator } = globalThis as { navigator?: { locks?: LockManager } };
+    if (!navigator?.locks) return reject(noStorage());
+    const wait = (lock: Lock | null) => (lock ? new Promise<void>((release) => resolve(release)) : resolve(undefined));
+    navigator.locks.request(name, { ifAvailable: true }, wait).catch(reject);
+  });
 }
 
 /** In hexadecimal. */

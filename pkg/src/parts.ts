@@ -1,5 +1,5 @@
 /** Parts of files that are on their way, in the browser's own file system: each file has a folder, each part a file in it. */
-import { root, sha256, write } from "./opfs.js";
+import { hold, root, sha256, write } from "./opfs.js";
 
 /** The file of a folder that says what its parts are of. */
 const ABOUT = "about.json";
@@ -46,7 +46,7 @@ export class Parts {
     // Where there is no hash (a page without TLS), there are neither locks nor files.
     if (!globalThis.crypto?.subtle) return new Parts("", undefined);
     const name = await sha256(new TextEncoder().encode(url.href));
-    const release = await held(name);
+    const release = await hold(`cloche-download:${name}`).catch(() => undefined);
     const parts = new Parts(name, release);
     if (!release) return parts;
     try {
@@ -97,16 +97,6 @@ export class Parts {
 
 async function downloads(): Promise<FileSystemDirectoryHandle> {
   return (await root()).getDirectoryHandle("cloche-downloads", { create: true });
-}
-
-/** Holds a download, unless another page does. */
-function held(name: string): Promise<(() => void) | undefined> {
-  return new Promise((resolve) => {
-    const { navigator } = globalThis as { navigator?: { locks?: LockManager } };
-    if (!navigator?.locks) return resolve(undefined);
-    const wait = (lock: Lock | null) => (lock ? new Promise<void>((release) => resolve(release)) : resolve(undefined));
-    navigator.locks.request(`cloche-download:${name}`, { ifAvailable: true }, wait).catch(() => resolve(undefined));
-  });
 }
 
 /** Deletes what was begun long ago. */

@@ -8,7 +8,7 @@
 import { parsed, runIn, within } from "./checkpoint.js";
 import { ClocheError } from "./errors.js";
 import { expectSave } from "./keeping.js";
-import { noStorage, root, sha256, write } from "./opfs.js";
+import { hold, root, sha256, write } from "./opfs.js";
 import type { Files } from "./tuning.js";
 
 /** A run that is kept. */
@@ -76,14 +76,10 @@ export class RunStore {
   }
 
   /** Holds a run, until the function that comes back is called, or the worker ends. */
-  hold(name: string): Promise<() => void> {
-    return new Promise((resolve, reject) => {
-      const { navigator } = globalThis as { navigator?: { locks?: LockManager } };
-      if (!navigator?.locks) return reject(noStorage());
-      const taken = new ClocheError("RUN_IN_USE", `run "${name}": found in use, expected to have it alone`);
-      const wait = (lock: Lock | null) => (lock ? new Promise<void>((release) => resolve(release)) : reject(taken));
-      navigator.locks.request(`cloche-run:${name}`, { ifAvailable: true }, wait).catch(reject);
-    });
+  async hold(name: string): Promise<() => void> {
+    const release = await hold(`cloche-run:${name}`);
+    if (release) return release;
+    throw new ClocheError("RUN_IN_USE", `run "${name}": found in use, expected to have it alone`);
   }
 
   /** Holds a name that no run has. */
