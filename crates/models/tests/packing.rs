@@ -1,6 +1,9 @@
 //! Several documents in a row, one behind the other, against the same documents in rows of their own: losses and gradients
 //! are equal within rounding, whatever stands beside a document.
 
+mod adapter;
+
+use adapter::on_the_gpu;
 use std::path::PathBuf;
 
 use cloche_models::config::ModelConfig;
@@ -9,7 +12,7 @@ use cloche_nn::loss::{IGNORE_INDEX, token_losses};
 use cloche_nn::{Params, Weights};
 use cloche_tensor::check::compare;
 use cloche_tensor::rng::Rng;
-use cloche_tensor::{DType, Device, DeviceKind, Graph, Tensor};
+use cloche_tensor::{DType, Device, Graph, Tensor};
 use pollster::block_on;
 
 /// Rounding of f32, over sums of some hundred terms.
@@ -119,11 +122,5 @@ fn packed_equals_padded_on_the_cpu() {
 
 #[test]
 fn packed_equals_padded_on_the_adapter() {
-    match block_on(Device::open(DeviceKind::Gpu)) {
-        Ok(device) => packed_equals_padded(&device),
-        Err(error) => {
-            assert!(std::env::var("CI").is_err(), "no adapter: {error}");
-            eprintln!("SKIPPED: no adapter: {error}");
-        }
-    }
+    on_the_gpu(packed_equals_padded);
 }

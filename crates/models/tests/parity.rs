@@ -3,6 +3,9 @@
 //! The golden files and the program that made them are in `tests/golden`. Weights come from a folder that `transformers`
 //! wrote, so this also holds names and layouts of parameters to Hugging Face's.
 
+mod adapter;
+
+use adapter::on_the_gpu;
 use std::path::PathBuf;
 
 use cloche_models::config::ModelConfig;
@@ -12,7 +15,7 @@ use cloche_nn::loss::{IGNORE_INDEX, mean_over, token_losses};
 use cloche_nn::optim::{self, Moments};
 use cloche_nn::{Params, Weights};
 use cloche_tensor::check::compare;
-use cloche_tensor::{DType, Device, DeviceKind, Graph, Tensor};
+use cloche_tensor::{DType, Device, Graph, Tensor};
 use pollster::block_on;
 
 const MODELS: [&str; 3] = ["gpt2", "llama", "llama-tied"];
@@ -177,17 +180,6 @@ fn micro_batches(device: &Device) {
         for (what, found) in [("adamw/losses", losses), ("adamw/grad_norms", norms)] {
             let (_, want) = golden.expected.tensor(what).unwrap();
             golden.compare(what, &want[..3], &found);
-        }
-    }
-}
-
-/// Runs a check on the adapter there is.
-fn on_the_gpu(check: fn(&Device)) {
-    match block_on(Device::open(DeviceKind::Gpu)) {
-        Ok(device) => check(&device),
-        Err(error) => {
-            assert!(std::env::var("CI").is_err(), "no adapter: {error}");
-            eprintln!("SKIPPED: no adapter: {error}");
         }
     }
 }

@@ -3,6 +3,9 @@
 //!
 //! The golden folders and the program that made them are in `tests/golden`.
 
+mod adapter;
+
+use adapter::on_the_gpu;
 use std::path::{Path, PathBuf};
 
 use cloche_models::config::{ModelConfig, preset};
@@ -13,7 +16,7 @@ use cloche_models::{
 use cloche_nn::checkpoint::Checkpoint;
 use cloche_nn::{HostWeights, Weights};
 use cloche_tensor::check::compare;
-use cloche_tensor::{Device, DeviceKind, Graph, Tensor};
+use cloche_tensor::{Device, Graph, Tensor};
 use pollster::block_on;
 
 const TOLERANCE: f64 = 1e-5;
@@ -101,13 +104,7 @@ fn adapters_of_peft_compute_what_pytorch_does_on_the_cpu() {
 
 #[test]
 fn adapters_of_peft_compute_what_pytorch_does_on_the_gpu() {
-    match block_on(Device::open(DeviceKind::Gpu)) {
-        Ok(device) => adapters_of_peft(&device),
-        Err(error) => {
-            assert!(std::env::var("CI").is_err(), "no adapter: {error}");
-            eprintln!("SKIPPED: no adapter: {error}");
-        }
-    }
+    on_the_gpu(adapters_of_peft);
 }
 
 #[test]

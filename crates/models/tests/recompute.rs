@@ -1,12 +1,15 @@
 //! Blocks whose activations are computed again in the backward pass, against the same blocks kept: nothing that is learnt
 //! differs, not by a bit.
 
+mod adapter;
+
+use adapter::on_the_gpu;
 use cloche_models::config::{ModelConfig, preset};
 use cloche_models::{Network, Pass, logits, specs};
 use cloche_nn::Weights;
 use cloche_nn::loss::{mean, token_losses};
 use cloche_nn::optim::{self, Moments};
-use cloche_tensor::{DType, Device, DeviceKind, Graph};
+use cloche_tensor::{DType, Device, Graph};
 use pollster::block_on;
 
 const SHAPE: (usize, usize) = (3, 16);
@@ -88,11 +91,5 @@ fn blocks_computed_again_change_no_bit() {
 
 #[test]
 fn nor_on_an_adapter() {
-    match block_on(Device::open(DeviceKind::Gpu)) {
-        Ok(device) => assert_equal_to_the_bit(&device),
-        Err(error) => {
-            assert!(std::env::var("CI").is_err(), "no adapter: {error}");
-            eprintln!("SKIPPED: no adapter: {error}");
-        }
-    }
+    on_the_gpu(assert_equal_to_the_bit);
 }
