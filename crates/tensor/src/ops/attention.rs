@@ -17,8 +17,9 @@ pub const ENTRY: OpEntry = OpEntry { name: "attention", samples, shader: Some(SH
 
 const SHADER: Shader = shader!("attention");
 
-/// Queries that the CPU treats at a time: their scores with all keys fit into the second-level cache.
-pub(super) const BLOCK: usize = 32;
+/// Queries that the CPU treats at a time: their scores with all keys fit into the second-level cache. In wasm a product
+/// computes six rows and eight columns at a time, and 24 is whole in both.
+pub(super) const BLOCK: usize = if cfg!(target_arch = "wasm32") { 24 } else { 32 };
 
 /// The heads of an attention, and where q, k and v come from.
 #[derive(Clone, Copy, Debug)]
