@@ -106,7 +106,7 @@ async function timeStep(page) {
     return { step, names: kernels.map(({ name }) => name), total: kernels.reduce((sum, { seconds }) => sum + seconds, 0) };
   });
   assert.ok(step > 3, "a profile is told");
-  for (const name of ["matmul", "attention", "attention_grad", "adamw"]) assert.ok(names.includes(name), `${name} in ${names}`);
+  for (const name of ["matmul", "matmul_grad", "attention", "attention_grad", "adamw"]) assert.ok(names.includes(name), `${name} in ${names}`);
   assert.ok(total > 0, `${total} s in kernels`);
   return `step ${step}`;
 }

@@ -6,6 +6,7 @@ use crate::cpu::{CpuIo, Real, gemv, join_chunks};
 use crate::cpu_kernel;
 use crate::dtype::DType;
 use crate::ops::layout::cat;
+use crate::ops::matmul_grad::MatmulGrad;
 use crate::ops::{Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, expect_dtype, groups, matmul_scalar};
 use crate::shader;
 use crate::shape::{Layout, Shape};
@@ -25,11 +26,14 @@ impl Op for Matmul {
     fn name(&self) -> &'static str {
         "matmul"
     }
-    /// da = dy·bᵀ, db = aᵀ·dy, each summed over the batch dimensions that were broadcast.
+    /// da = dy·bᵀ, db = aᵀ·dy.
     fn grad(&self, vjp: &Vjp) -> Vec<Option<Tensor>> {
         let (a, b, dy) = (vjp.x(0), vjp.x(1), vjp.dy(0));
-        let da = vjp.needs(0).then(|| dy.matmul(&b.t()).sum_to(a.shape()));
-        let db = vjp.needs(1).then(|| a.t().matmul(dy).sum_to(b.shape()));
+        if vjp.needs(0) && vjp.needs(1) {
+            return MatmulGrad::record(a, b, dy).into_iter().map(Some).collect();
+        }
+        let da = vjp.needs(0).then(|| dy.matmul(&b.t()));
+        let db = vjp.needs(1).then(|| a.t().matmul(dy));
         vec![da, db]
     }
     fn flops(&self, io: &Operands) -> u64 {
@@ -47,17 +51,12 @@ impl Op for Matmul {
     cpu_kernel!(run);
     fn gpu(&self, io: &GpuIo) -> Vec<Dispatch> {
         let product = Product::of(&io.inputs[0].layout, &io.inputs[1].layout, &io.outputs[0].layout);
-        // On adapters that are CPUs; the loop of `scalar` goes around for each k.
-        vec![match io.software_for(product.k + 96) {
-            true if product.in_fours() && io.class == AdapterClass::Software => product.software(),
-            true => product.scalar(),
-            false => product.gpu(),
-        }]
+        vec![product.on(io, [Bind::Input(0), Bind::Input(1), Bind::Output(0)])]
     }
 }
 
 /// Extents and strides of one product, as the shader names them.
-struct Product {
+pub(super) struct Product {
     batch: usize,
     m: usize,
     n: usize,
@@ -95,16 +94,40 @@ impl Matrix {
 const SOFTWARE_GROUP: usize = 8;
 
 impl Product {
-    fn of(a: &Layout, b: &Layout, y: &Layout) -> Product {
+    pub fn of(a: &Layout, b: &Layout, y: &Layout) -> Product {
         let &[batch, m, k] = a.dims3();
         Product { batch, m, n: b.shape[2], k, a: Matrix::of(a), b: Matrix::of(b), y: Matrix::of(y) }
     }
 
+    /// The kernel that suits the adapter, with a, b and y bound to these.
+    pub fn on(&self, io: &GpuIo, [a, b, y]: [Bind; 3]) -> Dispatch {
+        let dispatch = match self.software_fits(io) {
+            true if self.in_fours() && io.class == AdapterClass::Software => self.software(),
+            true => self.scalar(),
+            false => self.gpu(),
+        };
+        Dispatch { bindings: vec![a, b, y], ..dispatch }
+    }
+
+    /// Whether the adapter is a CPU; the loop of `scalar` goes around for each k.
+    pub fn software_fits(&self, io: &GpuIo) -> bool {
+        io.software_for(self.k + 96)
+    }
+
+    /// Tiles of `side` threads along a side, four sums each way.
+    pub fn tiles(&self, side: usize) -> usize {
+        self.batch * self.m.div_ceil(4 * side) * self.n.div_ceil(4 * side)
+    }
+
+    /// Whether half of a large tile would lie outside.
+    pub fn is_narrow(&self) -> bool {
+        self.m.min(self.n) <= 32
+    }
+
     /// Tiles of 64×64 sums, or of 32×32 where those would leave most of a GPU idle.
     fn gpu(&self) -> Dispatch {
-        let tiles = |side: usize| self.batch * self.m.div_ceil(4 * side) * self.n.div_ceil(4 * side);
-        let side = if tiles(16) < 128 || self.m.min(self.n) <= 32 { 8 } else { 16 };
-        self.dispatch(SHADER, "gpu", &[("SIDE", side)], tiles(side) as u64)
+        let side = if self.tiles(16) < 128 || self.is_narrow() { 8 } else { 16 };
+        self.dispatch(SHADER, "gpu", &[("SIDE", side)], self.tiles(side) as u64)
     }
 
     fn in_fours(&self) -> bool {
@@ -147,7 +170,7 @@ impl Product {
             shader,
             entry,
             constants: constants.map(|&(name, value)| (name, value as f64)).collect(),
-            bindings: vec![Bind::Input(0), Bind::Input(1), Bind::Output(0)],
+            bindings: Vec::new(),
             workgroups,
         }
     }
@@ -155,48 +178,55 @@ impl Product {
 
 impl Matmul {
     fn run<F: Real>(&self, mut io: CpuIo<F>) {
-        let (a, b) = (io.x(0), io.x(1));
-        let (la, lb) = (io.layout(0), io.layout(1));
-        let (y, ly) = io.take_strided(0);
-        let &[batch, m, k] = la.dims3();
-        let n = lb.shape[2];
-        if m == 1 && ly.strides[2] == 1 && (lb.strides[1] == 1 || lb.strides[2] == 1) {
-            for z in 0..batch {
-                let a = &a[z * la.strides[0]..];
-                let row: Vec<F> = (0..k).map(|l| a[l * la.strides[2]]).collect();
-                let y = &mut y[z * ly.strides[0]..][..n];
-                gemv(&row, &b[z * lb.strides[0]..], [lb.strides[1], lb.strides[2]], y);
-            }
+        let [a, b] = [0, 1].map(|i| (io.x(i), io.layout(i)));
+        multiply(a, b, io.take_strided(0));
+    }
+}
+
+/// y ← a·b of matrices in any layout, each slice from its first element on.
+pub(super) fn multiply<F: Real>(
+    (a, la): (&[F], &Layout),
+    (b, lb): (&[F], &Layout),
+    (y, ly): (&mut [F], &Layout),
+) {
+    let &[batch, m, k] = la.dims3();
+    let n = lb.shape[2];
+    if m == 1 && ly.strides[2] == 1 && (lb.strides[1] == 1 || lb.strides[2] == 1) {
+        for z in 0..batch {
+            let a = &a[z * la.strides[0]..];
+            let row: Vec<F> = (0..k).map(|l| a[l * la.strides[2]]).collect();
+            let y = &mut y[z * ly.strides[0]..][..n];
+            gemv(&row, &b[z * lb.strides[0]..], [lb.strides[1], lb.strides[2]], y);
+        }
+        return;
+    }
+    // Cut along the longer side: each piece packs the other operand whole.
+    let pieces = if m.max(n) >= 64 && 2 * m * n * k > 1 << 20 { threads().min(m.max(n) / 32) } else { 1 };
+    let (by_rows, len) = (m >= n, m.max(n).div_ceil(pieces));
+    let y = SendPtr(y.as_mut_ptr());
+    let strides = |l: &Layout| [l.strides[1] as isize, l.strides[2] as isize];
+    join_chunks(batch * pieces, |i| {
+        let (z, piece) = (i / pieces, i % pieces);
+        let start = piece * len;
+        let len = len.min(m.max(n).saturating_sub(start));
+        let (dims, a_start, b_start, y_start) = match by_rows {
+            true => ([len, k, n], start * la.strides[1], 0, start * ly.strides[1]),
+            false => ([m, k, len], 0, start * lb.strides[2], start * ly.strides[2]),
+        };
+        if len == 0 {
             return;
         }
-        // Cut along the longer side: each piece packs the other operand whole.
-        let pieces = if m.max(n) >= 64 && 2 * m * n * k > 1 << 20 { threads().min(m.max(n) / 32) } else { 1 };
-        let (by_rows, len) = (m >= n, m.max(n).div_ceil(pieces));
-        let y = SendPtr(y.as_mut_ptr());
-        let strides = |l: &Layout| [l.strides[1] as isize, l.strides[2] as isize];
-        join_chunks(batch * pieces, |i| {
-            let (z, piece) = (i / pieces, i % pieces);
-            let start = piece * len;
-            let len = len.min(m.max(n).saturating_sub(start));
-            let (dims, a_start, b_start, y_start) = match by_rows {
-                true => ([len, k, n], start * la.strides[1], 0, start * ly.strides[1]),
-                false => ([m, k, len], 0, start * lb.strides[2], start * ly.strides[2]),
-            };
-            if len == 0 {
-                return;
-            }
-            // SAFETY: the slices cover their layouts, and the pieces of y are disjoint.
-            unsafe {
-                F::gemm(
-                    dims,
-                    (a.as_ptr().add(z * la.strides[0] + a_start), strides(la)),
-                    (b.as_ptr().add(z * lb.strides[0] + b_start), strides(lb)),
-                    F::ZERO,
-                    (y.get().add(z * ly.strides[0] + y_start), strides(ly)),
-                );
-            }
-        });
-    }
+        // SAFETY: the slices cover their layouts, and the pieces of y are disjoint.
+        unsafe {
+            F::gemm(
+                dims,
+                (a.as_ptr().add(z * la.strides[0] + a_start), strides(la)),
+                (b.as_ptr().add(z * lb.strides[0] + b_start), strides(lb)),
+                F::ZERO,
+                (y.get().add(z * ly.strides[0] + y_start), strides(ly)),
+            );
+        }
+    });
 }
 
 fn threads() -> usize {
@@ -215,7 +245,7 @@ impl<F> SendPtr<F> {
     }
 }
 
-// SAFETY: see `Matmul::run`: pieces are disjoint.
+// SAFETY: see `multiply`: pieces are disjoint.
 unsafe impl<F> Send for SendPtr<F> {}
 unsafe impl<F> Sync for SendPtr<F> {}
 

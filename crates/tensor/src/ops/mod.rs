@@ -14,6 +14,7 @@ use crate::tensor::Tensor;
 pub mod elementwise;
 pub mod layout;
 pub mod matmul;
+pub mod matmul_grad;
 pub mod matmul_scalar;
 pub mod assign;
 pub mod reduce;
@@ -50,6 +51,7 @@ pub const OPS: &[OpEntry] = &[
     layout::ENTRY,
     reduce::ENTRY,
     matmul::ENTRY,
+    matmul_grad::ENTRY,
     matmul_scalar::ENTRY,
     softmax::ENTRY,
     assign::ENTRY,

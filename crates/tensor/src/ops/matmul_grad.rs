@@ -1,0 +1,99 @@
+//! Both gradients of a product in one kernel: neither waits for the other, and small ones fill a GPU only together.
+
+use crate::autograd::Vjp;
+use crate::cpu::{CpuIo, Real};
+use crate::cpu_kernel;
+use crate::ops::matmul::{Product, multiply};
+use crate::ops::{Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader};
+use crate::plan::Operand;
+use crate::shader;
+use crate::shape::Layout;
+use crate::tensor::Tensor;
+
+/// Registry row. The samples of `matmul` ask for gradients, so there are none of its own.
+pub const ENTRY: OpEntry = OpEntry { name: "matmul_grad", samples: Vec::new, shader: Some(SHADER) };
+
+const SHADER: Shader = shader!("matmul_grad");
+
+/// (a (Z, M, K), b (Z, K, N), dy (Z, M, N)) → da = dy·bᵀ (Z, M, K), db = aᵀ·dy (Z, K, N)
+#[derive(Debug)]
+pub(super) struct MatmulGrad;
+
+impl MatmulGrad {
+    /// Records the gradients of `a·b`.
+    pub fn record(a: &Tensor, b: &Tensor, dy: &Tensor) -> Vec<Tensor> {
+        let outputs = [a, b].map(|x| (x.shape().clone(), x.dtype()));
+        dy.graph().record(MatmulGrad, &[a, b, dy], &outputs)
+    }
+}
+
+/// The matrices of a batch, transposed.
+fn transposed(layout: &Layout) -> Layout {
+    layout.permute(&[0, 2, 1])
+}
+
+impl Op for MatmulGrad {
+    fn name(&self) -> &'static str {
+        "matmul_grad"
+    }
+    fn grad(&self, _: &Vjp) -> Vec<Option<Tensor>> {
+        panic!("matmul: second derivatives are not implemented")
+    }
+    fn flops(&self, io: &Operands) -> u64 {
+        4 * io.outputs[0].layout.numel() as u64 * io.inputs[2].layout.shape[2] as u64
+    }
+    fn strided_input(&self, _: usize) -> bool {
+        true
+    }
+    fn strided_output(&self, _: usize) -> bool {
+        true
+    }
+    fn epilogue(&self) -> bool {
+        true
+    }
+    cpu_kernel!(run);
+    /// One dispatch; on adapters that are CPUs, where a dispatch costs little and a product much, two of `matmul`.
+    fn gpu(&self, io: &GpuIo) -> Vec<Dispatch> {
+        let [a, b, dy] = [0, 1, 2].map(|i| &io.inputs[i].layout);
+        let [da, db] = [0, 1].map(|k| &io.outputs[k].layout);
+        let products = [
+            (Product::of(dy, &transposed(b), da), [Bind::Input(2), Bind::Input(1), Bind::Output(0)]),
+            (Product::of(&transposed(a), dy, db), [Bind::Input(0), Bind::Input(2), Bind::Output(1)]),
+        ];
+        if products.iter().all(|(product, _)| product.software_fits(io)) {
+            return products.map(|(product, bindings)| product.on(io, bindings)).into();
+        }
+        let tiles = |side: usize| products.iter().map(|(product, _)| product.tiles(side)).sum::<usize>();
+        let narrow = products.iter().any(|(product, _)| product.is_narrow());
+        let side = if tiles(16) < 128 || narrow { 8 } else { 16 };
+        let place = |names: [&'static str; 4], operand: &Operand| {
+            let numbers =
+                std::iter::once(operand.layout.offset).chain(operand.layout.strides.iter().copied());
+            names.into_iter().zip(numbers.map(|n| n as f64)).collect::<Vec<_>>()
+        };
+        let &[z, m, k] = &a.shape[..] else { unreachable!("three dimensions") };
+        let shape = [("Z", z), ("M", m), ("N", dy.shape[2]), ("K", k), ("SIDE", side)];
+        let places = [
+            place(["A0", "AZ", "AM", "AK"], &io.inputs[0]),
+            place(["B0", "BZ", "BK", "BN"], &io.inputs[1]),
+            place(["D0", "DZ", "DM", "DN"], &io.inputs[2]),
+            place(["U0", "UZ", "UM", "UK"], &io.outputs[0]),
+            place(["V0", "VZ", "VK", "VN"], &io.outputs[1]),
+        ];
+        vec![Dispatch {
+            shader: SHADER,
+            entry: "gpu",
+            constants: shape.iter().map(|&(name, n)| (name, n as f64)).chain(places.concat()).collect(),
+            bindings: vec![Bind::Input(0), Bind::Input(1), Bind::Input(2), Bind::Output(0), Bind::Output(1)],
+            workgroups: tiles(side) as u64,
+        }]
+    }
+}
+
+impl MatmulGrad {
+    fn run<F: Real>(&self, mut io: CpuIo<F>) {
+        let [a, b, dy] = [0, 1, 2].map(|i| (io.x(i), io.layout(i)));
+        multiply(dy, (b.0, &transposed(b.1)), io.take_strided(0));
+        multiply((a.0, &transposed(a.1)), dy, io.take_strided(1));
+    }
+}
