@@ -1,7 +1,7 @@
 /** What a checkpoint holds beside the engine's files, and what must be the same in a run that goes on. */
 import { ClocheError } from "./errors.js";
 import { json, textFile, textOf, type NamedBytes } from "./folder.js";
-import { snakeCase } from "./teaching.js";
+import { snakeCase } from "./growing.js";
 import type { Files } from "./tuning.js";
 
 /** What the worker has to remember of a run. */

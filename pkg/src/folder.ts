@@ -45,3 +45,12 @@ export function json(value: object): string {
 export function textFile(name: string, text: string): NamedBytes {
   return [name, new TextEncoder().encode(text)];
 }
+
+/** The tokens of a model from nothing: the printable characters of ASCII, the line break, and the marks of a chat. */
+export function plainTokenizer({ TokenizerTrainer }: Pick<typeof import("./wasm/text.js"), "TokenizerTrainer">): Tokenizer {
+  const trainer = new TokenizerTrainer("char");
+  trainer.feed(Array.from({ length: 95 }, (_, at) => String.fromCharCode(32 + at)).join("") + "\n");
+  trainer.endOfText(true);
+  trainer.chatTokens(true);
+  return trainer.finish();
+}

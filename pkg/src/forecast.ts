@@ -3,7 +3,7 @@ import type { Source } from "./corpus.js";
 import { root, write } from "./opfs.js";
 import type { Turns } from "./pace.js";
 import type { DeviceInfo, Estimate, EstimateOptions } from "./protocol.js";
-import { snakeCase } from "./teaching.js";
+import { snakeCase } from "./growing.js";
 import type { Engine } from "./wasm/engine.js";
 
 type TextModule = typeof import("./wasm/text.js");

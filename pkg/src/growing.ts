@@ -2,7 +2,6 @@
 import type { Corpus } from "./corpus.js";
 import { ClocheError } from "./errors.js";
 import type { GrowEvent, GrowOptions, Preset } from "./protocol.js";
-import { snakeCase } from "./teaching.js";
 
 /** The seed of runs that name none, as the command line's. */
 export const DEFAULT_SEED = 1337;
@@ -49,4 +48,10 @@ export function completed({ ids, ...event }: { event: string; ids?: number[] }, 
   if (said) return { ...event, text: tokenizer.decode(Uint32Array.from(said)) } as GrowEvent;
   if (event.event !== "start") return event as GrowEvent;
   return { ...event, train_tokens: train.length, val_tokens: val.length } as unknown as GrowEvent;
+}
+
+/** `batchSize` → `batch_size`; what is undefined is left out. */
+export function snakeCase(options: object): object {
+  const entries = Object.entries(options).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(entries.map(([key, value]) => [key.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`), value]));
 }

@@ -1,10 +1,9 @@
 /** The models that the worker has: the current one, a reward model, and those that the page keeps beside them. */
 import { ClocheError } from "./errors.js";
-import { tokenizerOf } from "./folder.js";
+import { plainTokenizer, tokenizerOf } from "./folder.js";
 import type { ModelInfo } from "./models.js";
 import type { Turns } from "./pace.js";
 import type { NewModel } from "./protocol.js";
-import { plainTokenizer } from "./teaching.js";
 import type { Files } from "./tuning.js";
 import type { Pretrain } from "./wasm/engine.js";
 import type { Engine, Model } from "./wasm/teach.js";

@@ -3,7 +3,7 @@ import { breathe, type Turns } from "./pace.js";
 import type { SamplingOptions, TokenPiece } from "./protocol.js";
 import { asking } from "./shelf.js";
 import { Held } from "./stops.js";
-import { snakeCase } from "./teaching.js";
+import { snakeCase } from "./growing.js";
 import type { Pretrain } from "./wasm/engine.js";
 import type { Model } from "./wasm/teach.js";
 import type { Tokenizer } from "./wasm/text.js";

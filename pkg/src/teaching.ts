@@ -1,7 +1,8 @@
 /** One stage after pre-training in the worker: from options to a stage of the engine, and from its events to the page's. */
 import { kept, within, type Kept, type Plan } from "./checkpoint.js";
 import { ClocheError } from "./errors.js";
-import { tokenizerOf } from "./folder.js";
+import { plainTokenizer, tokenizerOf } from "./folder.js";
+import { snakeCase } from "./growing.js";
 import { answerTokens, encode, fit, judgeOf, longest, type Asked, type Learning } from "./material.js";
 import { recordsOf } from "./records.js";
 import { chatOf } from "./templates.js";
@@ -143,15 +144,6 @@ function present({ model }: School) {
   throw new ClocheError("NO_MODEL", "there is no model to begin with: grow or load one, or name a preset by `init`");
 }
 
-/** The tokens of a model from nothing: the printable characters of ASCII, the line break, and the marks of a chat. */
-export function plainTokenizer({ TokenizerTrainer }: Pick<School["text"], "TokenizerTrainer">): Tokenizer {
-  const trainer = new TokenizerTrainer("char");
-  trainer.feed(Array.from({ length: 95 }, (_, at) => String.fromCharCode(32 + at)).join("") + "\n");
-  trainer.endOfText(true);
-  trainer.chatTokens(true);
-  return trainer.finish();
-}
-
 function newModel({ init = "nano", contextLen, seed = 1337 }: StageOptions, { engine }: School, tokenizer: Tokenizer, room: number): Model {
   return engine.newModel(init, tokenizer.vocabSize, contextLen ?? Math.ceil(room / 32) * 32, seed);
 }
@@ -198,10 +190,4 @@ function settingsOf(own: Partial<StageOptions>, { lora }: StageOptions, { chat, 
     base_name: name,
     is_new: isNew,
   };
-}
-
-/** `batchSize` → `batch_size`; what is undefined is left out. */
-export function snakeCase(options: object): object {
-  const entries = Object.entries(options).filter(([, value]) => value !== undefined);
-  return Object.fromEntries(entries.map(([key, value]) => [key.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`), value]));
 }

@@ -35,7 +35,7 @@ import type { ResumeOptions } from "./runs.js";
 import { MAX_TOKENS, speak } from "./speech.js";
 import { begun, infoOf, opened, Shelf, type Grown } from "./shelf.js";
 import { RunStore, type SavedRun } from "./storage.js";
-import { begin, told, type School, type StageName, type StageOptions } from "./teaching.js";
+import type { School, StageName, StageOptions } from "./teaching.js";
 import { chatOf } from "./templates.js";
 import type {
   DistillOptions,
@@ -236,6 +236,7 @@ class Session implements Api {
 
   async *#teaching(stage: StageName, options: StageOptions, signal: AbortSignal): AsyncGenerator<TuneEvent> {
     yield { event: "prepare", phase: "loading", done: 0 };
+    const { begin, told } = await import("./teaching.js");
     const lesson = yield* paced(begin(stage, options, await this.#school(), signal));
     const { tune, pupil, plan } = lesson;
     const { tokenizer, chat, name } = pupil;

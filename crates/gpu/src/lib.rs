@@ -5,7 +5,7 @@
 //!
 //! - [`Gpu`] is an open device. Opening, reading back and checking are asynchronous; nothing else is.
 //! - [`Buffer`] is memory that counts itself; [`Kernel`] is a compiled shader; [`BindGroup`] joins the two.
-//! - [`Gpu::submit`] records dispatches into one compute pass and submits it once.
+//! - [`Gpu::submit`] records dispatches into one compute pass and submits it once; a [`Pace`] says how many at a time.
 //! - Errors arrive late, as WebGPU's do: the call that caused one returns, and the next [`Gpu::check`] or
 //!   [`Gpu::read`] reports it with the label of the guilty thing. A lost device is never a panic: every later
 //!   call returns [`GpuError::Lost`] or does nothing.
@@ -39,6 +39,7 @@ mod device;
 mod buffer;
 mod kernel;
 mod queue;
+mod pace;
 mod profile;
 mod error;
 mod scope;
@@ -49,6 +50,7 @@ pub use buffer::{Buffer, BufferBinding, MemoryUse};
 pub use device::{AdapterClass, AdapterFeatures, AdapterInfo, Gpu, Limits, OpenOptions};
 pub use error::GpuError;
 pub use kernel::{Access, BindGroup, Kernel, KernelSpec, grid};
+pub use pace::Pace;
 pub use profile::{Profile, Timing};
 pub use queue::Pass;
 

@@ -40,7 +40,7 @@ impl Gpu {
         self.wait().await;
         let clock = Clock::new(self)?;
         let start = web_time::Instant::now();
-        let clock = self.submit_timed(Some(clock), record);
+        let clock = self.submit_timed(Some(clock), || (), record);
         self.wait().await;
         let wall_seconds = start.elapsed().as_secs_f64();
         let Some(Clock { labels, ticks, .. }) = clock else {

@@ -64,11 +64,21 @@ impl Pass {
 impl Gpu {
     /// Records work and submits it, in one encoder, one compute pass and one submission, however many dispatches.
     pub fn submit(&self, record: impl FnOnce(&mut Pass)) {
-        self.submit_timed(None, record);
+        self.submit_then(|| (), record);
+    }
+
+    /// Likewise, and calls `done` once the device has done it, or has been lost.
+    pub fn submit_then(&self, done: impl FnOnce() + Send + 'static, record: impl FnOnce(&mut Pass)) {
+        self.submit_timed(None, done, record);
     }
 
     /// Submits with a clock running, and gives the clock back.
-    pub(crate) fn submit_timed(&self, clock: Option<Clock>, record: impl FnOnce(&mut Pass)) -> Option<Clock> {
+    pub(crate) fn submit_timed(
+        &self,
+        clock: Option<Clock>,
+        done: impl FnOnce() + Send + 'static,
+        record: impl FnOnce(&mut Pass),
+    ) -> Option<Clock> {
         if self.inner.faults.lost().is_err() {
             return None;
         }
@@ -84,10 +94,13 @@ impl Gpu {
             }
             (self.inner.queue.submit([encoder.finish()]), clock)
         });
-        let done = Signal::new();
-        let answer = done.clone();
-        self.inner.queue.on_submitted_work_done(move || answer.set(()));
-        self.inner.flights.borrow_mut().push(index, done);
+        let landed = Signal::new();
+        let answer = landed.clone();
+        self.inner.queue.on_submitted_work_done(move || {
+            done();
+            answer.set(());
+        });
+        self.inner.flights.borrow_mut().push(index, landed);
         clock
     }
 

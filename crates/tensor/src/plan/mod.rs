@@ -182,12 +182,7 @@ impl Plan {
             peak_bytes: slots + data + ports(&self.inputs) + state_bytes,
             state_bytes,
             flops: self.steps.iter().map(Step::flops).sum(),
-            bytes_moved: self
-                .steps
-                .iter()
-                .flat_map(|s| s.inputs.iter().chain(&s.outputs))
-                .map(Operand::bytes)
-                .sum(),
+            bytes_moved: self.steps.iter().map(Step::bytes).sum(),
             dispatches: self.steps.iter().map(Step::dispatches).sum(),
         }
     }
@@ -222,7 +217,13 @@ impl Step {
         Operands { inputs: &self.inputs, outputs: &self.outputs }
     }
 
-    fn flops(&self) -> u64 {
+    /// Bytes read and written, each operand once.
+    pub fn bytes(&self) -> u64 {
+        self.inputs.iter().chain(&self.outputs).map(Operand::bytes).sum()
+    }
+
+    /// Floating-point operations.
+    pub fn flops(&self) -> u64 {
         let numel = self.outputs.first().map_or(0, |y| y.layout.numel() as u64);
         let own = match &self.work {
             Work::Op(op) => op.flops(&self.operands()),

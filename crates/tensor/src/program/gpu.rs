@@ -1,9 +1,10 @@
 //! Prepares a plan for a GPU, kernels and bind groups once, and replays it in one compute pass.
 
+use std::ops::Range;
 use std::rc::Rc;
 
 use cloche_gpu::{
-    Access, BindGroup, Buffer, BufferBinding, Gpu, Kernel, KernelSpec, Pass, Profile, RUN_BYTES, grid,
+    Access, BindGroup, Buffer, BufferBinding, Gpu, Kernel, KernelSpec, Pace, Pass, Profile, RUN_BYTES, grid,
 };
 
 use super::wgsl::{Chain, NO_EPILOGUE, known, store};
@@ -21,6 +22,9 @@ const LOG_STRIDE: u64 = 4 * LOG_NUMEL as u64;
 pub(crate) struct GpuProgram {
     pub gpu: Gpu,
     launches: Vec<Launch>,
+    /// By launch: operations, and four for each byte.
+    work: Vec<f64>,
+    pace: Pace,
     inputs: Vec<Rc<Buffer>>,
     /// Binding 0 of every kernel, and its values before they are written.
     uniform: Buffer,
@@ -75,9 +79,11 @@ impl GpuProgram {
         };
         buffers.data.iter().zip(&plan.data).for_each(|(buffer, data)| gpu.write(buffer, 0, bytes_of(data)));
         let uniform = gpu.uniform("run", RUN_BYTES)?;
-        let mut launches = Vec::new();
+        let (mut launches, mut work) = (Vec::new(), Vec::new());
         for step in &plan.steps {
             prepare(gpu, &buffers, &uniform, step, &mut launches);
+            let each = (step.flops() + 4 * step.bytes()) as f64 / (launches.len() - work.len()).max(1) as f64;
+            work.resize(launches.len(), each);
         }
         let logged = logged(&plan.outputs);
         let log = match logged.len() as u64 * LOG_STRIDE * LOG_RUNS as u64 {
@@ -88,6 +94,8 @@ impl GpuProgram {
         Ok(GpuProgram {
             gpu: gpu.clone(),
             launches,
+            work,
+            pace: Pace::default(),
             inputs: buffers.inputs.clone(),
             uniform,
             scalars,
@@ -115,24 +123,27 @@ impl GpuProgram {
         if !self.scalars.is_empty() {
             self.gpu.write(&self.uniform, 0, bytemuck::cast_slice(&self.scalars));
         }
-        self.gpu.submit(|pass| self.record(pass));
+        for part in self.pace.parts(&self.work) {
+            let done = self.pace.watch(self.work[part.clone()].iter().sum());
+            self.gpu.submit_then(done, |pass| self.record(part, pass));
+        }
         self.count_run();
     }
 
     /// Runs with a timestamp around each dispatch.
     pub async fn profile(&mut self) -> Result<Profile, Error> {
         self.gpu.write(&self.uniform, 0, bytemuck::cast_slice(&self.scalars));
-        let profile = self.gpu.profile(|pass| self.record(pass)).await?;
+        let profile = self.gpu.profile(|pass| self.record(0..self.launches.len(), pass)).await?;
         self.count_run();
         Ok(profile)
     }
 
-    /// All dispatches, then the copies of small outputs into the log.
-    fn record(&self, pass: &mut Pass) {
-        for launch in &self.launches {
+    /// Some dispatches; after the last one the copies of small outputs into the log.
+    fn record(&self, part: Range<usize>, pass: &mut Pass) {
+        for launch in &self.launches[part.clone()] {
             pass.dispatch(&launch.kernel, &launch.group, launch.grid);
         }
-        let Some(log) = &self.log else { return };
+        let Some(log) = self.log.as_ref().filter(|_| part.end == self.launches.len()) else { return };
         for (i, y) in self.logged.iter().enumerate() {
             let to = (self.next * self.logged.len() + i) as u64 * LOG_STRIDE;
             pass.copy(
