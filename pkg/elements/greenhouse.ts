@@ -11,6 +11,7 @@ import type {
   ModelInfo,
   ModelSource,
   Run,
+  SavedRun,
   Start,
   TokenizerHandle,
   TokenizerProgress,
@@ -91,8 +92,11 @@ export class Greenhouse extends EventTarget {
   #run: Run | undefined;
   readonly #tokenizers = new Map<string, Promise<TokenizerHandle>>();
   #adapter = true;
-  /** How often it was asked which runs are kept. */
+  /** How often it was asked which runs are kept, and what came of it last. */
   #looks = 0;
+  #saved: SavedRun[] = [];
+  /** When each run that was recalled had been saved: another one may have its name by now. */
+  readonly #savedAt = new Map<RunRecord, number | undefined>();
   #telling: ReturnType<typeof setTimeout> | undefined;
 
   /** Whether the adapter beside the model speaks too; all elements ask the model in the same way. */
@@ -146,25 +150,29 @@ export class Greenhouse extends EventTarget {
   }
 
   /** Looks which runs are kept, where the engine is awake. */
-  async lookForKept(): Promise<void> {
+  async lookForKept(): Promise<SavedRun[]> {
     const asked = ++this.#looks;
     const kept = (await this.#opened?.runs.list().catch(() => [])) ?? [];
     // Whoever asked later has seen more.
-    if (asked < this.#looks) return;
+    if (asked < this.#looks) return kept;
+    this.#saved = kept;
     const ofThisVisit = this.runs.flatMap(({ saved, name }) => [saved?.name, name]);
     this.kept = kept.flatMap(({ name, stage }) => (stage === "grow" && !ofThisVisit.includes(name) ? [name] : []));
     this.changed();
+    return kept;
   }
 
   /** A run that was kept, as it was seen until it was saved last. */
   async recall(name: string): Promise<RunRecord> {
-    const known = this.recalled.find((run) => run.name === name);
+    const savedAt = this.#saved.find((run) => run.name === name)?.savedAt;
+    const known = this.recalled.find((run) => run.name === name && this.#savedAt.get(run) === savedAt);
     if (known) return known;
     const past = await (await this.open()).runs.history(name);
     const number = -1 - this.recalled.length;
     const record: RunRecord = { number, name, options: { data: "stories" }, owner: undefined, rows: [], samples: [] };
     for (const event of past) note(record, event as unknown as GrowEvent);
     this.recalled.push(record);
+    this.#savedAt.set(record, savedAt);
     return record;
   }
 

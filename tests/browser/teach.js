@@ -1,6 +1,7 @@
 /** The stages as a page uses the package, in Chromium on the CPU device: teach, ask, judge, save, and carry on. */
 import assert from "node:assert/strict";
 import { BESIDE } from "./beside.js";
+import { CLOCKED } from "./clocked.js";
 import { FAULTS } from "./faults.js";
 import { FETCHING } from "./fetching.js";
 import { GUIDE } from "./guide.js";
@@ -26,6 +27,7 @@ const SCENES = [
   ...RESUMING,
   ...KEEPING,
   ...FAULTS,
+  ...CLOCKED,
   ...LOOKING,
   ...BESIDE,
   ...FETCHING,

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use web_time::Instant;
 
-/// What a submission may take, in seconds: three frames of a page.
-const LIMIT: f64 = 0.05;
+/// What a submission is meant to take, in seconds: two frames of a page. Where a guess is wrong by half it is three.
+const LIMIT: f64 = 0.03;
 
 /// Before anything is measured: a CPU behind WebGPU, 5·10⁹ units of work a second.
 const FIRST_GUESS: f64 = 2e-10;
@@ -32,7 +32,7 @@ impl Default for Pace {
 
 impl Pace {
     /// Cuts a list of dispatches with these amounts of work into parts that are submitted one by one: at least one part, of as
-    /// many dispatches as fit into 50 ms, and at least one if there is any.
+    /// many dispatches as fit into 30 ms, and at least one if there is any.
     pub fn parts<'a>(&self, work: &'a [f64]) -> impl Iterator<Item = Range<usize>> + use<'a> {
         let most = LIMIT / self.measured().seconds_per_unit;
         let mut next = Some(0);
@@ -67,10 +67,10 @@ impl Pace {
 }
 
 impl Measured {
-    /// At once where it takes longer than thought, by and by where it takes less: a single part may have been a light one.
+    /// At once where it takes longer than thought, and slowly where it takes less: not every kernel is as good as the best.
     fn learn(&mut self, seconds_per_unit: f64) {
         let before = self.seconds_per_unit;
-        self.seconds_per_unit = seconds_per_unit.max(0.9 * before + 0.1 * seconds_per_unit);
+        self.seconds_per_unit = seconds_per_unit.max(0.98 * before + 0.02 * seconds_per_unit);
     }
 }
 
@@ -89,7 +89,7 @@ mod tests {
         let work = [10.0, 20.0, 30.0, 1.0, 100.0, 1.0, 1.0];
         let parts = |seconds_per_unit| paced(seconds_per_unit).parts(&work).collect::<Vec<_>>();
         assert_eq!(parts(1e-6), [0..7]);
-        assert_eq!(parts(0.05 / 50.5), [0..2, 2..4, 4..5, 5..7], "a long dispatch stands alone");
+        assert_eq!(parts(LIMIT / 50.5), [0..2, 2..4, 4..5, 5..7], "a long dispatch stands alone");
         assert_eq!(parts(1.0).len(), 7, "each by itself");
         assert_eq!(paced(1.0).parts(&[]).collect::<Vec<_>>(), [0..0], "what is to be copied still is");
     }
@@ -100,7 +100,7 @@ mod tests {
         pace.measured().learn(1.0);
         assert_eq!(pace.measured().seconds_per_unit, 1.0);
         pace.measured().learn(0.5);
-        assert!((pace.measured().seconds_per_unit - 0.95).abs() < 1e-12);
+        assert!((pace.measured().seconds_per_unit - 0.99).abs() < 1e-12);
     }
 
     #[test]

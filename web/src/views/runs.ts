@@ -78,8 +78,7 @@ class LabRuns extends LabElement {
     try {
       const { runs: kept } = await greenhouse.open();
       await work(kept);
-      await greenhouse.lookForKept();
-      this.runs = await kept.list();
+      this.runs = await greenhouse.lookForKept();
       const { used, available } = await kept.usage();
       this.room = `${bytes(used)} in use, room for ${bytes(available)}.`;
     } catch (error) {

@@ -111,7 +111,7 @@ impl Program {
     }
 
     /// Runs all steps: on the CPU at once, on a GPU by one submission that this call does not wait for, or by several where
-    /// one would take longer than 50 ms.
+    /// one would keep the device for long.
     pub fn run(&mut self) {
         self.held.ran(&self.cost);
         match &mut self.executor {
