@@ -225,6 +225,12 @@ impl Generator {
         &self.sequences[sequence].tokens
     }
 
+    /// The program that makes one token of each sequence, for its cost and its profile. To run it is to disturb what is being
+    /// generated.
+    pub fn decode_program(&mut self) -> &mut Program {
+        &mut self.decode
+    }
+
     fn active(&self) -> impl Iterator<Item = &Sequence> {
         self.sequences.iter().filter(|s| s.finish.is_none())
     }

@@ -1,39 +1,226 @@
-//! One row times a matrix: what every decoded token consists of.
+//! A few rows times a matrix: what every decoded token consists of.
 //!
 //! Matrix products copy both operands into panels first, which pays when each element is used many times. Here each
-//! element of the matrix is used once, and reading it is all there is to do.
+//! element of the matrix is used a few times, and reading it is most of what there is to do: it is read once, and as far
+//! as can be from the first byte to the last.
 
-use super::heads::dot;
 use super::parallel::split_rows;
 use super::real::Real;
+use super::wide::{Kernel, add_product, wide};
 
-/// y[n] = Σₖ a[k]·b[k, n], where element (k, n) of b lies at `k·row + n·column`, and either step is 1.
-pub(crate) fn gemv<F: Real>(a: &[F], b: &[F], [row, column]: [usize; 2], y: &mut [F]) {
+/// With more rows than this, packing pays.
+pub(crate) const FEW_ROWS: usize = 8;
+
+/// Parts of a matrix that are summed by themselves, so that each thread reads memory of its own.
+const PARTS: usize = 8;
+
+/// A matrix of fewer elements is one part: to wake another thread takes as long as to read it.
+const SMALL: usize = 1 << 17;
+
+/// y[m, n] = Σₖ x[m, k]·b[k, n], where x is contiguous, element (k, n) of b lies at `k·row + n·column`, either step being 1,
+/// and rows of y are `y_row` apart.
+pub(crate) fn gemv<F: Real>(
+    x: &[F],
+    [m, k, n]: [usize; 3],
+    (b, [row, column]): (&[F], [usize; 2]),
+    (y, y_row): (&mut [F], usize),
+) {
     debug_assert!(row == 1 || column == 1);
-    // A piece reads whole lines of the cache, however long its columns are.
-    split_rows((y, 1), a.len().div_ceil(8), |first, y| {
-        if column == 1 {
-            add_rows(a, &b[first..], row, y);
-        } else {
-            y.iter_mut().enumerate().for_each(|(n, y)| *y = dot(a, &b[(first + n) * column..][..a.len()]));
-        }
-    });
+    if m * n == 0 {
+        return;
+    }
+    match column {
+        1 => sum_rows(x, [m, k, n], (b, row), (y, y_row)),
+        _ => dots(x, [m, k, n], (b, column), (y, y_row)),
+    }
 }
 
-/// y = Σₖ a[k] · (row k of b), four rows at a time, so that y is read and written a quarter as often.
-fn add_rows<F: Real>(a: &[F], b: &[F], stride: usize, y: &mut [F]) {
-    y.fill(F::ZERO);
-    let n = y.len();
-    let mut fours = a.chunks_exact(4);
-    for (i, a) in (&mut fours).enumerate() {
-        let rows: [&[F]; 4] = std::array::from_fn(|j| &b[(4 * i + j) * stride..][..n]);
-        for (j, y) in y.iter_mut().enumerate() {
-            *y += (a[0] * rows[0][j] + a[1] * rows[1][j]) + (a[2] * rows[2][j] + a[3] * rows[3][j]);
+/// Where the rows of b lie in memory: sums of multiples of them, in parts along k.
+fn sum_rows<F: Real>(
+    x: &[F],
+    [m, k, n]: [usize; 3],
+    (b, stride): (&[F], usize),
+    (y, y_row): (&mut [F], usize),
+) {
+    let parts = if k * n < SMALL { 1 } else { PARTS };
+    let depth = k.div_ceil(parts).next_multiple_of(AT_ONCE);
+    let mut sums = vec![F::ZERO; parts * m * n];
+    split_rows((&mut sums, m * n), if parts == 1 { 1 } else { usize::MAX }, |first, sums| {
+        for (part, y) in sums.chunks_exact_mut(m * n).enumerate() {
+            let from = ((first + part) * depth).min(k);
+            let rows = depth.min(k - from);
+            let x = (0..m).map(|r| &x[r * k + from..][..rows]).collect();
+            wide(AddRows { x, b: &b[(from * stride).min(b.len())..], stride, n, y });
+        }
+    });
+    // Rows that lie side by side are one.
+    let width = if y_row == n { m * n } else { n };
+    for (r, y) in y.chunks_mut(y_row * width / n).take(m * n / width).enumerate() {
+        split_rows((&mut y[..width], 1), parts, |first, y| {
+            let from = r * width + first;
+            y.copy_from_slice(&sums[from..][..y.len()]);
+            for part in sums.chunks_exact(m * n).skip(1) {
+                y.iter_mut().zip(&part[from..]).for_each(|(y, &sum)| *y += sum);
+            }
+        });
+    }
+}
+
+/// Rows of b that are added at once, so that y is read and written an eighth as often.
+const AT_ONCE: usize = 8;
+
+/// Columns of them that stay in a cache nearby while they are added to each row of y.
+const COLUMNS: usize = 1024;
+
+/// y[m] += Σₖ x[m][k] · (row k of b)
+struct AddRows<'a, F> {
+    x: Vec<&'a [F]>,
+    b: &'a [F],
+    stride: usize,
+    n: usize,
+    y: &'a mut [F],
+}
+
+impl<F: Real> Kernel for AddRows<'_, F> {
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) {
+        let AddRows { x, b, stride, n, y } = self;
+        let k = x[0].len();
+        let whole = k / AT_ONCE * AT_ONCE;
+        for first in (0..whole).step_by(AT_ONCE) {
+            for from in (0..n).step_by(COLUMNS) {
+                let len = COLUMNS.min(n - from);
+                let b: [&[F]; AT_ONCE] = std::array::from_fn(|i| &b[(first + i) * stride + from..][..len]);
+                for (x, y) in x.iter().zip(y.chunks_exact_mut(n)) {
+                    let a: [F; AT_ONCE] = std::array::from_fn(|i| x[first + i]);
+                    for (j, y) in y[from..][..len].iter_mut().enumerate() {
+                        let mut sum = *y;
+                        for i in 0..AT_ONCE {
+                            sum = add_product::<F, FUSED>(sum, a[i], b[i][j]);
+                        }
+                        *y = sum;
+                    }
+                }
+            }
+        }
+        for i in whole..k {
+            let b = &b[i * stride..][..n];
+            for (x, y) in x.iter().zip(y.chunks_exact_mut(n)) {
+                y.iter_mut().zip(b).for_each(|(y, &b)| *y = add_product::<F, FUSED>(*y, x[i], b));
+            }
         }
     }
-    let done = a.len() / 4 * 4;
-    for (i, &a) in fours.remainder().iter().enumerate() {
-        let row = &b[(done + i) * stride..][..n];
-        y.iter_mut().zip(row).for_each(|(y, &b)| *y += a * b);
+}
+
+/// Where the columns of b lie in memory: a scalar product for each element of y.
+fn dots<F: Real>(x: &[F], [m, k, n]: [usize; 3], (b, stride): (&[F], usize), (y, y_row): (&mut [F], usize)) {
+    // A piece reads whole lines of the cache, however long its columns are.
+    let work = k.div_ceil(8);
+    let all = |first: usize, y: &mut [F]| wide(Dots { x, k, b: &b[first * stride..], stride, y });
+    if m == 1 {
+        return split_rows((&mut y[..n], 1), work, all);
     }
+    let mut sums = vec![F::ZERO; n * m]; // (N, M)
+    split_rows((&mut sums, m), work, all);
+    for (r, y) in y.chunks_mut(y_row).take(m).enumerate() {
+        y[..n].iter_mut().zip(sums[r..].iter().step_by(m)).for_each(|(y, &sum)| *y = sum);
+    }
+}
+
+/// y (N, M): the scalar products of the rows of x (M, k) with the columns of b.
+struct Dots<'a, F> {
+    x: &'a [F],
+    k: usize,
+    b: &'a [F],
+    stride: usize,
+    y: &'a mut [F],
+}
+
+impl<F: Real> Kernel for Dots<'_, F> {
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) {
+        let Dots { x, k, b, stride, y } = self;
+        let m = x.len() / k;
+        let by_fours = m / 4 * 4;
+        let mut columns = y.chunks_exact_mut(4 * m);
+        let mut first = 0;
+        for y in &mut columns {
+            let b: [&[F]; 4] = std::array::from_fn(|i| &b[(first + i) * stride..][..k]);
+            for r in (0..by_fours).step_by(4) {
+                let x = std::array::from_fn(|i| &x[(r + i) * k..][..k]);
+                for (b, y) in b.iter().zip(y.chunks_exact_mut(m)) {
+                    y[r..r + 4].copy_from_slice(&four_by_one::<F, FUSED>(x, b));
+                }
+            }
+            for r in by_fours..m {
+                let sums = one_by::<F, 4, FUSED>(&x[r * k..][..k], b);
+                (0..4).for_each(|i| y[i * m + r] = sums[i]);
+            }
+            first += 4;
+        }
+        for (n, y) in columns.into_remainder().chunks_exact_mut(m).enumerate() {
+            let b = &b[(first + n) * stride..][..k];
+            for (x, y) in x.chunks_exact(k).zip(y) {
+                [*y] = one_by::<F, 1, FUSED>(x, [b]);
+            }
+        }
+    }
+}
+
+/// The scalar products of one row with N columns, whose memory is read side by side.
+#[inline(always)]
+fn one_by<F: Real, const N: usize, const FUSED: bool>(x: &[F], b: [&[F]; N]) -> [F; N] {
+    const LANES: usize = 16;
+    let k = x.len();
+    let whole = k / (4 * LANES) * (4 * LANES);
+    let mut sums = [[F::ZERO; LANES]; N];
+    for first in (0..whole).step_by(4 * LANES) {
+        let x = &x[first..][..4 * LANES];
+        for (sums, b) in sums.iter_mut().zip(&b) {
+            let b = &b[first..][..4 * LANES];
+            for (j, sum) in sums.iter_mut().enumerate() {
+                for i in [j, j + LANES, j + 2 * LANES, j + 3 * LANES] {
+                    *sum = add_product::<F, FUSED>(*sum, x[i], b[i]);
+                }
+            }
+        }
+    }
+    std::array::from_fn(|n| total::<F, LANES, FUSED>(sums[n], &x[whole..], &b[n][whole..]))
+}
+
+/// The scalar products of four rows with one column, each element of which is loaded once for all four.
+#[inline(always)]
+fn four_by_one<F: Real, const FUSED: bool>(x: [&[F]; 4], b: &[F]) -> [F; 4] {
+    const LANES: usize = 32;
+    let whole = b.len() / (4 * LANES) * (4 * LANES);
+    let mut sums = [[F::ZERO; LANES]; 4];
+    for first in (0..whole).step_by(4 * LANES) {
+        let b = &b[first..][..4 * LANES];
+        let x: [&[F]; 4] = std::array::from_fn(|r| &x[r][first..][..4 * LANES]);
+        for j in 0..LANES {
+            for r in 0..4 {
+                let mut sum = sums[r][j];
+                for i in [j, j + LANES, j + 2 * LANES, j + 3 * LANES] {
+                    sum = add_product::<F, FUSED>(sum, x[r][i], b[i]);
+                }
+                sums[r][j] = sum;
+            }
+        }
+    }
+    std::array::from_fn(|r| total::<F, LANES, FUSED>(sums[r], &x[r][whole..], &b[whole..]))
+}
+
+/// Running sums and what is left over, as one.
+#[inline(always)]
+fn total<F: Real, const LANES: usize, const FUSED: bool>(mut sums: [F; LANES], x: &[F], b: &[F]) -> F {
+    for (i, (&x, &b)) in x.iter().zip(b).enumerate() {
+        sums[i % LANES] = add_product::<F, FUSED>(sums[i % LANES], x, b);
+    }
+    let mut half = LANES / 2;
+    while half > 0 {
+        let (low, high) = sums.split_at_mut(half);
+        low.iter_mut().zip(high).for_each(|(a, b)| *a += *b);
+        half /= 2;
+    }
+    sums[0]
 }

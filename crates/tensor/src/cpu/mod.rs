@@ -12,6 +12,7 @@ mod io;
 mod parallel;
 mod real;
 mod row;
+mod wide;
 
 /// Whether this build computes in f64 at all. What goes to a page does not: only the harness asks for it, and every
 /// operation would be there twice. The module that browsers are tested with has the feature `f64`.
@@ -20,7 +21,7 @@ pub const HAS_F64: bool = cfg!(any(not(target_arch = "wasm32"), feature = "f64")
 pub(crate) use expr::run_expr;
 #[cfg(target_arch = "wasm32")]
 pub use gemm::{Gemm, set_gemm};
-pub(crate) use gemv::gemv;
+pub(crate) use gemv::{FEW_ROWS, gemv};
 pub(crate) use heads::{HeadRows, dot};
 pub use io::{CpuIn, CpuIo, CpuOut};
 pub use parallel::{

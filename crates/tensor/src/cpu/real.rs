@@ -49,6 +49,8 @@ pub trait Real:
     fn normal(self, by: &Self::Coefficients) -> [Self; 2];
     /// xʸ
     fn powf(self, y: Self) -> Self;
+    /// self·b + c, rounded once.
+    fn mul_add(self, b: Self, c: Self) -> Self;
     /// |x|
     fn abs(self) -> Self;
     /// Towards zero to a whole number.
@@ -215,6 +217,10 @@ impl Real for f32 {
         f32::powf(self, y)
     }
     #[inline(always)]
+    fn mul_add(self, b: f32, c: f32) -> f32 {
+        f32::mul_add(self, b, c)
+    }
+    #[inline(always)]
     fn abs(self) -> f32 {
         f32::abs(self)
     }
@@ -292,6 +298,10 @@ impl Real for f64 {
     }
     fn powf(self, y: f64) -> f64 {
         f64::powf(self, y)
+    }
+    #[inline(always)]
+    fn mul_add(self, b: f64, c: f64) -> f64 {
+        f64::mul_add(self, b, c)
     }
     fn abs(self) -> f64 {
         f64::abs(self)

@@ -209,7 +209,12 @@ impl Attention {
         let lse = HeadRows::write(io.take(1), &Layout::contiguous((batch, 1, n_head, t_len)));
         let job = Forward { heads, qkv, y, lse, seen: heads.seen(&io, t_len), t_len, s_len };
         let few = t_len < FEW;
-        join_chunks_with(batch * n_head, |unit, scratch| {
+        let units = batch * n_head;
+        let keys = || (0..batch).map(|b| s_len.min(job.seen.own(b, t_len))).sum::<usize>();
+        if few && n_head * t_len * keys() * heads.d < SMALL {
+            return (0..units).for_each(|unit| job.few_queries(unit / n_head, unit % n_head));
+        }
+        join_chunks_with(units, |unit, scratch| {
             let (b, h) = (unit / n_head, unit % n_head);
             if few { job.few_queries(b, h) } else { job.head(b, h, scratch) }
         });
@@ -218,6 +223,9 @@ impl Attention {
 
 /// Fewer queries than this are multiplied by plain loops, which need not rearrange keys and values first.
 const FEW: usize = 4;
+
+/// With fewer multiplications by keys than this, waking another thread takes longer than it would save.
+const SMALL: usize = 1 << 17;
 
 /// What the threads of a forward pass share.
 struct Forward<'a, F> {

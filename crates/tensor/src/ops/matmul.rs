@@ -2,7 +2,7 @@
 
 use crate::autograd::Vjp;
 use crate::check::{Range, Sample};
-use crate::cpu::{CpuIo, Real, gemv, join_chunks};
+use crate::cpu::{CpuIo, FEW_ROWS, Real, gemv, join_chunks};
 use crate::cpu_kernel;
 use crate::dtype::DType;
 use crate::ops::layout::cat;
@@ -191,12 +191,13 @@ pub(super) fn multiply<F: Real>(
 ) {
     let &[batch, m, k] = la.dims3();
     let n = lb.shape[2];
-    if m == 1 && ly.strides[2] == 1 && (lb.strides[1] == 1 || lb.strides[2] == 1) {
+    if m <= FEW_ROWS && ly.strides[2] == 1 && (lb.strides[1] == 1 || lb.strides[2] == 1) {
         for z in 0..batch {
             let a = &a[z * la.strides[0]..];
-            let row: Vec<F> = (0..k).map(|l| a[l * la.strides[2]]).collect();
-            let y = &mut y[z * ly.strides[0]..][..n];
-            gemv(&row, &b[z * lb.strides[0]..], [lb.strides[1], lb.strides[2]], y);
+            let at = |i: usize| i / k * la.strides[1] + i % k * la.strides[2];
+            let rows: Vec<F> = (0..m * k).map(|i| a[at(i)]).collect();
+            let b = (&b[z * lb.strides[0]..], [lb.strides[1], lb.strides[2]]);
+            gemv(&rows, [m, k, n], b, (&mut y[z * ly.strides[0]..], ly.strides[1]));
         }
         return;
     }
@@ -334,6 +335,12 @@ fn samples() -> Vec<Sample> {
         Sample::new("one row", &[(&[1, 67], n), (&[67, 301], n)], |x| vec![x[0].matmul(&x[1])]),
         Sample::new("one row, strided", &[(&[67, 1], n), (&[40, 67], n)], |x| {
             vec![x[0].t().matmul(&x[1].t())]
+        }),
+        Sample::new("six rows of a matrix in parts", &[(&[6, 301], n), (&[301, 437], n)], |x| {
+            vec![cat(&[x[0].matmul(&x[1]), x[0].slice(1, 0, 9)], 1)]
+        }),
+        Sample::new("seven rows of a transposed", &[(&[7, 203], n), (&[46, 203], n)], |x| {
+            vec![x[0].matmul(&x[1].t())]
         }),
         Sample::new("one row, batched", &[(&[3, 1, 300], n), (&[3, 300, 200], n)], |x| {
             vec![x[0].matmul(&x[1])]

@@ -166,9 +166,11 @@ impl Settings {
             if scores.iter().all(|&score| ordered(score) < threshold) {
                 continue;
             }
-            let words = philox([block as u32, row, self.step, 0], [self.seed, KEY]);
+            // Without noise and without the last filter, neither a random number nor a weight is looked at.
+            let words =
+                if noisy { philox([block as u32, row, self.step, 0], [self.seed, KEY]) } else { [0; 4] };
             for (i, (&score, bits)) in scores.iter().zip(words).enumerate() {
-                let weight = Real::exp(score - top, by);
+                let weight = if noisy || self.min_p > 0.0 { Real::exp(score - top, by) } else { 1.0 };
                 let d = uniform(bits);
                 // −ln E ≤ −ln d; the factor covers rounding.
                 let hopeless = noisy && d > 1.001 * weight * reach;

@@ -1,0 +1,130 @@
+//! Times decoding on the CPU: `cargo run --release -p cloche-models --example decode [PRESET…]`.
+//!
+//! A token is made by reading every weight once, so its time is held against a plain read of as many bytes, by the same
+//! threads, in turns with the tokens. First the tokens of the key/value cache are held to the model without one.
+
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::time::Instant;
+
+use cloche_models::config::preset;
+use cloche_models::{GenerateSettings, Generator, Network, Sampling, Token, forward_logits, specs};
+use cloche_nn::Weights;
+use cloche_tensor::Device;
+use cloche_tensor::cpu::split_rows;
+
+/// Tokens of each sequence that are timed.
+const TOKENS: usize = 40;
+
+fn main() {
+    let mut names: Vec<String> = std::env::args().skip(1).collect();
+    if names.is_empty() {
+        names = vec!["nano".into(), "gpt2".into()];
+    }
+    for name in names {
+        let config = preset(&name).unwrap_or_else(|error| panic!("{error}")).model;
+        let device = Device::cpu();
+        let weights = Weights::init(&device, &specs(&config), 1337).expect("memory for the weights");
+        let network = Network::new(config, weights);
+        // Every parameter but the positions, of which one row is read.
+        let bytes = 4 * (config.n_params() as usize - config.context_len * config.d_model);
+        println!("{name}: {:.1} MB of weights", bytes as f64 / 1e6);
+        validate(&device, &network);
+        for batch in [1, 8] {
+            time(&device, &network, batch, bytes);
+        }
+    }
+}
+
+fn generator(device: &Device, network: &Network, batch: usize, max_tokens: usize) -> Generator {
+    let settings =
+        GenerateSettings { sampling: Sampling::greedy(), max_tokens, slide: false, ..Default::default() };
+    let mut generator = Generator::new(device, network, batch, settings).expect("memory for the cache");
+    generator.start(&[vec![1, 5, 9]]).expect("a prompt of known tokens");
+    generator
+}
+
+fn next(generator: &mut Generator) -> Vec<Token> {
+    pollster::block_on(generator.next()).expect("the CPU decodes").expect("as many tokens as asked for")
+}
+
+/// Each token's log-probability, as the cache yields it, is that of the model without a cache.
+fn validate(device: &Device, network: &Network) {
+    let mut generator = generator(device, network, 1, 8);
+    let tokens: Vec<Token> = (0..8).map(|_| next(&mut generator)[0]).collect();
+    let ids = generator.tokens(0);
+    let logits = pollster::block_on(forward_logits(device, network, ids)).expect("memory for the logits");
+    let rows: Vec<&[f32]> = logits.chunks_exact(network.config.vocab_size).collect();
+    for (i, token) in tokens.iter().enumerate() {
+        let row = rows[ids.len() - tokens.len() + i - 1];
+        let sum: f64 = row.iter().map(|&x| f64::from(x).exp()).sum();
+        let without = f64::from(row[token.id as usize]) - sum.ln();
+        let apart = (f64::from(token.log_prob) - without).abs();
+        assert!(apart < 1e-4, "token {i}: {} with a cache, {without} without", token.log_prob);
+    }
+}
+
+fn time(device: &Device, network: &Network, batch: usize, bytes: usize) {
+    let mut generator = generator(device, network, batch, TOKENS + 3);
+    // The first tokens read the prompt and touch every page.
+    (0..3).for_each(|_| drop(next(&mut generator)));
+    let memory: Vec<u64> = (0..bytes as u64 / 8).collect();
+    let (mut steps, mut reads) = (Vec::new(), Vec::new());
+    for _ in 0..TOKENS {
+        let began = Instant::now();
+        black_box(next(&mut generator));
+        steps.push(began.elapsed().as_secs_f64());
+        let began = Instant::now();
+        black_box(read(&memory));
+        reads.push(began.elapsed().as_secs_f64());
+    }
+    let [(best, median), (floor, floor_median)] = [&mut steps, &mut reads].map(|times| {
+        times.sort_unstable_by(f64::total_cmp);
+        (times[0], times[times.len() / 2])
+    });
+    let program = generator.decode_program();
+    println!(
+        "  batch {batch}: best {:.2} ms, median {:.2} ms, {:.1} tokens/s, {:.1} GB/s, {} dispatches a token",
+        best * 1e3,
+        median * 1e3,
+        batch as f64 / median,
+        bytes as f64 / median / 1e9,
+        program.cost().dispatches,
+    );
+    println!(
+        "    reading alone: best {:.2} ms, median {:.2} ms, {:.1} GB/s; decoding takes {:.2}× (best), {:.2}× (median)",
+        floor * 1e3,
+        floor_median * 1e3,
+        bytes as f64 / floor_median / 1e9,
+        best / floor,
+        median / floor_median,
+    );
+    let mut kinds: BTreeMap<String, (usize, f64)> = BTreeMap::new();
+    for timing in pollster::block_on(program.profile()).expect("the CPU has a clock") {
+        let kind = timing.label.split(':').next().unwrap_or_default().to_string();
+        let sum = kinds.entry(kind).or_default();
+        *sum = (sum.0 + timing.count, sum.1 + timing.seconds);
+    }
+    let mut kinds: Vec<_> = kinds.into_iter().collect();
+    kinds.sort_by(|(_, (_, a)), (_, (_, b))| b.total_cmp(a));
+    let shown = kinds.iter().take(5).map(|(kind, (n, s))| format!("{:.2} ms {n} × {kind}", s * 1e3));
+    println!("    {}", shown.collect::<Vec<_>>().join(", "));
+}
+
+/// All words, by the threads of the CPU device, each reading in four places at once: the fastest read that was found.
+fn read(memory: &[u64]) -> u64 {
+    const PIECE: usize = 1 << 18;
+    let mut sums = vec![0; memory.len().div_ceil(PIECE)];
+    split_rows((&mut sums, 1), PIECE, |first, sums| {
+        for (i, sum) in sums.iter_mut().enumerate() {
+            let piece = &memory[(first + i) * PIECE..];
+            let piece = &piece[..piece.len().min(PIECE)];
+            let quarters: Vec<&[u64]> = piece.chunks(piece.len().div_ceil(4)).collect();
+            let rest = &quarters[3];
+            let n = rest.len();
+            let [a, b, c] = [0, 1, 2].map(|quarter| &quarters[quarter][..n]);
+            *sum = (0..n).fold(0, |sum, i| sum ^ a[i] ^ b[i] ^ c[i] ^ rest[i]);
+        }
+    });
+    sums.into_iter().fold(0, |sum, word| sum ^ word)
+}
