@@ -5,8 +5,9 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Result, anyhow, bail};
+use clap::ValueEnum;
 use cloche_models::config::{GenerationConfig, Head, ModelConfig, TokenIds};
-use cloche_models::{Adapter, Base, Network, peft};
+use cloche_models::{Adapter, Base, Network, Precision, peft};
 use cloche_nn::checkpoint::Checkpoint;
 use cloche_nn::{HostWeights, Weights};
 use cloche_tensor::Device;
@@ -122,6 +123,38 @@ pub fn open_with(folder: &Path, adapter: Option<&Path>, device: &Device) -> Resu
         let adapter = Adapter::from_peft(device, &model.network.config, &base, adapter_files(path)?);
         let adapter = adapter.map_err(|error| anyhow!("{}: {error}", path.display()))?;
         model.network = model.network.with_adapter(adapter);
+    }
+    Ok(model)
+}
+
+/// How exact the weights of a model that only speaks are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Quantize {
+    /// One byte a weight, and a scale for 32 of them.
+    Int8,
+    /// Half a byte.
+    Int4,
+}
+
+/// The model in a folder, its linear layers quantised where that is asked for.
+///
+/// # Errors
+/// As [`open`]; a layer whose width is not a multiple of the group that shares a scale.
+pub fn open_quantized(folder: &Path, quantize: Option<Quantize>, device: &Device) -> Result<Model> {
+    let mut model = open(folder, device)?;
+    if let Some(quantize) = quantize {
+        let precision = match quantize {
+            Quantize::Int8 => Precision::Int8,
+            Quantize::Int4 => Precision::Int4,
+        };
+        // The weights once more, as they are read back, and their codes.
+        device::require_memory(
+            device,
+            "quantising the model",
+            model.network.config.n_params().saturating_mul(6),
+        )?;
+        model.network = pollster::block_on(model.network.quantized(device, precision))
+            .map_err(|error| anyhow!("quantize: {error}"))?;
     }
     Ok(model)
 }

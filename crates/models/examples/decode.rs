@@ -8,8 +8,10 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use cloche_models::config::preset;
-use cloche_models::{GenerateSettings, Generator, Network, Sampling, Token, forward_logits, specs};
-use cloche_nn::Weights;
+use cloche_models::{
+    GenerateSettings, Generator, Network, Precision, Sampling, Token, forward_logits, specs,
+};
+use cloche_nn::{Kind, ParamSpec, Weights};
 use cloche_tensor::Device;
 use cloche_tensor::cpu::split_rows;
 
@@ -25,15 +27,35 @@ fn main() {
         let config = preset(&name).unwrap_or_else(|error| panic!("{error}")).model;
         let device = Device::cpu();
         let weights = Weights::init(&device, &specs(&config), 1337).expect("memory for the weights");
-        let network = Network::new(config, weights);
-        // Every parameter but the positions, of which one row is read.
-        let bytes = 4 * (config.n_params() as usize - config.context_len * config.d_model);
-        println!("{name}: {:.1} MB of weights", bytes as f64 / 1e6);
-        validate(&device, &network);
-        for batch in [1, 8] {
-            time(&device, &network, batch, bytes);
+        let whole = Network::new(config, weights);
+        for precision in [None, Some(Precision::Int8), Some(Precision::Int4)] {
+            let network = match precision {
+                None => whole.clone(),
+                Some(precision) => {
+                    pollster::block_on(whole.quantized(&device, precision)).expect("widths of whole groups")
+                }
+            };
+            let bytes = bytes_read(&network);
+            let shown = precision.map_or("f32".into(), |precision| format!("{precision:?}"));
+            println!("{name}, {shown}: {:.1} MB of weights", bytes as f64 / 1e6);
+            validate(&device, &network);
+            for batch in [1, 8] {
+                time(&device, &network, batch, bytes);
+            }
         }
     }
+}
+
+/// The bytes of all parameters but tables of which a few rows are read. A tied embedding is read whole, as output matrix,
+/// unless that has been quantised.
+fn bytes_read(network: &Network) -> usize {
+    let specs = network.weights.specs();
+    let whole = |s: &&ParamSpec| match s.kind {
+        Kind::Embedding => network.config.tied && network.quantized.is_none() && s.path.contains("wte"),
+        _ => true,
+    };
+    let quantized = network.quantized.as_ref().map_or(0, |quantized| quantized.bytes());
+    4 * specs.iter().filter(whole).map(ParamSpec::numel).sum::<usize>() + quantized
 }
 
 fn generator(device: &Device, network: &Network, batch: usize, max_tokens: usize) -> Generator {

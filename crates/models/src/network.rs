@@ -1,12 +1,12 @@
 //! A model on a device, ready to be recorded into programs.
 
 use cloche_nn::lora::merge;
-use cloche_nn::{Params, Weights};
+use cloche_nn::{HostWeights, Params, Precision, QuantizeError, QuantizedWeights, Weights};
 use cloche_tensor::{Device, Error, Graph, State};
 
 use crate::config::ModelConfig;
 use crate::lora::{Adapter, layers};
-use crate::score_specs;
+use crate::{logits, record, score_specs};
 
 /// What a model is, its weights and, where one is switched on, an adapter. Cloning shares the weights.
 ///
@@ -20,18 +20,21 @@ pub struct Network {
     pub weights: Weights,
     /// What is added to the base.
     pub adapter: Option<Adapter>,
+    /// The linear layers of a network that only generates; `weights` are the other parameters then.
+    pub quantized: Option<QuantizedWeights>,
 }
 
 impl Network {
     /// A model without an adapter.
     pub fn new(config: ModelConfig, weights: Weights) -> Network {
-        Network { config, weights, adapter: None }
+        Network { config, weights, adapter: None, quantized: None }
     }
 
     /// The parameters, for recording this network into `graph`, once: [`Params::without_adapter`] is the base in the same
     /// graph.
     pub fn params(&self, graph: &Graph) -> Params {
         let p = Params::from_specs(graph, self.weights.specs());
+        let p = self.quantized.as_ref().map_or(p.clone(), |quantized| p.with_quantized(quantized));
         match &self.adapter {
             None => p,
             Some(adapter) => p.with_adapter(&adapter.config, adapter.weights.specs()),
@@ -41,7 +44,24 @@ impl Network {
     /// The states that a program of this network binds.
     pub fn states(&self) -> Vec<(&'static str, &State)> {
         let adapter = self.adapter.as_ref().map(|adapter| ("adapter", adapter.weights.state()));
-        [("params", self.weights.state())].into_iter().chain(adapter).collect()
+        let quantized = self.quantized.iter().flat_map(QuantizedWeights::states);
+        [("params", self.weights.state())].into_iter().chain(adapter).chain(quantized).collect()
+    }
+
+    /// A copy of this model, the adapter merged, whose linear layers and output matrix are quantised: it generates and is
+    /// evaluated with less memory and time, and can be neither trained nor saved.
+    ///
+    /// A tied embedding stays as it is for reading tokens; only its copy at the other end is quantised.
+    ///
+    /// # Errors
+    /// A layer whose width is not a multiple of the group; a device that cannot hold the copy, or was lost.
+    pub async fn quantized(&self, device: &Device, precision: Precision) -> Result<Network, QuantizeError> {
+        let weights = self.merged_weights().await?;
+        let p = record(&self.config, &[logits]);
+        let (own, tied) = (p.layers(), p.tied_layers());
+        let quantized = QuantizedWeights::new(device, precision, &[own.clone(), tied].concat(), &weights)?;
+        let weights = weights.without(&own).upload(device)?;
+        Ok(Network { quantized: Some(quantized), ..Network::new(self.config, weights) })
     }
 
     /// The same base with this adapter in place of its own.
@@ -60,15 +80,22 @@ impl Network {
     ///
     /// # Errors
     /// A device that cannot hold the copy, or was lost.
+    ///
+    /// # Panics
+    /// When the network is quantised.
     pub async fn merged(&self, device: &Device) -> Result<Network, Error> {
+        Ok(Network::new(self.config, self.merged_weights().await?.upload(device)?))
+    }
+
+    async fn merged_weights(&self) -> Result<HostWeights, Error> {
+        assert!(self.quantized.is_none(), "merged: a quantised network does not have its weights any more");
         let base = self.weights.read().await?;
-        let weights = match &self.adapter {
+        Ok(match &self.adapter {
             None => base,
             Some(adapter) => {
                 merge(&layers(&self.config), &adapter.config, &base, &adapter.weights.read().await?)
             }
-        };
-        Ok(Network::new(self.config, weights.upload(device)?))
+        })
     }
 
     /// A copy of this model, the adapter merged, with the head that [`score`](crate::score) records in place of its own:

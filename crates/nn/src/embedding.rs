@@ -19,7 +19,8 @@ pub fn embedding(p: &Params, ids: &Tensor, (n, c): (usize, usize), init: Init) -
 /// # Shapes
 /// x `(…, C)`, weight `(n, C)` → `(…, n)`
 pub fn unembed(p: &Params, x: &Tensor, n: usize, init: Init) -> Tensor {
-    x.matmul(&p.embedding("weight", (n, x.last_dim()), init).t())
+    p.unembedding(n, x.last_dim());
+    p.substitute(x).unwrap_or_else(|| x.matmul(&p.embedding("weight", (n, x.last_dim()), init).t()))
 }
 
 /// Rows `index` of `x`: the last position of each sequence, for instance.

@@ -1,4 +1,4 @@
-//! Layers, parameters by path, initialisation, low-rank adapters, losses, optimizers, schedules, checkpoints.
+//! Layers, parameters by path, initialisation, low-rank adapters, quantised weights, losses, optimizers, schedules, checkpoints.
 //!
 //! A layer is a function: it takes [`Params`] at its own path and a tensor, declares what it needs, and returns a tensor.
 //! Modules in reading order.
@@ -12,6 +12,7 @@ pub mod embedding;
 pub mod norm;
 pub mod dropout;
 pub mod lora;
+mod quantize;
 pub mod loss;
 pub mod optim;
 pub mod schedule;
@@ -20,4 +21,5 @@ pub mod checkpoint;
 pub use found::Found;
 pub use init::Init;
 pub use params::{Kind, PARAM_ALIGN, ParamSpec, Params};
+pub use quantize::{Precision, QuantizeError, QuantizedWeights};
 pub use weights::{HostWeights, Weights, WeightsError};

@@ -1,4 +1,5 @@
-//! Linear layers, in the two layouts that checkpoints have. Both add what an adapter has for them: see [`lora`](crate::lora).
+//! Linear layers, in the two layouts that checkpoints have. Both add what an adapter has for them (see [`lora`](crate::lora)),
+//! and leave the product to quantised weights where there are some.
 
 use cloche_tensor::Tensor;
 
@@ -11,8 +12,8 @@ use crate::params::Params;
 /// # Shapes
 /// x `(…, K)`, weight `(n, K)` → `(…, n)`
 pub fn linear(p: &Params, x: &Tensor, n: usize, init: Init) -> Tensor {
-    let y = x.matmul(&p.param("weight", (n, x.last_dim()), init).t());
-    adapt(p, x, y, false)
+    let product = || x.matmul(&p.param("weight", (n, x.last_dim()), init).t());
+    adapt(p, x, p.substitute(x).unwrap_or_else(product), false)
 }
 
 /// `y = x·w + b`, with `weight` as Hugging Face's `Conv1D`, hence GPT-2, stores it: transposed against `nn.Linear`.
@@ -20,7 +21,8 @@ pub fn linear(p: &Params, x: &Tensor, n: usize, init: Init) -> Tensor {
 /// # Shapes
 /// x `(…, K)`, weight `(K, n)`, bias `(n,)` where there is one → `(…, n)`
 pub fn conv1d(p: &Params, x: &Tensor, n: usize, bias: bool, init: Init) -> Tensor {
-    let y = x.matmul(&p.param("weight", (x.last_dim(), n), init));
+    let product = || x.matmul(&p.param("weight", (x.last_dim(), n), init));
+    let y = p.substitute(x).unwrap_or_else(product);
     let y = if bias { y + p.param("bias", (n,), Init::Zeros) } else { y };
     adapt(p, x, y, true)
 }

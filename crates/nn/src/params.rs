@@ -8,6 +8,7 @@ use cloche_tensor::{DType, Graph, Shape, Tensor};
 use crate::dropout::Dropout;
 use crate::init::Init;
 use crate::lora::{Layer, LayerFactors, Lora, LoraConfig};
+use crate::quantize::{QuantizedWeights, Substitute};
 
 /// Every parameter starts at a multiple of this many elements: 256 bytes, where WebGPU allows a binding to begin.
 pub const PARAM_ALIGN: usize = 64;
@@ -30,6 +31,7 @@ pub const PARAM_ALIGN: usize = 64;
 pub struct Params {
     registry: Rc<RefCell<Registry>>,
     lora: Option<Rc<Lora>>,
+    substitute: Option<Rc<dyn Substitute>>,
     path: String,
 }
 
@@ -46,6 +48,8 @@ struct Registry {
     tensors: Vec<Tensor>,
     /// Linear layers in recording order.
     layers: Vec<Layer>,
+    /// Output matrices that are tables of embeddings.
+    tied: Vec<Layer>,
 }
 
 /// What is known of a parameter without its values.
@@ -120,8 +124,14 @@ impl Params {
             specs: Vec::new(),
             tensors: Vec::new(),
             layers: Vec::new(),
+            tied: Vec::new(),
         };
-        Params { registry: Rc::new(RefCell::new(registry)), lora: None, path: String::new() }
+        Params {
+            registry: Rc::new(RefCell::new(registry)),
+            lora: None,
+            substitute: None,
+            path: String::new(),
+        }
     }
 
     fn sealed(graph: &Graph, state: &'static str, specs: &[ParamSpec]) -> Self {
@@ -136,6 +146,11 @@ impl Params {
     pub fn with_adapter(&self, config: &LoraConfig, specs: &[ParamSpec]) -> Params {
         let own = Self::sealed(&self.graph(), "adapter", specs);
         Params { lora: Some(Rc::new(Lora::new(config, own))), ..self.clone() }
+    }
+
+    /// With linear layers, and the output matrix, computed by these quantised weights.
+    pub fn with_quantized(&self, weights: &QuantizedWeights) -> Params {
+        Params { substitute: Some(Rc::new(weights.clone())), ..self.clone() }
     }
 
     /// As seen in training: the adapter, where there is one, drops some of its inputs.
@@ -216,6 +231,11 @@ impl Params {
         self.registry.borrow().layers.clone()
     }
 
+    /// Output matrices recorded so far that are tables of embeddings, each once.
+    pub fn tied_layers(&self) -> Vec<Layer> {
+        self.registry.borrow().tied.clone()
+    }
+
     /// The flat state, shape `(numel,)`. Ask for it when everything has been declared.
     pub fn flat(&self) -> Tensor {
         self.registry.borrow().flat.clone()
@@ -232,6 +252,19 @@ impl Params {
             layers.push(Layer { path: self.path.clone(), n, k, transposed });
         }
         self.lora.as_ref()?.factors(&self.path)
+    }
+
+    /// Notes that the embedding at this path is also an output matrix.
+    pub(crate) fn unembedding(&self, n: usize, k: usize) {
+        let tied = &mut self.registry.borrow_mut().tied;
+        if tied.iter().all(|layer| layer.path != self.path) {
+            tied.push(Layer { path: self.path.clone(), n, k, transposed: false });
+        }
+    }
+
+    /// What `x` becomes where something stands in place of the matrix at this path.
+    pub(crate) fn substitute(&self, x: &Tensor) -> Option<Tensor> {
+        self.substitute.as_ref()?.product(&self.path, x)
     }
 
     /// The parameter at a full path, if it has been declared.

@@ -1,9 +1,10 @@
 //! The values of a model's parameters, on a device.
 
-use cloche_tensor::{DType, Data, Device, State};
+use cloche_tensor::{DType, Data, Device, Graph, State};
 
 use crate::checkpoint::{Checkpoint, CheckpointError, Extras, NamedTensor};
-use crate::params::{PARAM_ALIGN, ParamSpec};
+use crate::lora::Layer;
+use crate::params::{PARAM_ALIGN, ParamSpec, Params};
 
 /// All parameters of a model in one buffer on a device, which every program of the model binds as `"params"`.
 /// Cloning is cheap and yields the same buffer.
@@ -156,6 +157,17 @@ impl HostWeights {
         HostWeights::new(specs, flat)
     }
 
+    /// The weights but for the matrices of these layers.
+    pub fn without(&self, layers: &[Layer]) -> HostWeights {
+        let is_theirs = |s: &ParamSpec| {
+            s.path.strip_suffix(".weight").is_some_and(|path| layers.iter().any(|l| l.path == path))
+        };
+        let p = Params::new(&Graph::new());
+        let kept = self.specs.iter().filter(|s| !is_theirs(s));
+        kept.for_each(|s| drop(p.declare(&s.path, s.shape.clone(), s.init, s.kind)));
+        self.carried_over(&p.specs(), 0)
+    }
+
     /// Puts the weights on a device.
     ///
     /// # Errors
@@ -200,9 +212,8 @@ pub(crate) fn twin(device: &Device, name: &str, specs: &[ParamSpec]) -> Result<S
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Init;
     use crate::checkpoint::write;
-    use crate::{Init, Params};
-    use cloche_tensor::Graph;
 
     #[test]
     fn weights_survive_a_checkpoint() {

@@ -71,6 +71,19 @@ pub fn join_chunks(n: usize, f: impl Fn(usize) + Sync + Send) {
     (0..n).for_each(f);
 }
 
+/// A pointer that may cross threads, each of which writes a part of its own.
+pub(crate) struct SendPtr<F>(pub *mut F);
+
+impl<F> SendPtr<F> {
+    pub fn get(&self) -> *mut F {
+        self.0
+    }
+}
+
+// SAFETY: whoever writes through it must keep to its own part.
+unsafe impl<F> Send for SendPtr<F> {}
+unsafe impl<F> Sync for SendPtr<F> {}
+
 /// Like [`join_chunks`] with memory that a thread uses again from call to call.
 pub fn join_chunks_with<S: Default>(n: usize, f: impl Fn(usize, &mut S) + Sync + Send) {
     #[cfg(not(target_arch = "wasm32"))]

@@ -33,6 +33,8 @@ pub trait Real:
     fn coefficients() -> Self::Coefficients;
     /// Rounds a constant to this type.
     fn of(x: f64) -> Self;
+    /// A whole number, rounded to this type.
+    fn from_i32(x: i32) -> Self;
     /// Widens to f64.
     fn f64(self) -> f64;
     /// eˣ
@@ -163,6 +165,10 @@ impl Real for f32 {
         x as f32
     }
     #[inline(always)]
+    fn from_i32(x: i32) -> f32 {
+        x as f32
+    }
+    #[inline(always)]
     fn f64(self) -> f64 {
         self as f64
     }
@@ -260,6 +266,10 @@ impl Real for f64 {
     fn coefficients() {}
     fn of(x: f64) -> f64 {
         x
+    }
+    #[inline(always)]
+    fn from_i32(x: i32) -> f64 {
+        x.into()
     }
     fn f64(self) -> f64 {
         self

@@ -208,16 +208,17 @@ impl Attention {
         let y = HeadRows::write(y, layout);
         let lse = HeadRows::write(io.take(1), &Layout::contiguous((batch, 1, n_head, t_len)));
         let job = Forward { heads, qkv, y, lse, seen: heads.seen(&io, t_len), t_len, s_len };
-        let few = t_len < FEW;
-        let units = batch * n_head;
-        let keys = || (0..batch).map(|b| s_len.min(job.seen.own(b, t_len))).sum::<usize>();
-        if few && n_head * t_len * keys() * heads.d < SMALL {
-            return (0..units).for_each(|unit| job.few_queries(unit / n_head, unit % n_head));
+        if t_len < FEW {
+            // Heads of one key lie side by side, so a thread takes all of them, unless that leaves others without work.
+            let keys: usize = (0..batch).map(|b| s_len.min(job.seen.own(b, t_len))).sum();
+            let parts = if n_head * t_len * keys * heads.d < SMALL { 1 } else { heads.g };
+            let each = n_head / parts;
+            return join_chunks_with(batch * parts, |unit, scratch| {
+                let first = unit % parts * each;
+                job.few_queries(unit / parts, first..first + each, scratch);
+            });
         }
-        join_chunks_with(units, |unit, scratch| {
-            let (b, h) = (unit / n_head, unit % n_head);
-            if few { job.few_queries(b, h) } else { job.head(b, h, scratch) }
-        });
+        join_chunks_with(batch * n_head, |unit, scratch| job.head(unit / n_head, unit % n_head, scratch));
     }
 }
 
@@ -290,29 +291,38 @@ impl<F: Real> Forward<'_, F> {
         }
     }
 
-    /// One head of a few queries, as when text is generated: each is a pass over keys and one over values.
-    fn few_queries(&self, b: usize, h: usize) {
+    /// Some heads of a few queries, as when text is generated: each query is a pass over keys and one over values.
+    fn few_queries(&self, b: usize, heads: std::ops::Range<usize>, Scratch { scores, .. }: &mut Scratch<F>) {
         let ([q, k, v], d) = (&self.qkv, self.heads.d);
-        let g = h / (self.heads.h / self.heads.g);
-        // SAFETY (of all rows): they are within their tensors, and each pair (b, h) writes rows of its own.
-        let lse = unsafe { self.lse.row_mut([b, 0, h], self.t_len) };
+        let group = self.heads.h / self.heads.g;
         let (scale, by) = (F::of(self.heads.scale()), &F::coefficients());
-        for (t, lse) in lse.iter_mut().enumerate() {
-            let keys = self.seen.first(b, t)..self.s_len.min(self.seen.own(b, t).saturating_add(1));
-            let q = unsafe { q.row([b, t, h], d) };
-            let mut p: Vec<F> =
-                keys.clone().map(|s| dot(q, unsafe { k.row([b, s, g], d) }) * scale).collect();
-            let largest = row_max(&p);
-            p.iter_mut().for_each(|p| *p = (*p - largest).exp(by));
-            let sum = row_sum(&p, |p| p);
-            *lse = largest + sum.ln();
-            let y = unsafe { self.y.row_mut([b, t, h], d) };
-            y.fill(F::ZERO);
-            for (s, &p) in keys.zip(&p) {
-                let v = unsafe { v.row([b, s, g], d) };
-                y.iter_mut().zip(v).for_each(|(y, &v)| *y += p * v);
+        for t in 0..self.t_len {
+            let seen = self.seen.first(b, t)..self.s_len.min(self.seen.own(b, t).saturating_add(1));
+            let keys = seen.len();
+            scores.resize(heads.len() * keys, F::ZERO); // (heads, keys)
+            // SAFETY (of all rows): they are within their tensors, and each pair (b, h) writes rows of its own.
+            for (i, s) in seen.clone().enumerate() {
+                for (h, scores) in heads.clone().zip(scores.chunks_exact_mut(keys)) {
+                    let (q, k) = unsafe { (q.row([b, t, h], d), k.row([b, s, h / group], d)) };
+                    scores[i] = dot(q, k) * scale;
+                }
             }
-            y.iter_mut().for_each(|y| *y = *y / sum);
+            for (h, scores) in heads.clone().zip(scores.chunks_exact_mut(keys)) {
+                let largest = row_max(scores);
+                scores.iter_mut().for_each(|p| *p = (*p - largest).exp(by));
+                let sum = row_sum(scores, |p| p);
+                scores.iter_mut().for_each(|p| *p = *p / sum);
+                unsafe {
+                    self.lse.row_mut([b, 0, h], self.t_len)[t] = largest + sum.ln();
+                    self.y.row_mut([b, t, h], d).fill(F::ZERO);
+                }
+            }
+            for (i, s) in seen.enumerate() {
+                for (h, scores) in heads.clone().zip(scores.chunks_exact(keys)) {
+                    let (y, v) = unsafe { (self.y.row_mut([b, t, h], d), v.row([b, s, h / group], d)) };
+                    y.iter_mut().zip(v).for_each(|(y, &v)| *y += scores[i] * v);
+                }
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::autograd::Vjp;
 use crate::check::{Range, Sample};
-use crate::cpu::{CpuIo, FEW_ROWS, Real, gemv, join_chunks};
+use crate::cpu::{CpuIo, FEW_ROWS, Real, SendPtr, gemv, join_chunks};
 use crate::cpu_kernel;
 use crate::dtype::DType;
 use crate::ops::layout::cat;
@@ -236,19 +236,6 @@ fn threads() -> usize {
     #[cfg(target_arch = "wasm32")]
     return 1;
 }
-
-/// A pointer that may cross threads; each piece writes a part of its own.
-struct SendPtr<F>(*mut F);
-
-impl<F> SendPtr<F> {
-    fn get(&self) -> *mut F {
-        self.0
-    }
-}
-
-// SAFETY: see `multiply`: pieces are disjoint.
-unsafe impl<F> Send for SendPtr<F> {}
-unsafe impl<F> Sync for SendPtr<F> {}
 
 impl Layout {
     /// The extents of a tensor of three dimensions.

@@ -16,6 +16,7 @@ pub mod layout;
 pub mod matmul;
 pub mod matmul_grad;
 pub mod matmul_scalar;
+pub mod quantized_matmul;
 pub mod assign;
 pub mod reduce;
 pub mod softmax;
@@ -53,6 +54,7 @@ pub const OPS: &[OpEntry] = &[
     matmul::ENTRY,
     matmul_grad::ENTRY,
     matmul_scalar::ENTRY,
+    quantized_matmul::ENTRY,
     softmax::ENTRY,
     assign::ENTRY,
     embedding::ENTRY,

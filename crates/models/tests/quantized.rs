@@ -1,0 +1,94 @@
+//! Quantised networks: close to the whole one, with cache = without cache, refused where a width does not fit.
+
+use cloche_models::config::{ModelConfig, preset};
+use cloche_models::{
+    Adapter, GenerateSettings, Generator, LoraConfig, Network, Precision, Sampling, forward_logits, specs,
+};
+use cloche_nn::Weights;
+use cloche_tensor::{Device, DeviceKind};
+use pollster::block_on;
+
+const BOTH: [Precision; 2] = [Precision::Int8, Precision::Int4];
+
+/// Both architectures, heads tied and not.
+fn networks(device: &Device) -> [Network; 3] {
+    let model = |name: &str| ModelConfig { vocab_size: 29, init_std: 0.1, ..preset(name).unwrap().model };
+    let models = [model("tiny"), ModelConfig { tied: false, ..model("tiny") }, model("llama-nano")];
+    models.map(|model| Network::new(model, Weights::init(device, &specs(&model), 7).unwrap()))
+}
+
+/// The root of the mean square of the differences, of that of `a`.
+fn apart(a: &[f32], b: &[f32]) -> f32 {
+    let squares = |terms: &mut dyn Iterator<Item = f32>| terms.map(|x| x * x).sum::<f32>();
+    (squares(&mut a.iter().zip(b).map(|(a, b)| a - b)) / squares(&mut a.iter().copied())).sqrt()
+}
+
+fn check(device: &Device) {
+    for network in networks(device) {
+        let ids: Vec<u32> = (0..20).map(|i| (i * i + 3) % 29).collect();
+        let whole = block_on(forward_logits(device, &network, &ids)).unwrap();
+        for (precision, most) in BOTH.into_iter().zip([0.04, 0.6]) {
+            let quantized = block_on(network.quantized(device, precision)).unwrap();
+            assert!(quantized.weights.specs().len() < network.weights.specs().len(), "matrices are gone");
+            let error = apart(&whole, &block_on(forward_logits(device, &quantized, &ids)).unwrap());
+            assert!(error > 0.0 && error < most, "{precision:?}: {error} of the logits");
+            let sampling = Sampling::greedy();
+            let settings = GenerateSettings { sampling, max_tokens: 12, ..Default::default() };
+            let mut generator = Generator::new(device, &quantized, 1, settings).unwrap();
+            generator.start(&[ids.clone()]).unwrap();
+            let mut log_probs = Vec::new();
+            while let Some(tokens) = block_on(generator.next()).unwrap() {
+                log_probs.extend(tokens.iter().map(|token| (token.id, token.log_prob)));
+            }
+            let all = block_on(forward_logits(device, &quantized, generator.tokens(0))).unwrap();
+            for (row, (id, log_prob)) in all.chunks(29).skip(ids.len() - 1).zip(log_probs) {
+                let sum: f32 = row.iter().map(|x| x.exp()).sum();
+                let without = row[id as usize] - sum.ln();
+                assert!((log_prob - without).abs() < 1e-4, "{log_prob} with a cache, {without} without");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_quantized_network_is_close_to_the_whole_one_on_the_cpu() {
+    check(&Device::cpu());
+}
+
+#[test]
+fn a_quantized_network_is_close_to_the_whole_one_on_a_gpu() {
+    match block_on(Device::open(DeviceKind::Gpu)) {
+        Ok(device) => check(&device),
+        Err(error) => {
+            assert!(std::env::var("CI").is_err(), "no adapter: {error}");
+            eprintln!("SKIPPED: no adapter: {error}");
+        }
+    }
+}
+
+#[test]
+fn an_adapter_is_merged_before_weights_are_rounded() {
+    let device = Device::cpu();
+    let [network, ..] = networks(&device);
+    let ids = [1, 5, 9];
+    let adapter = Adapter::new(&device, &network.config, LoraConfig::default(), 1).unwrap();
+    let mut values = block_on(adapter.weights.read()).unwrap().flat().to_vec();
+    let some = |i: usize| (i * 37 % 101) as f32 / 101.0 - 0.5;
+    values.iter_mut().enumerate().filter(|(_, x)| **x == 0.0).for_each(|(i, x)| *x = 0.1 * some(i));
+    let weights = Weights::from_flat(&device, adapter.weights.specs(), values).unwrap();
+    let adapted = network.with_adapter(Adapter { weights, ..adapter });
+    let quantized = block_on(adapted.quantized(&device, Precision::Int8)).unwrap();
+    let logits = |network| block_on(forward_logits(&device, network, &ids)).unwrap();
+    assert!(apart(&logits(&adapted), &logits(&quantized)) < 0.04);
+    assert!(apart(&logits(&network), &logits(&quantized)) > 0.1, "the adapter changes what the model says");
+}
+
+#[test]
+fn a_width_that_is_no_multiple_of_the_group_is_refused_by_name() {
+    let device = Device::cpu();
+    let model = ModelConfig { d_ff: 40, vocab_size: 29, ..preset("tiny").unwrap().model };
+    let network = Network::new(model, Weights::init(&device, &specs(&model), 7).unwrap());
+    let error = block_on(network.quantized(&device, Precision::Int4)).err().unwrap().to_string();
+    let expected = "layer \"transformer.h.0.mlp.c_proj\": found 40 inputs, expected a multiple of 32, which share a scale";
+    assert_eq!(error, expected);
+}
