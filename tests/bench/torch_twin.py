@@ -12,35 +12,54 @@ A step is what nanoGPT's is: forward, cross-entropy, backward, clipping, fused A
 """
 
 import argparse
+import dataclasses
 import json
 import math
 import statistics
 import time
+from dataclasses import dataclass
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-N_LAYER, N_HEAD, D_MODEL, CONTEXT_LEN, BATCH_SIZE = 4, 4, 128, 64, 12
 LR, MIN_LR, WARMUP_STEPS, BETAS, WEIGHT_DECAY, MAX_GRAD_NORM = 1e-3, 1e-4, 100, (0.9, 0.99), 0.1, 1.0
+
+
+@dataclass(frozen=True)
+class Config:
+    """A model and the batch it is trained with, as in `crates/models/src/bench.rs`."""
+
+    n_layer: int
+    n_head: int
+    d_model: int
+    context_len: int
+    batch_size: int
+    vocab_size: int
+
+
+NANO = Config(n_layer=4, n_head=4, d_model=128, context_len=64, batch_size=12, vocab_size=65)
+SMALL = Config(n_layer=6, n_head=6, d_model=192, context_len=128, batch_size=8, vocab_size=512)
 
 
 class Block(nn.Module):
     """x + attention(norm(x)), then x + mlp(norm(x)); no biases, no dropout. (B, T, C) → (B, T, C)"""
 
-    def __init__(self):
+    def __init__(self, config):
         super().__init__()
-        self.ln_1 = nn.LayerNorm(D_MODEL, bias=False)
-        self.c_attn = nn.Linear(D_MODEL, 3 * D_MODEL, bias=False)
-        self.attn_proj = nn.Linear(D_MODEL, D_MODEL, bias=False)
-        self.ln_2 = nn.LayerNorm(D_MODEL, bias=False)
-        self.c_fc = nn.Linear(D_MODEL, 4 * D_MODEL, bias=False)
-        self.mlp_proj = nn.Linear(4 * D_MODEL, D_MODEL, bias=False)
+        c = config.d_model
+        self.n_head = config.n_head
+        self.ln_1 = nn.LayerNorm(c, bias=False)
+        self.c_attn = nn.Linear(c, 3 * c, bias=False)
+        self.attn_proj = nn.Linear(c, c, bias=False)
+        self.ln_2 = nn.LayerNorm(c, bias=False)
+        self.c_fc = nn.Linear(c, 4 * c, bias=False)
+        self.mlp_proj = nn.Linear(4 * c, c, bias=False)
 
     def forward(self, x):
         B, T, C = x.shape
         q, k, v = self.c_attn(self.ln_1(x)).split(C, dim=2)
-        q, k, v = (t.view(B, T, N_HEAD, C // N_HEAD).transpose(1, 2) for t in (q, k, v))  # (B, H, T, D)
+        q, k, v = (t.view(B, T, self.n_head, C // self.n_head).transpose(1, 2) for t in (q, k, v))  # (B, H, T, D)
         y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + self.attn_proj(y.transpose(1, 2).reshape(B, T, C))
         return x + self.mlp_proj(F.gelu(self.c_fc(self.ln_2(x))))
@@ -49,16 +68,16 @@ class Block(nn.Module):
 class GPT(nn.Module):
     """Ids (B, T) and targets (B, T) → mean loss ()."""
 
-    def __init__(self, vocab_size):
+    def __init__(self, config):
         super().__init__()
-        self.wte = nn.Embedding(vocab_size, D_MODEL)
-        self.wpe = nn.Embedding(CONTEXT_LEN, D_MODEL)
-        self.blocks = nn.ModuleList(Block() for _ in range(N_LAYER))
-        self.ln_f = nn.LayerNorm(D_MODEL, bias=False)
+        self.wte = nn.Embedding(config.vocab_size, config.d_model)
+        self.wpe = nn.Embedding(config.context_len, config.d_model)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
+        self.ln_f = nn.LayerNorm(config.d_model, bias=False)
         for name, p in self.named_parameters():
             if p.dim() >= 2:
                 # Radford et al. (2019): each of the 2L sums into the residual stream is scaled so that the sum is not.
-                nn.init.normal_(p, std=0.02 / math.sqrt(2 * N_LAYER) if name.endswith("_proj.weight") else 0.02)
+                nn.init.normal_(p, std=0.02 / math.sqrt(2 * config.n_layer) if name.endswith("_proj.weight") else 0.02)
 
     def forward(self, ids, targets):
         x = self.wte(ids) + self.wpe.weight[: ids.shape[1]]
@@ -81,11 +100,11 @@ def load_exported(model, path):
             p.copy_(theirs.T if parts[-2] in renamed else theirs)
 
 
-def optimizer_of(model):
+def optimizer_of(model, weight_decay=WEIGHT_DECAY):
     """AdamW that lets matrices and embeddings decay, and leaves norms alone."""
     decay = [p for p in model.parameters() if p.dim() >= 2]
     no_decay = [p for p in model.parameters() if p.dim() < 2]
-    groups = [dict(params=decay, weight_decay=WEIGHT_DECAY), dict(params=no_decay, weight_decay=0.0)]
+    groups = [dict(params=decay, weight_decay=weight_decay), dict(params=no_decay, weight_decay=0.0)]
     return torch.optim.AdamW(groups, lr=LR, betas=BETAS, eps=1e-8, fused=True)
 
 
@@ -110,18 +129,19 @@ class Text:
         self.train, self.val = ids[: int(0.9 * len(ids))], ids[int(0.9 * len(ids)) :]
 
     @staticmethod
-    def sample(ids, batch_size=BATCH_SIZE):
+    def sample(ids, batch_size=NANO.batch_size):
         """Rows that begin anywhere: ids and targets (B, T)."""
-        starts = torch.randint(len(ids) - CONTEXT_LEN, (batch_size,))
-        rows = torch.stack([ids[i : i + CONTEXT_LEN + 1] for i in starts])
+        starts = torch.randint(len(ids) - NANO.context_len, (batch_size,))
+        rows = torch.stack([ids[i : i + NANO.context_len + 1] for i in starts])
         return rows[:, :-1], rows[:, 1:]
 
     @staticmethod
     @torch.no_grad()
     def loss(model, ids):
         """The mean over the whole split, in consecutive rows of the context's length."""
-        n = (len(ids) - 1) // CONTEXT_LEN * CONTEXT_LEN
-        rows, targets = ids[:n].view(-1, CONTEXT_LEN), ids[1 : n + 1].view(-1, CONTEXT_LEN)
+        t = NANO.context_len
+        n = (len(ids) - 1) // t * t
+        rows, targets = ids[:n].view(-1, t), ids[1 : n + 1].view(-1, t)
         batches = zip(rows.split(128), targets.split(128))
         return sum(model(x, y).item() * len(x) for x, y in batches) / len(rows)
 
@@ -152,12 +172,12 @@ def main():
 
         batches = load_file(args.batches)
         args.steps = min(args.steps, len(batches["ids"]))
-    model = GPT(text.vocab_size if text else 65)
+    model = GPT(dataclasses.replace(NANO, vocab_size=text.vocab_size) if text else NANO)
     if args.init:
         load_exported(model, args.init)
     optimizer = optimizer_of(model)
 
-    times, fixed = [], torch.randint(65, (BATCH_SIZE, CONTEXT_LEN + 1))
+    times, fixed = [], torch.randint(NANO.vocab_size, (NANO.batch_size, NANO.context_len + 1))
     for step in range(args.steps):
         if text and step % args.eval_every == 0:
             emit("eval", step=step, val_loss=Text.loss(model, text.val))

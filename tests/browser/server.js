@@ -22,9 +22,10 @@ export const POLICY = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'"
  * Serves each folder under its prefix, or a single file under its name.
  * @param {Record<string, string>} folders prefix (such as "/pkg/") to folder
  * @param {string} [policy]
+ * @param {Record<string, string>} [headers] more of them
  * @returns {Promise<{ origin: string, close: () => void }>}
  */
-export async function serveFolders(folders, policy = POLICY) {
+export async function serveFolders(folders, policy = POLICY, headers = {}) {
   const server = createServer(async (request, response) => {
     const path = normalize(decodeURIComponent(new URL(request.url ?? "/", "http://localhost").pathname));
     const prefix = Object.keys(folders).find((candidate) => path.startsWith(candidate));
@@ -36,6 +37,7 @@ export async function serveFolders(folders, policy = POLICY) {
       "content-type": TYPES[extname(file)] ?? "application/octet-stream",
       "content-length": found.size,
       "content-security-policy": policy,
+      ...headers,
     });
     createReadStream(file).pipe(response);
   });

@@ -13,6 +13,7 @@ mod kv_cache;
 mod sample;
 mod generate;
 pub mod probe;
+pub mod bench;
 
 pub use cloche_nn::lora::{LoraConfig, LoraError};
 pub use cloche_nn::{Precision, QuantizeError};

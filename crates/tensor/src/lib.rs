@@ -34,6 +34,7 @@ mod device;
 pub mod cpu;
 pub mod rng;
 pub mod check;
+pub mod bench;
 mod error;
 
 pub use autograd::Vjp;

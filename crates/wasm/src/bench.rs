@@ -1,77 +1,69 @@
-//! Measurements where the engine runs: `cargo xtask bench web` calls each in Chromium.
+//! Measurements where the engine runs: `cargo xtask bench` has a page or Node call them. What the orders mean is written at
+//! `crates/models/examples/contestant`, which obeys the same ones natively.
 
+use crate::error;
 use crate::self_test::open;
-use crate::{error, thrown};
-use cloche_models::config::preset;
-use cloche_tensor::{DType, Device, Graph};
-use cloche_train::data::{Corpus, TokenBuffer};
-use cloche_train::events::Event;
-use cloche_train::pretrain::Run;
-use cloche_train::settings::Settings;
-use std::rc::Rc;
+use cloche_models::bench::workloads;
+use cloche_tensor::Device;
+use cloche_tensor::bench::{COPY, Case, Copied, Opened, cases, samples};
+use serde_json::json;
 use wasm_bindgen::prelude::*;
-use web_time::Instant;
 
-/// Seconds that a measurement takes at least, after a warm-up.
-const SECONDS: f64 = 2.0;
-
-/// Multiplies two square matrices again and again; resolves to GFLOP/s.
-#[wasm_bindgen(js_name = benchMatmul)]
-pub async fn bench_matmul(device: String, n: usize) -> Result<f64, JsValue> {
-    let device = open(&device).await?;
-    matmul(&device, n).await.map_err(|e| error("BENCH", &e.to_string()))
+/// A device, what can be measured on it, and what is open now.
+#[wasm_bindgen]
+pub struct Contestant {
+    device: Device,
+    name: String,
+    cases: Vec<Case>,
+    opened: Option<(Opened, Option<Copied>)>,
 }
 
-async fn matmul(device: &Device, n: usize) -> Result<f64, cloche_tensor::Error> {
-    let graph = Graph::new();
-    let x = graph.input("x", (n, n), DType::F32);
-    let w = graph.input("w", (n, n), DType::F32);
-    let y = x.matmul(&w);
-    // One number of the product is read back, so that reading costs nothing.
-    let corner = y.slice(0, 0, 1).slice(1, 0, 1);
-    let mut program = device.compile(&graph, &[("y", &y), ("corner", &corner)], &[])?;
-    let identity: Vec<f32> = (0..n * n).map(|i| if i % (n + 1) == 0 { 2.0 } else { 0.0 }).collect();
-    program.write("x", &identity);
-    program.write("w", &identity);
-    program.run();
-    assert_eq!(
-        program.read("corner").await?.f32(),
-        [4.0],
-        "the product is wrong, so its speed means nothing"
-    );
-    let (began, mut runs) = (Instant::now(), 0);
-    while began.elapsed().as_secs_f64() < SECONDS {
-        for _ in 0..4 {
-            program.run();
-            program.throttle().await;
-            runs += 1;
-        }
-        program.read("corner").await?;
+#[wasm_bindgen]
+impl Contestant {
+    /// Opens `"cpu"` or `"webgpu"`, to be called `name` in tables.
+    pub async fn create(device: String, name: String) -> Result<Contestant, JsValue> {
+        let mut cases = cases();
+        cases.extend(workloads().iter().flat_map(|work| [work.training_step(), work.adam_step()]));
+        Ok(Contestant { device: open(&device).await?, name, cases, opened: None })
     }
-    Ok(2.0 * (n as f64).powi(3) * f64::from(runs) / began.elapsed().as_secs_f64() / 1e9)
-}
 
-/// Trains a preset for some steps; resolves to milliseconds a step.
-#[wasm_bindgen(js_name = benchStep)]
-pub async fn bench_step(device: String, preset_name: String, steps: u32) -> Result<f64, JsValue> {
-    let device = open(&device).await?;
-    let preset = preset(&preset_name).map_err(|e| error("SETTINGS", &e.to_string()))?;
-    let mut settings = Settings::from_preset(preset, 65);
-    settings.steps = steps.into();
-    settings.eval_every = 0;
-    settings.eval_batches = 1;
-    settings.checkpoint_every = 0;
-    let ids: Vec<u32> =
-        (0..100_000).map(|i: u32| i.wrapping_mul(2_654_435_761) >> 16).map(|i| i % 65).collect();
-    let tokens = Rc::new(TokenBuffer::from_ids(&ids, 65));
-    let corpus = Corpus::new(tokens.clone(), tokens, 65, None).map_err(|e| thrown(&e.into()))?;
-    let tokens_per_step = settings.tokens_per_step() as f64;
-    let mut stage = Run::new(&device, settings, corpus, None).map_err(|e| thrown(&e))?.stage();
-    let mut tokens_per_s = 0.0;
-    while let Some(event) = stage.next().await {
-        if let Event::Step(step) = event.map_err(|e| thrown(&e))? {
-            tokens_per_s = f64::from(step.tokens_per_s);
-        }
+    /// The answer to nothing: the adapter and the names of all cases.
+    pub fn ready(&self) -> String {
+        let adapter = self.device.gpu().map(|gpu| format!("{} ({})", gpu.info().name, gpu.info().driver));
+        let names: Vec<&str> = self.cases.iter().map(|case| case.name.as_str()).collect();
+        json!({ "adapter": adapter, "cases": names }).to_string()
     }
-    Ok(1000.0 * tokens_per_step / tokens_per_s)
+
+    /// Opens a case, which holds its results to f64; resolves to its systems.
+    pub async fn prepare(&mut self, name: String) -> Result<String, JsValue> {
+        let failed = |text: &str| error("BENCH", text);
+        // What was open before gives its memory back first.
+        self.opened = None;
+        let case = self.cases.iter().find(|case| case.name == name);
+        let case = case.ok_or_else(|| failed("there is no such case"))?;
+        let opened = case.open(&self.device).await.map_err(|text| failed(&text))?;
+        let copied = (name == COPY && self.device.gpu().is_none()).then(Copied::new);
+        let system = |name: &str, ours: bool| {
+            json!({
+                "name": name, "device": self.name, "ours": ours, "limit": case.limit.name(), "flops": opened.flops,
+                "bytes": opened.bytes, "dispatches": if ours { opened.dispatches } else { 0 },
+                "losses": opened.losses(),
+            })
+        };
+        let mut systems = vec![system(&self.name, true)];
+        systems.extend(copied.as_ref().map(|_| system(&format!("memcpy, {}", self.name), false)));
+        self.opened = Some((opened, copied));
+        Ok(json!(systems).to_string())
+    }
+
+    /// Times a system of the case that is open; resolves to seconds of one run, by samples.
+    pub async fn time(&mut self, system: usize, seconds: f64) -> Result<Vec<f64>, JsValue> {
+        let (opened, copied) = self.opened.as_mut().ok_or_else(|| error("BENCH", "no case is open"))?;
+        Ok(match copied {
+            Some(copied) if system == 1 => {
+                samples(seconds, async |runs| (0..runs).for_each(|_| copied.run())).await
+            }
+            _ => opened.time(seconds).await,
+        })
+    }
 }

@@ -22,7 +22,7 @@ cargo xtask COMMAND
   test [--quick]                  set everything up and run all tests: native (CPU and software Vulkan),
                                   Chromium, Firefox and Node; --quick leaves the browsers out
   check                           the fast loop: formatting, clippy, types, the house rules, unit tests
-  bench [ops|step|web]            measure operations, whole training steps, or both in Chromium
+  bench [NAME] [--json] [--write] measure ops, step, decode, web or peers; see BENCHMARKS.md
   wasm [--checks]                 build the wasm modules into pkg/dist/wasm and print their sizes, or the one
                                   that tests/browser loads
   pack                            build the npm package and pack it into a .tgz

@@ -1,20 +1,14 @@
-/** Measures in a worker, where the product computes too, and sends each line as it comes. */
-const engine = await import(/** @type {string} */ ("/wasm/engine.js"));
-const { fuse } = await import(/** @type {string} */ ("/wasm/gemm.js"));
-const { memory } = await engine.default();
+/** A worker that `cargo xtask bench` gives orders; its address says which device, and what it is called. */
+import { contestant, obeyMessages } from "./contestant.js";
 
-/** The CPU by the engine's own products, then by those of the module `gemm`, which stays; then WebGPU. */
-const DEVICES = ["cpu", "fused", "webgpu"];
-const asked = location.search.slice(1);
-for (const name of DEVICES.filter((name) => !asked || asked.split(",").includes(name))) {
-  if (name === "fused" && !(await fuse(engine, memory))) throw new Error("no relaxed SIMD");
-  const device = name === "fused" ? "cpu" : name;
-  for (const n of [128, 512, 1024]) {
-    const rate = await engine.benchMatmul(device, n);
-    self.postMessage(`matmul ${n}³ on ${name}: ${rate.toFixed(1)} GFLOP/s`);
-  }
-  const steps = device === "cpu" ? 30 : 16;
-  const ms = await engine.benchStep(device, "nano", steps);
-  self.postMessage(`nano, training step on ${name}: ${ms.toFixed(0)} ms`);
+async function enter() {
+  const module = await import(/** @type {string} */ ("/wasm/engine.js"));
+  const { fuse } = await import(/** @type {string} */ ("/wasm/gemm.js"));
+  const { memory } = await module.default();
+  const asked = new URLSearchParams(location.search);
+  const [which, name, device] = ["which", "name", "device"].map((key) => asked.get(key) ?? undefined);
+  return contestant({ module, memory, fuse }, which ?? "cpu", name ?? "wasm", device);
 }
-self.postMessage("finished");
+
+// At once, or the first order would come while nobody listens.
+obeyMessages(enter());
