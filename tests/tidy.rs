@@ -80,10 +80,12 @@ fn a_shader_belongs_to_an_op() {
 
 #[test]
 fn lock_files_name_no_address() {
-    let lock = read("package-lock.json");
-    let addresses = lock.lines().filter(|line| line.contains("\"resolved\": \"http"));
-    let mut found: Vec<String> =
-        addresses.map(|line| format!("package-lock.json: {}", line.trim())).collect();
+    let mut found = Vec::new();
+    for path in files().into_iter().filter(|path| path.ends_with("package-lock.json")) {
+        let lock = read(&path);
+        let addresses = lock.lines().filter(|line| line.contains("\"resolved\": \"http"));
+        found.extend(addresses.map(|line| format!("{path}: {}", line.trim())));
+    }
     let lock = read("Cargo.lock");
     let sources = lock
         .lines()

@@ -23,7 +23,7 @@ const PEERS = { jax: ["jax-js", "@jax-js/jax"], tf: ["TensorFlow.js", "@tensorfl
 
 const [which = "", folder = ""] = process.argv.slice(2);
 const [peer = "", device = "", count] = which.split(" ");
-const threads = count === "all" ? availableParallelism() : 1;
+const threads = count === "1" ? 1 : availableParallelism();
 const where = device === "webgpu" ? "Chromium, WebGPU" : `Chromium, wasm, ${threads} thread${threads === 1 ? "" : "s"}`;
 const ours = peer === "cloche";
 if (!ours) await bundle();
@@ -54,7 +54,7 @@ async function address() {
   }
   const [title, name] = PEERS[peer] ?? [peer, peer];
   const { version } = JSON.parse(await readFile(at(`node_modules/${name}/package.json`), "utf8"));
-  const options = { peer, device, threads: device === "webgpu" ? "" : `${threads}`, name: `${title} ${version}, ${where}`, where };
+  const options = { peer, device, threads: `${threads}`, name: `${title} ${version}, ${where}`, where };
   return `/peers/worker.js?${new URLSearchParams(options)}`;
 }
 

@@ -97,7 +97,7 @@ fn peers(options: &Options) -> Result<()> {
 
 /// What `tests/bench/peers/main.js` can run, each in a page of its own.
 const PEERS: [&str; 8] = [
-    "cloche wasm",
+    "cloche wasm 1",
     "cloche webgpu",
     "jax wasm 1",
     "jax wasm all",
