@@ -34,14 +34,14 @@ impl Contestant {
         json!({ "adapter": adapter, "cases": names }).to_string()
     }
 
-    /// Opens a case, which holds its results to f64; resolves to its systems.
+    /// Opens a case, which holds its results to f64, unless they are losses; resolves to its systems.
     pub async fn prepare(&mut self, name: String) -> Result<String, JsValue> {
         let failed = |text: &str| error("BENCH", text);
         // What was open before gives its memory back first.
         self.opened = None;
         let case = self.cases.iter().find(|case| case.name == name);
         let case = case.ok_or_else(|| failed("there is no such case"))?;
-        let opened = case.open(&self.device).await.map_err(|text| failed(&text))?;
+        let opened = case.open(&self.device, case.runs == 1).await.map_err(|text| failed(&text))?;
         let copied = (name == COPY && self.device.gpu().is_none()).then(Copied::new);
         let system = |name: &str, ours: bool| {
             json!({

@@ -96,7 +96,7 @@ impl Contestant {
 
     fn open(&mut self, name: &str) -> Result<Value, String> {
         let case = self.cases.iter().find(|case| case.name == name).ok_or("there is no such case")?;
-        let opened = block_on(case.open(&self.device))?;
+        let opened = block_on(case.open(&self.device, true))?;
         let rivals = if self.rivals { Rival::of(case) } else { Vec::new() };
         if let Some(product) = rivals.iter().find(|rival| rival.is_product()) {
             let want = block_on(opened.result()).map_err(|e| e.to_string())?;

@@ -28,6 +28,14 @@ pub(crate) struct Contest<'a> {
     pub(crate) options: &'a Options,
 }
 
+/// What has come of a contest.
+pub(crate) struct Measured {
+    /// A row for each system and case.
+    pub(crate) rows: Vec<Row>,
+    /// Who was left out of which case, and why.
+    pub(crate) failures: Vec<String>,
+}
+
 /// A system with its place, and the samples of all its turns.
 struct Entry {
     contestant: usize,
@@ -38,7 +46,7 @@ struct Entry {
 
 impl Contest<'_> {
     /// Measures all cases that are wanted, and the ceilings in any case.
-    pub(crate) fn run(mut self, wanted: impl Fn(&str) -> bool) -> Result<Vec<Row>> {
+    pub(crate) fn run(mut self, wanted: impl Fn(&str) -> bool) -> Result<Measured> {
         let options = self.options;
         self.contestants.retain(|contestant| Options::wants(&options.systems, &contestant.name));
         let mut names: Vec<String> = Vec::new();
@@ -48,34 +56,37 @@ impl Contest<'_> {
                 names.push(name.clone());
             }
         }
-        let mut rows = Vec::new();
+        let (mut rows, mut failures) = (Vec::new(), Vec::new());
         for name in &names {
-            rows.extend(self.case(name)?);
+            rows.extend(self.case(name, &mut failures)?);
         }
         if rows.is_empty() {
             bail!("nothing was measured");
         }
         let ceilings = Ceilings::of(&rows);
         rows.iter_mut().for_each(|row| row.hold_against(&ceilings));
-        Ok(rows)
+        Ok(Measured { rows, failures })
     }
 
     /// One case by all systems that know it.
-    fn case(&mut self, name: &str) -> Result<Vec<Row>> {
+    fn case(&mut self, name: &str, failures: &mut Vec<String>) -> Result<Vec<Row>> {
         eprintln!("{name} …");
         let mut entries = Vec::new();
         for (i, contestant) in self.contestants.iter_mut().enumerate() {
-            if contestant.cases.iter().any(|case| case == name) {
-                let systems = contestant.open(name)?.into_iter().enumerate();
-                entries.extend(systems.map(|(index, system)| Entry {
+            if !contestant.cases.iter().any(|case| case == name) {
+                continue;
+            }
+            match contestant.open(name) {
+                Ok(systems) => entries.extend(systems.into_iter().enumerate().map(|(index, system)| Entry {
                     contestant: i,
                     index,
                     system,
                     samples: Vec::new(),
-                }));
+                })),
+                Err(error) => failures.push(format!("{name}: {error:#}")),
             }
         }
-        leave_out_strangers(&mut entries);
+        leave_out_strangers(name, &mut entries, failures);
         let mut loads = vec![load()];
         for round in 0..self.options.rounds {
             // Every other round goes backwards, so that nobody always follows the same one.
@@ -106,14 +117,17 @@ impl Contest<'_> {
 }
 
 /// Leaves out who does not make the same step: whose losses are not ours.
-fn leave_out_strangers(entries: &mut Vec<Entry>) {
+fn leave_out_strangers(name: &str, entries: &mut Vec<Entry>, failures: &mut Vec<String>) {
     let ours = entries.iter().find(|entry| entry.system.ours).map(|entry| entry.system.losses.clone());
     let Some(ours) = ours.filter(|losses| !losses.is_empty()) else { return };
     entries.retain(|Entry { system, .. }| {
         let near = |(a, b): (&f64, &f64)| (a - b).abs() <= LOSS_TOLERANCE * b.abs();
         let same = !system.losses.is_empty() && system.losses.iter().zip(&ours).all(near);
         if !same {
-            println!("LEFT OUT {}: its first losses are {:?}, ours {ours:?}", system.name, system.losses);
+            failures.push(format!(
+                "{name}: the first losses of {} are {:?}, ours {ours:?}",
+                system.name, system.losses
+            ));
         }
         same
     });

@@ -1,5 +1,6 @@
 //! Rows as a table, on the terminal and in BENCHMARKS.md.
 
+use super::contest::Measured;
 use super::machine::{date, processor};
 use super::options::Options;
 use super::row::Row;
@@ -24,11 +25,17 @@ const COLUMNS: [&str; 10] = [
 ];
 
 /// Prints the rows, and replaces the table of this benchmark where that is asked for.
-pub(crate) fn show(bench: &str, rows: &[Row], options: &Options) -> Result<()> {
+///
+/// # Errors
+/// Somebody's results were wrong: what was measured of the others is shown, but not written.
+pub(crate) fn show(bench: &str, Measured { rows, failures }: &Measured, options: &Options) -> Result<()> {
     if options.json {
         rows.iter().for_each(|row| println!("{}", row.json(bench)));
     } else {
         println!("\n{}", table(rows, options));
+    }
+    if !failures.is_empty() {
+        bail!("left out, because of wrong results or none:\n{}", failures.join("\n"));
     }
     if !options.write {
         return Ok(());
