@@ -1,7 +1,9 @@
 //! A model on a device, ready to be recorded into programs.
 
+use std::rc::Rc;
+
 use cloche_nn::lora::merge;
-use cloche_nn::{HostWeights, Params, Precision, QuantizeError, QuantizedWeights, Weights};
+use cloche_nn::{HostWeights, Params, Precision, QuantizeError, QuantizedWeights, Substitute, Weights};
 use cloche_tensor::{Device, Error, Graph, State};
 
 use crate::config::ModelConfig;
@@ -21,7 +23,7 @@ pub struct Network {
     /// What is added to the base.
     pub adapter: Option<Adapter>,
     /// The linear layers of a network that only generates; `weights` are the other parameters then.
-    pub quantized: Option<QuantizedWeights>,
+    pub quantized: Option<Rc<dyn Substitute>>,
 }
 
 impl Network {
@@ -34,7 +36,7 @@ impl Network {
     /// graph.
     pub fn params(&self, graph: &Graph) -> Params {
         let p = Params::from_specs(graph, self.weights.specs());
-        let p = self.quantized.as_ref().map_or(p.clone(), |quantized| p.with_quantized(quantized));
+        let p = self.quantized.as_ref().map_or(p.clone(), |quantized| p.with_substitute(quantized.clone()));
         match &self.adapter {
             None => p,
             Some(adapter) => p.with_adapter(&adapter.config, adapter.weights.specs()),
@@ -44,7 +46,7 @@ impl Network {
     /// The states that a program of this network binds.
     pub fn states(&self) -> Vec<(&'static str, &State)> {
         let adapter = self.adapter.as_ref().map(|adapter| ("adapter", adapter.weights.state()));
-        let quantized = self.quantized.iter().flat_map(QuantizedWeights::states);
+        let quantized = self.quantized.iter().flat_map(|quantized| quantized.states());
         [("params", self.weights.state())].into_iter().chain(adapter).chain(quantized).collect()
     }
 
@@ -61,7 +63,7 @@ impl Network {
         let (own, tied) = (p.layers(), p.tied_layers());
         let quantized = QuantizedWeights::new(device, precision, &[own.clone(), tied].concat(), &weights)?;
         let weights = weights.without(&own).upload(device)?;
-        Ok(Network { quantized: Some(quantized), ..Network::new(self.config, weights) })
+        Ok(Network { quantized: Some(Rc::new(quantized)), ..Network::new(self.config, weights) })
     }
 
     /// The same base with this adapter in place of its own.

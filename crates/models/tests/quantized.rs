@@ -35,7 +35,7 @@ fn check(device: &Device) {
             let sampling = Sampling::greedy();
             let settings = GenerateSettings { sampling, max_tokens: 12, ..Default::default() };
             let mut generator = Generator::new(device, &quantized, 1, settings).unwrap();
-            generator.start(&[ids.clone()]).unwrap();
+            generator.start(std::slice::from_ref(&ids)).unwrap();
             let mut log_probs = Vec::new();
             while let Some(tokens) = block_on(generator.next()).unwrap() {
                 log_probs.extend(tokens.iter().map(|token| (token.id, token.log_prob)));

@@ -21,5 +21,5 @@ pub mod checkpoint;
 pub use found::Found;
 pub use init::Init;
 pub use params::{Kind, PARAM_ALIGN, ParamSpec, Params};
-pub use quantize::{Precision, QuantizeError, QuantizedWeights};
+pub use quantize::{Precision, QuantizeError, QuantizedWeights, Substitute};
 pub use weights::{HostWeights, Weights, WeightsError};

@@ -8,7 +8,7 @@ use cloche_tensor::{DType, Graph, Shape, Tensor};
 use crate::dropout::Dropout;
 use crate::init::Init;
 use crate::lora::{Layer, LayerFactors, Lora, LoraConfig};
-use crate::quantize::{QuantizedWeights, Substitute};
+use crate::quantize::Substitute;
 
 /// Every parameter starts at a multiple of this many elements: 256 bytes, where WebGPU allows a binding to begin.
 pub const PARAM_ALIGN: usize = 64;
@@ -148,9 +148,9 @@ impl Params {
         Params { lora: Some(Rc::new(Lora::new(config, own))), ..self.clone() }
     }
 
-    /// With linear layers, and the output matrix, computed by these quantised weights.
-    pub fn with_quantized(&self, weights: &QuantizedWeights) -> Params {
-        Params { substitute: Some(Rc::new(weights.clone())), ..self.clone() }
+    /// With linear layers, and the output matrix, computed by what stands in their place.
+    pub fn with_substitute(&self, substitute: Rc<dyn Substitute>) -> Params {
+        Params { substitute: Some(substitute), ..self.clone() }
     }
 
     /// As seen in training: the adapter, where there is one, drops some of its inputs.

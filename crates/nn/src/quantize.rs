@@ -43,8 +43,7 @@ pub enum QuantizeError {
     Device(#[from] cloche_tensor::Error),
 }
 
-/// The linear layers of a model, quantised, on a device. Cloning is cheap and yields the same buffers.
-#[derive(Clone)]
+/// The linear layers of a model, quantised, on a device.
 pub struct QuantizedWeights {
     layers: Vec<Place>,
     codes: State,
@@ -52,7 +51,6 @@ pub struct QuantizedWeights {
 }
 
 /// Where a layer lies in the two states, in elements.
-#[derive(Clone)]
 struct Place {
     path: String,
     n: usize,
@@ -96,25 +94,28 @@ impl QuantizedWeights {
         let scales = device.state_from("scales", &Data::F32(scales))?;
         Ok(QuantizedWeights { layers: places, codes, scales })
     }
+}
+
+/// What computes linear layers in place of their parameters. A trait, so that only what can quantise contains how it is done:
+/// the kernels weigh as much as a fifth of those of the whole engine.
+pub trait Substitute {
+    /// x `(…, K)` through the layer at `path`, `(…, n)`, if it is among those that have been replaced.
+    fn product(&self, path: &str, x: &Tensor) -> Option<Tensor>;
 
     /// The states that a program binds by these names.
-    pub fn states(&self) -> [(&'static str, &State); 2] {
-        [("codes", &self.codes), ("scales", &self.scales)]
-    }
+    fn states(&self) -> Vec<(&'static str, &State)>;
 
-    /// Bytes of codes and scales.
-    pub fn bytes(&self) -> usize {
+    /// Bytes of these states.
+    fn bytes(&self) -> usize {
         self.states().iter().map(|(_, state)| state.numel() * state.dtype().bytes()).sum()
     }
 }
 
-/// What computes a linear layer in place of its parameter. A trait, so that only what can quantise contains how it is done.
-pub(crate) trait Substitute {
-    /// x `(…, K)` through the layer at `path`, `(…, n)`, if it is among those that have been replaced.
-    fn product(&self, path: &str, x: &Tensor) -> Option<Tensor>;
-}
-
 impl Substitute for QuantizedWeights {
+    fn states(&self) -> Vec<(&'static str, &State)> {
+        vec![("codes", &self.codes), ("scales", &self.scales)]
+    }
+
     fn product(&self, path: &str, x: &Tensor) -> Option<Tensor> {
         let Place { n, codes, scales, bits, .. } = self.layers.iter().find(|layer| layer.path == path)?;
         let (k, panels) = (x.last_dim(), n.div_ceil(PANEL));

@@ -170,7 +170,7 @@ impl<F: Real> Kernel for Dots<'_, F> {
 /// The scalar products of one row with N columns, whose memory is read side by side.
 #[inline(always)]
 fn one_by<F: Real, const N: usize, const FUSED: bool>(x: &[F], b: [&[F]; N]) -> [F; N] {
-    const LANES: usize = 16;
+    const LANES: usize = if cfg!(target_arch = "wasm32") { 8 } else { 16 };
     let k = x.len();
     let whole = k / (4 * LANES) * (4 * LANES);
     let mut sums = [[F::ZERO; LANES]; N];
@@ -191,21 +191,19 @@ fn one_by<F: Real, const N: usize, const FUSED: bool>(x: &[F], b: [&[F]; N]) -> 
 /// The scalar products of four rows with one column, each element of which is loaded once for all four.
 #[inline(always)]
 fn four_by_one<F: Real, const FUSED: bool>(x: [&[F]; 4], b: &[F]) -> [F; 4] {
-    const LANES: usize = 32;
+    const LANES: usize = if cfg!(target_arch = "wasm32") { 8 } else { 32 };
     let whole = b.len() / (4 * LANES) * (4 * LANES);
     let mut sums = [[F::ZERO; LANES]; 4];
     for first in (0..whole).step_by(4 * LANES) {
         let b = &b[first..][..4 * LANES];
         let x: [&[F]; 4] = std::array::from_fn(|r| &x[r][first..][..4 * LANES]);
-        for j in 0..LANES {
-            for r in 0..4 {
-                let mut sum = sums[r][j];
+        (0..LANES).for_each(|j| {
+            for (x, sums) in x.iter().zip(&mut sums) {
                 for i in [j, j + LANES, j + 2 * LANES, j + 3 * LANES] {
-                    sum = add_product::<F, FUSED>(sum, x[r][i], b[i]);
+                    sums[j] = add_product::<F, FUSED>(sums[j], x[i], b[i]);
                 }
-                sums[r][j] = sum;
             }
-        }
+        });
     }
     std::array::from_fn(|r| total::<F, LANES, FUSED>(sums[r], &x[r][whole..], &b[whole..]))
 }
