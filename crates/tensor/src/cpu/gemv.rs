@@ -4,12 +4,14 @@
 //! element of the matrix is used a few times, and reading it is most of what there is to do: it is read once, and as far
 //! as can be from the first byte to the last.
 
+use super::dot;
 use super::parallel::split_rows;
 use super::real::Real;
 use super::wide::{Kernel, add_product, wide};
 
-/// With more rows than this, packing pays.
-pub(crate) const FEW_ROWS: usize = 8;
+/// With more rows than this, packing pays. In wasm, where a page loads every kernel before it begins, there are but two plain
+/// loops, for one row.
+pub(crate) const FEW_ROWS: usize = if cfg!(target_arch = "wasm32") { 1 } else { 8 };
 
 /// Parts of a matrix that are summed by themselves, so that each thread reads memory of its own.
 const PARTS: usize = 8;
@@ -29,9 +31,28 @@ pub(crate) fn gemv<F: Real>(
     if m * n == 0 {
         return;
     }
+    if cfg!(target_arch = "wasm32") {
+        return plain(x, (b, [row, column]), &mut y[..n]);
+    }
     match column {
         1 => sum_rows(x, [m, k, n], (b, row), (y, y_row)),
         _ => dots(x, [m, k, n], (b, column), (y, y_row)),
+    }
+}
+
+/// One row; where rows of b lie in memory, four at a time, so that y is read and written a quarter as often.
+fn plain<F: Real>(x: &[F], (b, [row, column]): (&[F], [usize; 2]), y: &mut [F]) {
+    if column != 1 {
+        return y.iter_mut().zip(b.chunks(column)).for_each(|(y, b)| *y = dot(x, &b[..x.len()]));
+    }
+    y.fill(F::ZERO);
+    let n = y.len();
+    for (first, x) in x.chunks(4).enumerate().map(|(i, x)| (4 * i, x)) {
+        let rows: [&[F]; 4] = std::array::from_fn(|j| &b[(first + j.min(x.len() - 1)) * row..][..n]);
+        let x: [F; 4] = std::array::from_fn(|j| x.get(j).copied().unwrap_or(F::ZERO));
+        for (j, y) in y.iter_mut().enumerate() {
+            *y += (x[0] * rows[0][j] + x[1] * rows[1][j]) + (x[2] * rows[2][j] + x[3] * rows[3][j]);
+        }
     }
 }
 
@@ -170,7 +191,7 @@ impl<F: Real> Kernel for Dots<'_, F> {
 /// The scalar products of one row with N columns, whose memory is read side by side.
 #[inline(always)]
 fn one_by<F: Real, const N: usize, const FUSED: bool>(x: &[F], b: [&[F]; N]) -> [F; N] {
-    const LANES: usize = if cfg!(target_arch = "wasm32") { 8 } else { 16 };
+    const LANES: usize = 16;
     let k = x.len();
     let whole = k / (4 * LANES) * (4 * LANES);
     let mut sums = [[F::ZERO; LANES]; N];
@@ -191,7 +212,7 @@ fn one_by<F: Real, const N: usize, const FUSED: bool>(x: &[F], b: [&[F]; N]) -> 
 /// The scalar products of four rows with one column, each element of which is loaded once for all four.
 #[inline(always)]
 fn four_by_one<F: Real, const FUSED: bool>(x: [&[F]; 4], b: &[F]) -> [F; 4] {
-    const LANES: usize = if cfg!(target_arch = "wasm32") { 8 } else { 32 };
+    const LANES: usize = 32;
     let whole = b.len() / (4 * LANES) * (4 * LANES);
     let mut sums = [[F::ZERO; LANES]; 4];
     for first in (0..whole).step_by(4 * LANES) {

@@ -5,7 +5,6 @@ use crate::cpu::{CpuIo, Real};
 use crate::cpu_kernel;
 use crate::ops::matmul::{Product, multiply};
 use crate::ops::{Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader};
-use crate::plan::Operand;
 use crate::shader;
 use crate::shape::Layout;
 use crate::tensor::Tensor;
@@ -14,6 +13,15 @@ use crate::tensor::Tensor;
 pub const ENTRY: OpEntry = OpEntry { name: "matmul_grad", samples: Vec::new, shader: Some(SHADER) };
 
 const SHADER: Shader = shader!("matmul_grad");
+
+/// What the shader calls the first element of a, b, dy, da and db, and the steps from one matrix, row and column to the next.
+const PLACES: [[&str; 4]; 5] = [
+    ["A0", "AZ", "AM", "AK"],
+    ["B0", "BZ", "BK", "BN"],
+    ["D0", "DZ", "DM", "DN"],
+    ["U0", "UZ", "UM", "UK"],
+    ["V0", "VZ", "VK", "VN"],
+];
 
 /// (a (Z, M, K), b (Z, K, N), dy (Z, M, N)) → da = dy·bᵀ (Z, M, K), db = aᵀ·dy (Z, K, N)
 #[derive(Debug)]
@@ -66,24 +74,17 @@ impl Op for MatmulGrad {
         let tiles = |side: usize| products.iter().map(|(product, _)| product.tiles(side)).sum::<usize>();
         let narrow = products.iter().any(|(product, _)| product.is_narrow());
         let side = if tiles(16) < 128 || narrow { 8 } else { 16 };
-        let place = |names: [&'static str; 4], operand: &Operand| {
-            let numbers =
-                std::iter::once(operand.layout.offset).chain(operand.layout.strides.iter().copied());
-            names.into_iter().zip(numbers.map(|n| n as f64)).collect::<Vec<_>>()
-        };
         let &[z, m, k] = &a.shape[..] else { unreachable!("three dimensions") };
         let shape = [("Z", z), ("M", m), ("N", dy.shape[2]), ("K", k), ("SIDE", side)];
-        let places = [
-            place(["A0", "AZ", "AM", "AK"], &io.inputs[0]),
-            place(["B0", "BZ", "BK", "BN"], &io.inputs[1]),
-            place(["D0", "DZ", "DM", "DN"], &io.inputs[2]),
-            place(["U0", "UZ", "UM", "UK"], &io.outputs[0]),
-            place(["V0", "VZ", "VK", "VN"], &io.outputs[1]),
-        ];
+        let mut constants = shape.map(|(name, n)| (name, n as f64)).to_vec();
+        for (names, layout) in PLACES.iter().zip([a, b, dy, da, db]) {
+            let numbers = std::iter::once(&layout.offset).chain(&layout.strides);
+            constants.extend(names.iter().zip(numbers).map(|(&name, &n)| (name, n as f64)));
+        }
         vec![Dispatch {
             shader: SHADER,
             entry: "gpu",
-            constants: shape.iter().map(|&(name, n)| (name, n as f64)).chain(places.concat()).collect(),
+            constants,
             bindings: vec![Bind::Input(0), Bind::Input(1), Bind::Input(2), Bind::Output(0), Bind::Output(1)],
             workgroups: tiles(side) as u64,
         }]
