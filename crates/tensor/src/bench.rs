@@ -328,7 +328,12 @@ fn product([m, k, n]: [usize; 3], transposed: [bool; 2]) -> Case {
         flops: Some(2.0 * (m * k * n) as f64),
         bytes: Some(4.0 * (m * k + k * n + m * n) as f64),
         product: Some(Product { dims: [m, k, n], transposed }),
-        ..Case::new(format!("product {m}×{k}{t}×{n}{u}"), Limit::Arithmetic, prepare)
+        // One row reads every number of the other operand once.
+        ..Case::new(
+            format!("product {m}×{k}{t}×{n}{u}"),
+            if m == 1 { Limit::Memory } else { Limit::Arithmetic },
+            prepare,
+        )
     }
 }
 
