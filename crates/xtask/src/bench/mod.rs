@@ -109,10 +109,10 @@ const PEERS: [&str; 8] = [
 
 /// Tokens a second, by the example that measures it.
 fn decode() -> Result<()> {
-    if !root().join("crates/models/examples/decode.rs").is_file() {
-        bail!("`bench decode` runs the example `decode` of cloche-models, which is not there yet");
-    }
-    run(&mut command("cargo", &["run", "--release", "--package", "cloche-models", "--example", "decode"]))
+    run(&mut command(
+        "cargo",
+        &["run", "--release", "--package", "cloche-models", "--example", "decode", "--", "gpt2"],
+    ))
 }
 
 /// Builds the contestant that runs natively.
