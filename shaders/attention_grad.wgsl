@@ -149,10 +149,10 @@ fn accumulate(
     }
 }
 
-/// delta and lse of 32 queries.
+/// delta and lse of 32 queries, beyond the last one its own: 0 times whatever stood there before might be NaN.
 fn stage_queries(b: u32, t0: u32, h: u32, lane: u32) {
-    let t = t0 + lane;
-    if (lane < TILE && t < T) {
+    let t = min(t0 + lane, T - 1u);
+    if (lane < TILE) {
         var delta = 0.0;
         for (var i = 0u; i < D4; i++) {
             delta += dot(dy[y_at(b, t, h) + i], y[y_at(b, t, h) + i]);
