@@ -23,26 +23,21 @@ const DEPTH: u32 = 16u; // of the slices of both operands that are kept in workg
 var<workgroup> left_tile: array<vec4<f32>, DEPTH * SIDE>; // [index of the sum][row / 4]
 var<workgroup> right_tile: array<vec4<f32>, DEPTH * SIDE>; // [index of the sum][column / 4]
 
-struct Thread {
-    @builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-}
-
 /// One operand: its first element, the steps to the next row (of the right one: column) and along the sum, and how many
 /// rows there are.
 struct Operand { first: u32, step: u32, along: u32, rows: u32 }
 
-/// A product: whether it is da, its operands, and how many terms a sum has.
-struct Product { is_da: bool, left: Operand, right: Operand, terms: u32 }
+/// A product: whether it is da, and its operands.
+struct Product { is_da: bool, left: Operand, right: Operand }
 
 fn product(is_da: bool, z: u32) -> Product {
     let a0 = A0 + z * AZ;
     let b0 = B0 + z * BZ;
     let d0 = D0 + z * DZ;
     if (is_da) {
-        return Product(true, Operand(d0, DM, DN, M), Operand(b0, BK, BN, K), N);
+        return Product(true, Operand(d0, DM, DN, M), Operand(b0, BK, BN, K));
     }
-    return Product(false, Operand(a0, AK, AM, K), Operand(d0, DN, DM, N), M);
+    return Product(false, Operand(a0, AK, AM, K), Operand(d0, DN, DM, N));
 }
 
 /// Where the elements of four rows from `row` on lie; rows beyond the last one repeat it.
@@ -85,13 +80,16 @@ fn store(p: Product, z: u32, row: u32, column: u32, sum: f32) {
 }
 
 @compute @workgroup_size(SIDE * SIDE)
-fn gpu(t: Thread) {
+fn gpu(
+    @builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
     // 1. Which tile of which product.
     let side = 4u * SIDE;
     let across_k = (K + side - 1u) / side;
     let across_n = (N + side - 1u) / side;
     let tiles_of_da = Z * ((M + side - 1u) / side) * across_k;
-    let tile = flat_id(t.workgroup, t.grid);
+    let tile = flat_id(workgroup, grid);
     let is_da = tile < tiles_of_da;
     let number = select(tile - tiles_of_da, tile, is_da);
     let across = select(across_n, across_k, is_da);
@@ -100,14 +98,14 @@ fn gpu(t: Thread) {
     let p = product(is_da, min(z, Z - 1u));
     let row = number / across % down * side;
     let column = number % across * side;
-    let mine = vec2(t.lane / SIDE, t.lane % SIDE);
+    let mine = vec2(lane / SIDE, lane % SIDE);
+    let last = select(M, N, is_da) - 1u; // term of a sum
     var c = mat4x4<f32>(); // its columns are rows of the product
-    for (var first = 0u; first < p.terms; first += DEPTH) {
+    for (var first = 0u; first <= last; first += DEPTH) {
         // 2. The workgroup loads a slice of both operands.
-        for (var i = t.lane; i < DEPTH * SIDE; i += SIDE * SIDE) {
+        for (var i = lane; i < DEPTH * SIDE; i += SIDE * SIDE) {
             let l = load_place(p.left, i);
             let r = load_place(p.right, i);
-            let last = p.terms - 1u;
             let u = four_of_left(p, places(p.left, row + 4u * l.x, min(first + l.y, last)));
             let v = four_of_right(p, places(p.right, column + 4u * r.x, min(first + r.y, last)));
             left_tile[l.y * SIDE + l.x] = select(vec4<f32>(), u, first + l.y <= last);
