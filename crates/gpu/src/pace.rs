@@ -4,7 +4,7 @@
 //! long list of dispatches is cut into parts by what each is expected to take, and what they then took corrects that.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use web_time::Instant;
 
@@ -51,17 +51,17 @@ impl Pace {
     /// Begins to measure a submission of so much work: what is returned is called when it is done. A device that was busy with
     /// something else before it counts only from when that was done.
     pub fn watch(&self, work: f64) -> impl FnOnce() + Send + use<> {
-        let (measured, submitted) = (self.0.clone(), Instant::now());
+        let (pace, submitted) = (Pace(self.0.clone()), Instant::now());
         move || {
             let now = Instant::now();
-            let mut measured = measured.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut measured = pace.measured();
             let began = measured.free_since.map_or(submitted, |free| free.max(submitted));
             measured.learn((now - began).as_secs_f64() / work.max(1.0));
             measured.free_since = Some(now);
         }
     }
 
-    fn measured(&self) -> std::sync::MutexGuard<'_, Measured> {
+    fn measured(&self) -> MutexGuard<'_, Measured> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,5 +1,6 @@
 //! What models cost, known before anything is allocated; and what it costs to compute blocks again instead of keeping them.
 
+use cloche_models::bench::{Workload, workloads};
 use cloche_models::config::{ModelConfig, PRESETS, preset};
 use cloche_models::{Pass, logits, specs};
 use cloche_nn::loss::{mean, token_losses};
@@ -19,15 +20,12 @@ fn training_step(config: &ModelConfig, batch: usize, recomputed: usize, target: 
 
 #[test]
 fn a_training_step_takes_at_most_17_dispatches_a_layer_and_12() {
-    let nano = preset("nano").unwrap().model;
-    let wider =
-        ModelConfig { n_layer: 6, n_head: 6, n_kv_head: 6, d_model: 192, d_ff: 768, vocab_size: 512, ..nano };
-    for config in [nano, wider] {
-        let plan = training_step(&config, 8, 0, Target::GPU);
+    for Workload { model, batch_size, .. } in workloads() {
+        let plan = training_step(&model, batch_size, 0, Target::GPU);
         let found = plan.cost().dispatches;
-        println!("{} layers: {found} dispatches", config.n_layer);
+        println!("{} layers: {found} dispatches", model.n_layer);
         assert!(
-            found <= 17 * config.n_layer as u64 + 12,
+            found <= 17 * model.n_layer as u64 + 12,
             "{found} dispatches:\n{}",
             plan.describe().join("\n")
         );
