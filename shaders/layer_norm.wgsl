@@ -9,6 +9,7 @@ override C: u32 = 1u; // elements of a row
 override EPS: f32 = 1e-5;
 override BIAS: bool = false; // without it, binding 3 of the forward pass holds w again
 override LANES: u32 = 64u; // threads of one row: 64 or 256
+override ROOT: u32 = select(8u, 16u, LANES == 256u); // of LANES
 override ROW_GROUPS: u32 = 1u; // workgroups of the backward pass that work on rows
 
 @group(0) @binding(1) var<storage, read> x: array<f32>; // (R, C)
@@ -26,17 +27,24 @@ override ROW_GROUPS: u32 = 1u; // workgroups of the backward pass that work on r
 
 var<workgroup> sums: array<vec2<f32>, 256>;
 
-/// The sum of `v` over the threads of a row, for each of them.
+/// The sum of `v` over the threads of a row, for each of them: by ROOT of them first, then by all.
 fn row_sum(local: u32, v: vec2<f32>) -> vec2<f32> {
+    let lane = local % LANES;
+    let first = local - lane;
     sums[local] = v;
-    for (var half = LANES / 2u; half > 0u; half /= 2u) {
-        workgroupBarrier();
-        if (local % LANES < half) {
-            sums[local] += sums[local + half];
+    workgroupBarrier();
+    if (lane < ROOT) {
+        var part = v;
+        for (var i = lane + ROOT; i < LANES; i += ROOT) {
+            part += sums[first + i];
         }
+        sums[local] = part;
     }
     workgroupBarrier();
-    let sum = sums[local - local % LANES];
+    var sum = vec2<f32>();
+    for (var i = 0u; i < ROOT; i++) {
+        sum += sums[first + i];
+    }
     workgroupBarrier();
     return sum;
 }

@@ -1,6 +1,6 @@
 // y[z, m, n] = sum over k of a[z, m, k] * b[z, k, n], then the epilogue.
-// Host side: crates/tensor/src/ops/matmul.rs. Dispatch: `gpu`, one workgroup for each tile, in workgroup memory; for
-// adapters that are CPUs, without barriers, `software`, one thread for each tile; see also `matmul_scalar.wgsl`.
+// Host side: crates/tensor/src/ops/matmul.rs. Dispatch: `gpu`, one workgroup for 32 x 32 sums, see also `matmul_wide.wgsl`;
+// for adapters that are CPUs, without barriers, `software`, one thread for each tile, see also `matmul_scalar.wgsl`.
 
 override Z: u32 = 1u; override M: u32 = 1u; override N: u32 = 1u; override K: u32 = 1u;
 
@@ -158,52 +158,56 @@ fn software(t: Thread) {
     }
 }
 
-// ---- GPUs: a workgroup computes a square tile, 4 x 4 sums a thread ---------------------------------------------
+// ---- GPUs: a workgroup computes 32 x 32 sums, as tile.wgsl says ------------------------------------------------
 
-override SIDE: u32 = 16u; // threads along a side of the tile: 16 (64 x 64 sums) or 8 (32 x 32)
-const DEPTH: u32 = 16u; // of the slices of a and b that are kept in workgroup memory
+/// Four rows of a that load i of the slice from k on brings.
+fn load_a(z: u32, m: u32, k: u32, i: u32) -> vec4<f32> {
+    let at = place(i, A_ALONG_K);
+    let quad = four_of_a(rows_of_a(z, m + 4u * at.y) + min(k + at.x, K - 1u) * AK);
+    return select(vec4<f32>(), quad, k + at.x < K);
+}
 
-var<workgroup> a_tile: array<vec4<f32>, DEPTH * SIDE>; // [k][m / 4]
-var<workgroup> b_tile: array<vec4<f32>, DEPTH * SIDE>; // [k][n / 4]
+/// Four columns of b, likewise.
+fn load_b(z: u32, n: u32, k: u32, i: u32) -> vec4<f32> {
+    let at = place(i, B_ALONG_K);
+    let quad = four_of_b(columns_of_b(z, n + 4u * at.y) + min(k + at.x, K - 1u) * BK);
+    return select(vec4<f32>(), quad, k + at.x < K);
+}
 
-/// One workgroup for each tile of 4 SIDE x 4 SIDE sums.
-@compute @workgroup_size(SIDE * SIDE)
+@compute @workgroup_size(256)
 fn gpu(t: Thread) {
-    let across = (N + 4u * SIDE - 1u) / (4u * SIDE);
-    let down = (M + 4u * SIDE - 1u) / (4u * SIDE);
+    let across = (N + 31u) / 32u;
+    let down = (M + 31u) / 32u;
     let tile = flat_id(t.workgroup, t.grid);
     let z = tile / (across * down); // beyond Z in the few workgroups too many, which compute and do not store
-    let m = (tile / across % down) * 4u * SIDE;
-    let n = (tile % across) * 4u * SIDE;
-    let row = t.lane / SIDE;
-    let column = t.lane % SIDE;
-    var c = mat4x4<f32>(); // its columns are rows of y
+    let m = tile / across % down * 32u;
+    let n = tile % across * 32u;
+    let second = t.lane + 256u;
+    var a0 = load_a(z, m, 0u, t.lane);
+    var a1 = load_a(z, m, 0u, second);
+    var b0 = load_b(z, n, 0u, t.lane);
+    var b1 = load_b(z, n, 0u, second);
+    var c = mat4x4<f32>();
     for (var k = 0u; k < K; k += DEPTH) {
-        // 1. The workgroup loads a slice of both operands, each thread four or eight elements of each.
-        for (var i = t.lane; i < DEPTH * SIDE; i += SIDE * SIDE) {
-            let along_k = vec2(i % DEPTH, i / DEPTH);
-            let across_k = vec2(i / SIDE, i % SIDE);
-            let at_a = select(across_k, along_k, A_ALONG_K);
-            let at_b = select(across_k, along_k, B_ALONG_K);
-            let u = four_of_a(rows_of_a(z, m + 4u * at_a.y) + min(k + at_a.x, K - 1u) * AK);
-            let v = four_of_b(columns_of_b(z, n + 4u * at_b.y) + min(k + at_b.x, K - 1u) * BK);
-            a_tile[at_a.x * SIDE + at_a.y] = select(vec4<f32>(), u, k + at_a.x < K);
-            b_tile[at_b.x * SIDE + at_b.y] = select(vec4<f32>(), v, k + at_b.x < K);
-        }
+        put(0u, place(t.lane, A_ALONG_K), a0);
+        put(0u, place(second, A_ALONG_K), a1);
+        put(1u, place(t.lane, B_ALONG_K), b0);
+        put(1u, place(second, B_ALONG_K), b1);
         workgroupBarrier();
-        // 2. Each thread adds the products of four rows and four columns.
-        for (var i = 0u; i < DEPTH; i++) {
-            let u = a_tile[i * SIDE + row];
-            let v = b_tile[i * SIDE + column];
-            c[0] += u.x * v;
-            c[1] += u.y * v;
-            c[2] += u.z * v;
-            c[3] += u.w * v;
-        }
+        // The next slice is on its way while this one is multiplied.
+        a0 = load_a(z, m, k + DEPTH, t.lane);
+        a1 = load_a(z, m, k + DEPTH, second);
+        b0 = load_b(z, n, k + DEPTH, t.lane);
+        b1 = load_b(z, n, k + DEPTH, second);
+        c = multiply(c, t.lane);
         workgroupBarrier();
     }
-    // 3. Bias, activation, residual, and out.
+    let sums = add_parts(c, t.lane);
+    let at = place_of_sums(t.lane) + vec2(m, n);
     if (z < Z) {
-        store_block(z, m + 4u * row, n + 4u * column, c);
+        store(z, at.x, at.y, sums.x);
+        store(z, at.x, at.y + 1u, sums.y);
+        store(z, at.x, at.y + 2u, sums.z);
+        store(z, at.x, at.y + 3u, sums.w);
     }
 }

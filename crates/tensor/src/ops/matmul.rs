@@ -7,7 +7,10 @@ use crate::cpu_kernel;
 use crate::dtype::DType;
 use crate::ops::layout::cat;
 use crate::ops::matmul_grad::MatmulGrad;
-use crate::ops::{Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, expect_dtype, groups, matmul_scalar};
+use crate::ops::{
+    Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, expect_dtype, groups, matmul_row, matmul_scalar,
+    matmul_wide,
+};
 use crate::shader;
 use crate::shape::{Layout, Shape};
 use crate::tensor::Tensor;
@@ -16,7 +19,7 @@ use cloche_gpu::AdapterClass;
 /// Registry row.
 pub const ENTRY: OpEntry = OpEntry { name: "matmul", samples, shader: Some(SHADER) };
 
-const SHADER: Shader = shader!("matmul");
+const SHADER: Shader = shader!("tile", "matmul");
 
 /// `y[z, m, n] = Σₖ a[z, m, k] · b[z, k, n]`.
 #[derive(Debug)]
@@ -114,20 +117,32 @@ impl Product {
         io.software_for(self.k + 96)
     }
 
-    /// Tiles of `side` threads along a side, four sums each way.
+    /// Tiles of `side`×`side` sums.
     pub fn tiles(&self, side: usize) -> usize {
-        self.batch * self.m.div_ceil(4 * side) * self.n.div_ceil(4 * side)
+        self.batch * self.m.div_ceil(side) * self.n.div_ceil(side)
     }
 
-    /// Whether half of a large tile would lie outside.
-    pub fn is_narrow(&self) -> bool {
-        self.m.min(self.n) <= 32
+    /// Whether there are as many sums as 128 tiles of 64×64 have, in matrices that are not narrow, of operands in fours.
+    pub fn fills_a_gpu(&self) -> bool {
+        self.in_fours() && self.m.min(self.n) > 32 && self.sums() >= 128 * 64 * 64
     }
 
-    /// Tiles of 64×64 sums, or of 32×32 where those would leave most of a GPU idle.
+    fn sums(&self) -> usize {
+        self.batch * self.m * self.n
+    }
+
+    /// A row by columns; or tiles of 128×128 sums, of 64×64 where those would leave half of a large GPU idle, or of 32×32.
     fn gpu(&self) -> Dispatch {
-        let side = if self.tiles(16) < 128 || self.is_narrow() { 8 } else { 16 };
-        self.dispatch(SHADER, "gpu", &[("SIDE", side)], self.tiles(side) as u64)
+        if self.m == 1 && self.b.in_fours(self.k, self.n) {
+            let (entry, columns) = if self.b.column < self.b.row { ("across", 16) } else { ("along", 8) };
+            let workgroups = self.batch as u64 * groups(self.n, columns);
+            return self.dispatch(matmul_row::SHADER, entry, &[], workgroups);
+        }
+        if !self.fills_a_gpu() {
+            return self.dispatch(SHADER, "gpu", &[], self.tiles(32) as u64);
+        }
+        let side = if self.sums() >= 256 * 128 * 128 { 16 } else { 8 };
+        self.dispatch(matmul_wide::SHADER, "main", &[("SIDE", side)], self.tiles(8 * side) as u64)
     }
 
     fn in_fours(&self) -> bool {

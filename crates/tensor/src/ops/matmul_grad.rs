@@ -12,7 +12,7 @@ use crate::tensor::Tensor;
 /// Registry row. The samples of `matmul` ask for gradients, so there are none of its own.
 pub const ENTRY: OpEntry = OpEntry { name: "matmul_grad", samples: Vec::new, shader: Some(SHADER) };
 
-const SHADER: Shader = shader!("matmul_grad");
+const SHADER: Shader = shader!("tile", "matmul_grad");
 
 /// What the shader calls the first element of a, b, dy, da and db, and the steps from one matrix, row and column to the next.
 const PLACES: [[&str; 4]; 5] = [
@@ -40,6 +40,13 @@ fn transposed(layout: &Layout) -> Layout {
     layout.permute(&[0, 2, 1])
 }
 
+/// dy·bᵀ and aᵀ·dy.
+fn products(io: &Operands) -> [Product; 2] {
+    let [a, b, dy] = [0, 1, 2].map(|i| &io.inputs[i].layout);
+    let [da, db] = [0, 1].map(|k| &io.outputs[k].layout);
+    [Product::of(dy, &transposed(b), da), Product::of(&transposed(a), dy, db)]
+}
+
 impl Op for MatmulGrad {
     fn name(&self) -> &'static str {
         "matmul_grad"
@@ -59,23 +66,29 @@ impl Op for MatmulGrad {
     fn epilogue(&self) -> bool {
         true
     }
+    fn dispatches(&self, io: &Operands) -> u64 {
+        if products(io).iter().any(Product::fills_a_gpu) { 2 } else { 1 }
+    }
     cpu_kernel!(run);
-    /// One dispatch; on adapters that are CPUs, where a dispatch costs little and a product much, two of `matmul`.
+    /// One dispatch where both together fill a GPU better; two of `matmul` where one product fills it alone, and on adapters
+    /// that are CPUs, where a dispatch costs little and a product much.
     fn gpu(&self, io: &GpuIo) -> Vec<Dispatch> {
         let [a, b, dy] = [0, 1, 2].map(|i| &io.inputs[i].layout);
         let [da, db] = [0, 1].map(|k| &io.outputs[k].layout);
-        let products = [
-            (Product::of(dy, &transposed(b), da), [Bind::Input(2), Bind::Input(1), Bind::Output(0)]),
-            (Product::of(&transposed(a), dy, db), [Bind::Input(0), Bind::Input(2), Bind::Output(1)]),
+        let products = products(&Operands { inputs: io.inputs, outputs: io.outputs });
+        let bindings = [
+            [Bind::Input(2), Bind::Input(1), Bind::Output(0)],
+            [Bind::Input(0), Bind::Input(2), Bind::Output(1)],
         ];
-        if products.iter().all(|(product, _)| product.software_fits(io)) {
-            return products.map(|(product, bindings)| product.on(io, bindings)).into();
+        if products.iter().any(|product| product.software_fits(io) || product.fills_a_gpu()) {
+            return products
+                .iter()
+                .zip(bindings)
+                .map(|(product, bindings)| product.on(io, bindings))
+                .collect();
         }
-        let tiles = |side: usize| products.iter().map(|(product, _)| product.tiles(side)).sum::<usize>();
-        let narrow = products.iter().any(|(product, _)| product.is_narrow());
-        let side = if tiles(16) < 128 || narrow { 8 } else { 16 };
         let &[z, m, k] = &a.shape[..] else { unreachable!("three dimensions") };
-        let shape = [("Z", z), ("M", m), ("N", dy.shape[2]), ("K", k), ("SIDE", side)];
+        let shape = [("Z", z), ("M", m), ("N", dy.shape[2]), ("K", k)];
         let mut constants = shape.map(|(name, n)| (name, n as f64)).to_vec();
         for (names, layout) in PLACES.iter().zip([a, b, dy, da, db]) {
             let numbers = std::iter::once(&layout.offset).chain(&layout.strides);
@@ -86,7 +99,7 @@ impl Op for MatmulGrad {
             entry: "gpu",
             constants,
             bindings: vec![Bind::Input(0), Bind::Input(1), Bind::Input(2), Bind::Output(0), Bind::Output(1)],
-            workgroups: tiles(side) as u64,
+            workgroups: products.iter().map(|product| product.tiles(32) as u64).sum(),
         }]
     }
 }

@@ -15,7 +15,9 @@ pub mod elementwise;
 pub mod layout;
 pub mod matmul;
 pub mod matmul_grad;
+pub mod matmul_row;
 pub mod matmul_scalar;
+pub mod matmul_wide;
 pub mod quantized_matmul;
 pub mod assign;
 pub mod reduce;
@@ -53,7 +55,9 @@ pub const OPS: &[OpEntry] = &[
     reduce::ENTRY,
     matmul::ENTRY,
     matmul_grad::ENTRY,
+    matmul_row::ENTRY,
     matmul_scalar::ENTRY,
+    matmul_wide::ENTRY,
     quantized_matmul::ENTRY,
     softmax::ENTRY,
     assign::ENTRY,
@@ -213,13 +217,22 @@ pub struct Shader {
     pub source: &'static str,
 }
 
-/// Embeds `shaders/<stem>.wgsl`, as `build.rs` has prepared it.
+/// Embeds `shaders/<stem>.wgsl`, as `build.rs` has prepared it; a file before it is text that several kernels share.
 #[macro_export]
 macro_rules! shader {
     ($stem:literal) => {
         $crate::ops::Shader {
             stem: $stem,
             source: include_str!(concat!(env!("OUT_DIR"), "/", $stem, ".wgsl")),
+        }
+    };
+    ($shared:literal, $stem:literal) => {
+        $crate::ops::Shader {
+            stem: $stem,
+            source: concat!(
+                include_str!(concat!(env!("OUT_DIR"), "/", $shared, ".wgsl")),
+                include_str!(concat!(env!("OUT_DIR"), "/", $stem, ".wgsl")),
+            ),
         }
     };
 }
