@@ -6,7 +6,9 @@ use crate::cpu::{CpuIo, HeadRows, Real, dot, join_chunks_with, row_max, row_sum}
 use crate::cpu_kernel;
 use crate::dtype::DType;
 use crate::ops::attention_grad::AttentionGrad;
-use crate::ops::{Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, expect_dtype, groups};
+use crate::ops::{
+    Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, attention_tiles, expect_dtype, groups,
+};
 use crate::plan::Operand;
 use crate::shader;
 use crate::shape::{Layout, Shape};
@@ -178,13 +180,15 @@ impl Op for Attention {
         let by_row = io.software() || d > 128;
         let mut bindings = self.0.bindings();
         bindings.extend([Bind::Output(0), Bind::Output(1)]);
-        vec![Dispatch {
-            shader: SHADER,
-            entry: if by_row { "rows" } else { "tiles" },
-            constants: self.0.constants(io.inputs),
-            bindings,
-            workgroups: if by_row { groups(b * h * t, 64) } else { b as u64 * h as u64 * groups(t, 32) },
-        }]
+        let mut constants = self.0.constants(io.inputs);
+        let (shader, entry, workgroups) = if by_row {
+            (SHADER, "rows", groups(b * h * t, 64))
+        } else {
+            let (rows, workgroups) = attention_tiles::tiles(b * h, t, d);
+            constants.push(("ROWS", rows as f64));
+            (attention_tiles::SHADER, "tiles", workgroups)
+        };
+        vec![Dispatch { shader, entry, constants, bindings, workgroups }]
     }
 }
 
@@ -494,6 +498,9 @@ fn samples() -> Vec<Sample> {
         [1, 33, 3, 1, 16],
         [1, 64, 2, 2, 64],
         [2, 65, 2, 1, 12],
+        [1, 150, 1, 1, 20],
+        [1, 70, 2, 1, 128],
+        [4, 65, 100, 50, 8], // enough for large tiles
         [1, 40, 1, 1, 132],
     ] {
         let shapes: &[(&[usize], Range)] = &[(&[b, t, h, d], n), (&[b, t, g, d], n), (&[b, t, g, d], n)];

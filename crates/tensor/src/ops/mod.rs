@@ -23,6 +23,7 @@ pub mod softmax;
 pub mod embedding;
 pub mod rope;
 pub mod attention;
+pub mod attention_tiles;
 pub mod attention_grad;
 pub mod attention_grad_rows;
 pub mod kv_cache;
@@ -60,6 +61,7 @@ pub const OPS: &[OpEntry] = &[
     embedding::ENTRY,
     rope::ENTRY,
     attention::ENTRY,
+    attention_tiles::ENTRY,
     attention_grad::ENTRY,
     attention_grad_rows::ENTRY,
     kv_cache::ENTRY,
@@ -213,9 +215,18 @@ pub struct Shader {
     pub source: &'static str,
 }
 
-/// Embeds `shaders/<stem>.wgsl`, as `build.rs` has prepared it.
+/// Embeds `shaders/<stem>.wgsl`, as `build.rs` has prepared it; behind another file, where two are named.
 #[macro_export]
 macro_rules! shader {
+    ($before:literal, $stem:literal) => {
+        $crate::ops::Shader {
+            stem: $stem,
+            source: concat!(
+                include_str!(concat!(env!("OUT_DIR"), "/", $before, ".wgsl")),
+                include_str!(concat!(env!("OUT_DIR"), "/", $stem, ".wgsl"))
+            ),
+        }
+    };
     ($stem:literal) => {
         $crate::ops::Shader {
             stem: $stem,
