@@ -37,10 +37,10 @@ fn visible(b: u32, t: u32) -> u32 {
     return min(start(b) + t + 1u, S);
 }
 
-// A workgroup of 128 threads owns 64 or 32 rows of a head and goes through tiles of 64 columns: queries by keys, or keys
-// by queries. Thread (ty, tx) of 8 x 16 computes the scores of rows ty + 8 r with columns tx + 16 c; then, from these
-// weights and the values of the columns, vec4 tx of its rows of the result. Both are sums of products (rows by 32)
-// (32 by 64).
+// A workgroup of 128 threads owns 64 or 32 rows of a head and goes through tiles of 64 columns: queries by keys, or
+// keys by queries. Thread (ty, tx) of 8 x 16 computes the scores of rows ty + 8 r with columns tx + 16 c; then, from
+// these weights and the values of the columns, vec4 tx of its rows of the result. Both are sums of products of
+// (rows by 32) and (32 by 64).
 
 override ROWS: u32 = 64u; // 64, or 32: then a thread has half of the rows, and may have vec4 tx + 16 too, for D > 64
 override TALL: bool = ROWS == 64u;
@@ -88,8 +88,8 @@ fn add_rows(sum: mat4x4<f32>, r: u32, i: u32, at: u32, m: mat4x4<f32>) -> mat4x4
     );
 }
 
-/// Adds the product of what is staged. `along`: right[c][i][tx] holds numbers 4 i .. 4 i + 3 of column tx + 16 c, as for
-/// scores; otherwise vec4 tx of column i + 16 c, as for values.
+/// Adds the product of what is staged. `along`: right[c][i][tx] holds numbers 4 i .. 4 i + 3 of column tx + 16 c, for
+/// scores; otherwise vec4 tx of column i + 16 c, for what weights are multiplied by.
 fn multiply(sum: Rows, along: bool, ty: u32, tx: u32) -> Rows {
     var y = sum;
     for (var i = 0u; i < 8u; i++) {

@@ -525,6 +525,7 @@ fn samples() -> Vec<Sample> {
         in_documents([1, 3, 2, 1, 4], &[0, 2], &[]),
         in_documents([2, 70, 2, 1, 12], &[0, 3, 33, 64, 65], &[0, 1, 2, 3]),
         in_documents([1, 200, 1, 1, 64], &[0, 70, 128, 180], &[]),
+        in_documents([4, 67, 50, 50, 4], &[0, 3, 33, 64, 65], &[0]),
         in_documents([1, 40, 2, 1, 132], &[0, 31, 32], &[]),
         Sample::new("slices of a packed matrix", &[(&[2, 9, 64], n)], |x| {
             let part =
