@@ -13,19 +13,14 @@ override OUT_DV: u32;
 @group(0) @binding(7) var<storage, read> lse: array<f32>; // (B, H, T)
 @group(0) @binding(8) var<storage, read_write> out: array<vec4<f32>>; // dq (B, T, H, D), or dk and dv (B, S, G, D)
 
-const Q: u32 = 0u;
-const K: u32 = 1u;
-const V: u32 = 2u;
-const DY: u32 = 3u;
-
 fn y_at(b: u32, t: u32, h: u32) -> u32 {
     return ((b * T + t) * H + h) * D4;
 }
 
-/// Vec4 i of a row of q, k, v or dy, zeros beyond D; the last row stands for those behind it.
+/// Vec4 i of a row of q, k, v or dy, zeros beyond D. The last row, or the last key that is seen, stands for what follows.
 fn fetch(which: u32, b: u32, row: u32, h: u32, i: u32) -> vec4<f32> {
     let t = min(row, T - 1u);
-    let s = min(row, S - 1u);
+    let s = min(row, visible(b, T - 1u) - 1u);
     let at = min(i, D4 - 1u);
     var x: vec4<f32>;
     switch which {
@@ -35,56 +30,6 @@ fn fetch(which: u32, b: u32, row: u32, h: u32, i: u32) -> vec4<f32> {
         default: { x = dy[y_at(b, t, h) + at]; }
     }
     return select(vec4<f32>(), x, i < D4);
-}
-
-/// The products of the workgroup's rows of one tensor, from a0 on, with 64 rows of another, from c0 on.
-fn products(a: u32, a0: u32, c: u32, c0: u32, b: u32, h: u32, lane: u32) -> Rows {
-    var sum = Rows();
-    let i = lane % 8u;
-    let row = lane / 8u;
-    for (var i0 = 0u; i0 < D4; i0 += 8u) {
-        for (var n = 0u; n < ROWS / 16u; n++) {
-            left[row / 8u + 2u * n][i][(row % 8u) ^ i] = fetch(a, b, a0 + row + 16u * n, h, i0 + i);
-        }
-        for (var n = 0u; n < 4u; n++) {
-            right[n][i][row ^ i] = fetch(c, b, c0 + row + 16u * n, h, i0 + i);
-        }
-        workgroupBarrier();
-        sum = multiply(sum, true, place(lane).x, place(lane).y);
-        workgroupBarrier();
-    }
-    return sum;
-}
-
-/// Vec4s i0 .. i0 + 15 of rows c0 + i + 16 n, i < 8, of a tensor into `right`.
-fn stage_values(c: u32, c0: u32, b: u32, h: u32, i0: u32, lane: u32) {
-    let i = lane / 16u;
-    for (var n = 0u; n < 4u; n++) {
-        right[n][i][(lane % 16u) ^ i] = fetch(c, b, c0 + i + 16u * n, h, i0 + lane % 16u);
-    }
-}
-
-/// Adds the tile's weights times 64 rows of a tensor, from c0 on.
-fn accumulate(sum: Rows, weights: Rows, c: u32, c0: u32, b: u32, h: u32, lane: u32) -> Rows {
-    let ty = place(lane).x;
-    let tx = place(lane).y;
-    var z = sum;
-    for (var part = 0u; part < 2u; part++) {
-        stage_weights(weights, part, ty, tx);
-        stage_values(c, c0 + 8u * part, b, h, 0u, lane);
-        workgroupBarrier();
-        if (WIDE) {
-            z.a = multiply(z, false, ty, tx).a;
-            workgroupBarrier();
-            stage_values(c, c0 + 8u * part, b, h, 16u, lane);
-            workgroupBarrier();
-            z.b = multiply(Rows(z.b, z.b), false, ty, tx).a;
-        } else {
-            z = multiply(z, false, ty, tx);
-        }
-        workgroupBarrier();
-    }
-    return z;
 }
 
 /// Parts of delta of 64 queries from t0 on: left[n][i][j] are of queries j + 8 n + (0, 16, 32, 48).
@@ -217,7 +162,7 @@ fn dq(
         var ds = products(DY, t0, V, s0, b, h, lane);
         ds.a = slopes(p.a, ds.a, filled(vec4<f32>(even.x, odd.x, even.y, odd.y)));
         ds.b = slopes(p.b, ds.b, filled(vec4<f32>(even.z, odd.z, even.w, odd.w)));
-        z = accumulate(z, ds, K, s0, b, h, lane);
+        z = accumulate(z, ds, false, K, s0, b, h, lane);
     }
     store(z, t0 + ty, T, OUT_OFFSET + b * OUT_B + h * OUT_HEAD, tx);
 }
@@ -259,8 +204,8 @@ fn dkv(
             workgroupBarrier();
             ds.a = slopes(p.a, ds.a, repeated(delta));
             ds.b = slopes(p.b, ds.b, repeated(delta));
-            dv = accumulate(dv, p, DY, t0, b, h, lane);
-            dk = accumulate(dk, ds, Q, t0, b, h, lane);
+            dv = accumulate(dv, p, false, DY, t0, b, h, lane);
+            dk = accumulate(dk, ds, false, Q, t0, b, h, lane);
         }
     }
     let at = OUT_OFFSET + b * OUT_B + g * OUT_HEAD;

@@ -1,5 +1,6 @@
-// What stands in front of attention_tiles.wgsl and attention_grad.wgsl, the kernels of attention for GPUs: which keys a
-// query sees, and the product of two tiles in workgroup memory. Host side: crates/tensor/src/ops/attention_tiles.rs.
+// What stands in front of attention_tiles.wgsl and attention_grad.wgsl, the kernels of attention for GPUs: which keys
+// a query sees, and the product of two tiles in workgroup memory. `fetch` is that of the file behind this one.
+// Host side: crates/tensor/src/ops/attention_tiles.rs.
 
 override B: u32; override T: u32; override S: u32; // sequences, queries, keys
 override H: u32; override D4: u32; // query heads, D / 4
@@ -46,6 +47,11 @@ override ROWS: u32 = 64u; // 64, or 32: then a thread has half of the rows, and 
 override TALL: bool = ROWS == 64u;
 override WIDE: bool = D4 > 16u;
 const COLUMNS: u32 = 64u;
+
+const Q: u32 = 0u; // what `fetch` fetches
+const K: u32 = 1u;
+const V: u32 = 2u;
+const DY: u32 = 3u;
 
 // The last index is xor-ed with the middle one, so that threads that store along either are in different banks.
 var<workgroup> left: array<array<array<vec4<f32>, 8>, 8>, 8>; // [r][i][ty], numbers 4 i .. 4 i + 3 of row ty + 8 r
@@ -104,4 +110,56 @@ fn multiply(sum: Rows, along: bool, ty: u32, tx: u32) -> Rows {
         }
     }
     return y;
+}
+
+/// The products of the workgroup's rows of one tensor, from a0 on, with 64 rows of another, from c0 on.
+fn products(a: u32, a0: u32, c: u32, c0: u32, b: u32, h: u32, lane: u32) -> Rows {
+    var sum = Rows();
+    let i = lane % 8u;
+    let row = lane / 8u;
+    for (var i0 = 0u; i0 < D4; i0 += 8u) {
+        for (var n = 0u; n < ROWS / 16u; n++) {
+            left[row / 8u + 2u * n][i][(row % 8u) ^ i] = fetch(a, b, a0 + row + 16u * n, h, i0 + i);
+        }
+        for (var n = 0u; n < 4u; n++) {
+            right[n][i][row ^ i] = fetch(c, b, c0 + row + 16u * n, h, i0 + i);
+        }
+        workgroupBarrier();
+        sum = multiply(sum, true, place(lane).x, place(lane).y);
+        workgroupBarrier();
+    }
+    return sum;
+}
+
+/// Vec4s i0 .. i0 + 15 of rows c0 + i + 16 n, i < 8, of a tensor into `right`.
+fn stage_values(c: u32, c0: u32, b: u32, h: u32, i0: u32, lane: u32) {
+    let i = lane / 16u;
+    for (var n = 0u; n < 4u; n++) {
+        right[n][i][(lane % 16u) ^ i] = fetch(c, b, c0 + i + 16u * n, h, i0 + lane % 16u);
+    }
+}
+
+/// Adds the tile's weights times 64 rows of a tensor, from c0 on, of which the first half may have been staged.
+fn accumulate(sum: Rows, weights: Rows, staged: bool, c: u32, c0: u32, b: u32, h: u32, lane: u32) -> Rows {
+    let ty = place(lane).x;
+    let tx = place(lane).y;
+    var z = sum;
+    for (var part = 0u; part < 2u; part++) {
+        stage_weights(weights, part, ty, tx);
+        if (part == 1u || !staged) {
+            stage_values(c, c0 + 8u * part, b, h, 0u, lane);
+        }
+        workgroupBarrier();
+        if (WIDE) {
+            z.a = multiply(z, false, ty, tx).a;
+            workgroupBarrier();
+            stage_values(c, c0 + 8u * part, b, h, 16u, lane);
+            workgroupBarrier();
+            z.b = multiply(Rows(z.b, z.b), false, ty, tx).a;
+        } else {
+            z = multiply(z, false, ty, tx);
+        }
+        workgroupBarrier();
+    }
+    return z;
 }

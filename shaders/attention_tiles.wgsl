@@ -5,35 +5,18 @@
 @group(0) @binding(5) var<storage, read_write> y: array<vec4<f32>>; // (B, T, H, D)
 @group(0) @binding(6) var<storage, read_write> lse: array<f32>; // (B, H, T)
 
-/// Vec4s i0 .. i0 + 7 of the queries from t0 on into `left`; zeros beyond D.
-fn stage_q(b: u32, t0: u32, h: u32, i0: u32, lane: u32) {
-    let head = Q_OFFSET + b * Q_B + h * Q_H;
-    let i = lane % 8u;
-    for (var n = 0u; n < ROWS / 16u; n++) {
-        let row = lane / 8u + 16u * n;
-        let x = q[head + min(t0 + row, T - 1u) * Q_T + min(i0 + i, D4 - 1u)];
-        left[row / 8u][i][(row % 8u) ^ i] = select(vec4<f32>(), x, i0 + i < D4);
+/// Vec4 i of a row of q, k or v, zeros beyond D. The last row, or the last key that is seen, stands for what follows.
+fn fetch(which: u32, b: u32, row: u32, h: u32, i: u32) -> vec4<f32> {
+    let t = min(row, T - 1u);
+    let s = min(row, visible(b, T - 1u) - 1u);
+    let at = min(i, D4 - 1u);
+    var x: vec4<f32>;
+    switch which {
+        case Q: { x = q[Q_OFFSET + b * Q_B + t * Q_T + h * Q_H + at]; }
+        case K: { x = k[K_OFFSET + b * K_B + s * K_S + h / GROUP * K_G + at]; }
+        default: { x = v[V_OFFSET + b * V_B + s * V_S + h / GROUP * V_G + at]; }
     }
-}
-
-/// The same of the keys from s0 on into `right`, up to the one before `end`, which stands for those behind it.
-fn stage_k(b: u32, s0: u32, end: u32, h: u32, i0: u32, lane: u32) {
-    let head = K_OFFSET + b * K_B + h / GROUP * K_G;
-    let i = lane % 8u;
-    for (var c = 0u; c < 4u; c++) {
-        let x = k[head + min(s0 + lane / 8u + 16u * c, end - 1u) * K_S + min(i0 + i, D4 - 1u)];
-        right[c][i][(lane / 8u) ^ i] = select(vec4<f32>(), x, i0 + i < D4);
-    }
-}
-
-/// Vec4s i0 .. i0 + 15 of the values of keys s + i + 16 c into `right`.
-fn stage_v(b: u32, s: u32, end: u32, h: u32, i0: u32, lane: u32) {
-    let head = V_OFFSET + b * V_B + h / GROUP * V_G;
-    let i = lane / 16u;
-    for (var c = 0u; c < 4u; c++) {
-        let row = min(s + i + 16u * c, end - 1u);
-        right[c][i][(lane % 16u) ^ i] = v[head + row * V_S + min(i0 + lane % 16u, D4 - 1u)];
-    }
+    return select(vec4<f32>(), x, i < D4);
 }
 
 /// Scaled scores of query t with four keys; MASKED where it does not see them.
@@ -115,14 +98,7 @@ fn tiles(
     let end = visible(b, min(t0 + ROWS, T) - 1u);
     for (var s0 = first_seen(b, t0) / COLUMNS * COLUMNS; s0 < end; s0 += COLUMNS) {
         // 1. Scores.
-        var p = Rows();
-        for (var i0 = 0u; i0 < D4; i0 += 8u) {
-            stage_q(b, t0, h, i0, lane);
-            stage_k(b, s0, end, h, i0, lane);
-            workgroupBarrier();
-            p = multiply(p, true, ty, tx);
-            workgroupBarrier();
-        }
+        var p = products(Q, t0, K, s0, b, h, lane);
         let key = s0 + tx + vec4<u32>(0u, 16u, 32u, 48u);
         let whole = !HAS_DOCUMENTS && s0 + COLUMNS <= visible(b, t0);
         p.a = mask_rows(p.a, whole, b, t0 + ty, key);
@@ -130,7 +106,7 @@ fn tiles(
         // 2. The largest score of each query; what was summed before is shrunk to it.
         left[tx / 8u][tx % 8u][ty] = tops(p.a);
         left[2u + tx / 8u][tx % 8u][ty] = tops(p.b);
-        stage_v(b, s0, end, h, 0u, lane);
+        stage_values(V, s0, b, h, 0u, lane);
         workgroupBarrier();
         let before_a = top_a;
         let before_b = top_b;
@@ -147,24 +123,8 @@ fn tiles(
         sum.a = scale_rows(sum.a, shrink_a);
         sum.b = scale_rows(sum.b, select(shrink_b, shrink_a, vec4<bool>(WIDE)));
         workgroupBarrier();
-        // 3. Weights times values, half of the keys at a time.
-        for (var part = 0u; part < 2u; part++) {
-            stage_weights(p, part, ty, tx);
-            if (WIDE || part == 1u) {
-                stage_v(b, s0 + 8u * part, end, h, 0u, lane);
-            }
-            workgroupBarrier();
-            if (WIDE) {
-                sum.a = multiply(sum, false, ty, tx).a;
-                workgroupBarrier();
-                stage_v(b, s0 + 8u * part, end, h, 16u, lane);
-                workgroupBarrier();
-                sum.b = multiply(Rows(sum.b, sum.b), false, ty, tx).a;
-            } else {
-                sum = multiply(sum, false, ty, tx);
-            }
-            workgroupBarrier();
-        }
+        // 3. Weights times values.
+        sum = accumulate(sum, p, true, V, s0, b, h, lane);
     }
     // 4. The threads of a query add up their totals, and each stores its columns.
     left[tx / 8u][tx % 8u][ty] = total_a;

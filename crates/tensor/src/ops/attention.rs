@@ -500,7 +500,7 @@ fn samples() -> Vec<Sample> {
         [2, 65, 2, 1, 12],
         [1, 150, 1, 1, 20],
         [1, 70, 2, 1, 128],
-        [4, 65, 100, 50, 8], // enough for large tiles
+        [2, 65, 128, 64, 8], // enough for large tiles
         [1, 40, 1, 1, 132],
     ] {
         let shapes: &[(&[usize], Range)] = &[(&[b, t, h, d], n), (&[b, t, g, d], n), (&[b, t, g, d], n)];
@@ -525,7 +525,7 @@ fn samples() -> Vec<Sample> {
         in_documents([1, 3, 2, 1, 4], &[0, 2], &[]),
         in_documents([2, 70, 2, 1, 12], &[0, 3, 33, 64, 65], &[0, 1, 2, 3]),
         in_documents([1, 200, 1, 1, 64], &[0, 70, 128, 180], &[]),
-        in_documents([4, 67, 50, 50, 4], &[0, 3, 33, 64, 65], &[0]),
+        in_documents([2, 67, 64, 64, 4], &[0, 3, 33, 64, 65], &[0]),
         in_documents([1, 40, 2, 1, 132], &[0, 31, 32], &[]),
         Sample::new("slices of a packed matrix", &[(&[2, 9, 64], n)], |x| {
             let part =

@@ -12,7 +12,7 @@ pub const ENTRY: OpEntry = OpEntry { name: "attention_tiles", samples: Vec::new,
 pub(super) const SHADER: Shader = shader!("attention_product", "attention_tiles");
 
 /// Fewer workgroups than this leave processors of a large GPU idle, or busy with one each, which hides no latency.
-const MANY: u64 = 400;
+const MANY: u64 = 256;
 
 /// Rows of a workgroup, for `heads` heads (of all sequences) of `rows` rows and width `d`: the override `ROWS`, and the
 /// workgroups that this makes.
