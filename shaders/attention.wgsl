@@ -1,7 +1,8 @@
 // y = softmax(q k^T / sqrt(D) + causal mask) v for each head, without a T x S matrix: the softmax is taken online, key
 // by key (FlashAttention, Dao et al. 2022, https://arxiv.org/abs/2205.14135). lse is the logarithm of
 // the sum of exponentials, which the gradient needs. Host side: crates/tensor/src/ops/attention.rs.
-// Dispatch: one thread for each query, without barriers. See attention_tiles.wgsl for GPUs.
+// Dispatch: `rows` one thread for each query, without barriers; `few` one workgroup for each query. Many queries are
+// for attention_tiles.wgsl on GPUs.
 
 override B: u32; override T: u32; override S: u32; // sequences, queries, keys
 override H: u32; override D4: u32; // query heads, D / 4
@@ -102,4 +103,103 @@ fn rows(
         y[((b * T + t) * H + h) * D4 + i] = sum[i] / total;
     }
     lse[n] = largest + log(total);
+}
+
+// ---- one workgroup a query, as when text is generated ---------------------------------------------------------
+// 256 keys at a time: eight threads a key multiply, then each weighs a key, then thread (slice, i) adds up vec4 i
+// of the values of every SLICES-th key.
+
+override SLICES: u32 = 256u / D4;
+override SLICE: u32 = (255u + SLICES) / SLICES; // keys of a slice
+override PART: u32 = (D4 + 7u) / 8u; // vec4s that a thread multiplies
+
+var<workgroup> query: array<vec4<f32>, 64>; // D <= 256; zeros beyond D
+var<workgroup> parts: array<array<f32, 257>, 8>; // [part][key] of the products; 257 puts parts in different banks
+var<workgroup> scores: array<f32, 256>; // then weights
+var<workgroup> tops: array<f32, 16>;
+var<workgroup> sums: array<vec4<f32>, 256>; // [slice][i] of p v
+var<workgroup> totals: array<f32, 256>; // of p, likewise
+
+@compute @workgroup_size(256)
+fn few(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let n = flat_id(workgroup, grid);
+    let t = n % T;
+    let h = n / T % H;
+    let b = n / (T * H);
+    if (b >= B) {
+        return;
+    }
+    if (lane < 64u) {
+        query[lane] = select(vec4<f32>(), SCALE * q[q_at(b, t, h) + min(lane, D4 - 1u)], lane < D4);
+    }
+    workgroupBarrier();
+    var top = MASKED;
+    var total = 0.0; // of p, in this thread's slice
+    var sum = vec4<f32>(); // of p v, relative to the largest score so far
+    let slice = lane / D4;
+    let end = visible(b, t);
+    for (var s0 = first_seen(b, t); s0 < end; s0 += 256u) {
+        // 1. Products of parts of the query with parts of keys. The last key that is seen stands for those behind it.
+        for (var j = 0u; j < 8u; j++) {
+            let k_row = k_at(b, min(s0 + 32u * j + lane / 8u, end - 1u), h);
+            var products = vec4<f32>();
+            for (var m = 0u; m < PART; m++) {
+                let i = 8u * m + lane % 8u;
+                products += query[i] * k[k_row + min(i, D4 - 1u)];
+            }
+            parts[lane % 8u][32u * j + lane / 8u] = sum4(products);
+        }
+        workgroupBarrier();
+        // 2. Scores, and the largest: of 16 keys each, then of all.
+        var score = 0.0;
+        for (var part = 0u; part < 8u; part++) {
+            score += parts[part][lane];
+        }
+        score = select(MASKED, score, s0 + lane < end);
+        scores[lane] = score;
+        workgroupBarrier();
+        if (lane < 16u) {
+            var largest = MASKED;
+            for (var j = 0u; j < 16u; j++) {
+                largest = max(largest, scores[16u * j + lane]);
+            }
+            tops[lane] = largest;
+        }
+        workgroupBarrier();
+        let before = top;
+        for (var j = 0u; j < 16u; j++) {
+            top = max(top, tops[j]);
+        }
+        scores[lane] = exp(score - top);
+        workgroupBarrier();
+        // 3. Weights times values; what was summed before is shrunk to the new largest score.
+        sum *= exp(before - top);
+        total *= exp(before - top);
+        for (var j = 0u; j < SLICE; j++) {
+            let key = slice + SLICES * j;
+            let p = select(0.0, scores[min(key, 255u)], key < 256u);
+            sum += p * v[v_at(b, min(s0 + key, end - 1u), h) + lane % D4];
+            total += p;
+        }
+    }
+    // 4. The slices add up.
+    sums[lane] = sum;
+    totals[lane] = total;
+    workgroupBarrier();
+    if (lane < D4) {
+        sum = vec4<f32>();
+        total = 0.0;
+        for (var j = 0u; j < SLICES; j++) {
+            sum += sums[j * D4 + lane];
+            total += totals[j * D4 + lane];
+        }
+        y[((b * T + t) * H + h) * D4 + lane] = sum / total;
+        if (lane == 0u) {
+            lse[(b * H + h) * T + t] = top + log(total);
+        }
+    }
 }

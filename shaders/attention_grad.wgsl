@@ -17,7 +17,7 @@ fn y_at(b: u32, t: u32, h: u32) -> u32 {
     return ((b * T + t) * H + h) * D4;
 }
 
-/// Vec4 i of a row of q, k, v or dy, zeros beyond D. The last row, or the last key that is seen, stands for what follows.
+/// Vec4 i of a row of q, k, v or dy, zeros beyond D. The last row, or the last key that is seen, stands for the rest.
 fn fetch(which: u32, b: u32, row: u32, h: u32, i: u32) -> vec4<f32> {
     let t = min(row, T - 1u);
     let s = min(row, visible(b, T - 1u) - 1u);

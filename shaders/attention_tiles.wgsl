@@ -5,7 +5,7 @@
 @group(0) @binding(5) var<storage, read_write> y: array<vec4<f32>>; // (B, T, H, D)
 @group(0) @binding(6) var<storage, read_write> lse: array<f32>; // (B, H, T)
 
-/// Vec4 i of a row of q, k or v, zeros beyond D. The last row, or the last key that is seen, stands for what follows.
+/// Vec4 i of a row of q, k or v, zeros beyond D. The last row, or the last key that is seen, stands for the rest.
 fn fetch(which: u32, b: u32, row: u32, h: u32, i: u32) -> vec4<f32> {
     let t = min(row, T - 1u);
     let s = min(row, visible(b, T - 1u) - 1u);

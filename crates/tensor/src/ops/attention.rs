@@ -181,7 +181,9 @@ impl Op for Attention {
         let mut bindings = self.0.bindings();
         bindings.extend([Bind::Output(0), Bind::Output(1)]);
         let mut constants = self.0.constants(io.inputs);
-        let (shader, entry, workgroups) = if by_row {
+        let (shader, entry, workgroups) = if !io.software() && t < FEW && self.0.bounds == Bounds::Position {
+            (SHADER, "few", (b * h * t) as u64)
+        } else if by_row {
             (SHADER, "rows", groups(b * h * t, 64))
         } else {
             let (rows, workgroups) = attention_tiles::tiles(b * h, t, d);
@@ -226,7 +228,8 @@ impl Attention {
     }
 }
 
-/// Fewer queries than this are multiplied by plain loops, which need not rearrange keys and values first.
+/// Fewer queries than this are multiplied by plain loops, which need not rearrange keys and values first. On GPUs each has
+/// a workgroup, where there may be more keys.
 const FEW: usize = 4;
 
 /// With fewer multiplications by keys than this, waking another thread takes longer than it would save.
@@ -509,7 +512,14 @@ fn samples() -> Vec<Sample> {
         }));
     }
     // Queries at positions among more keys: (B, T, S, H, G, D).
-    for [b, t, s, h, g, d] in [[3, 1, 257, 4, 2, 16], [2, 3, 70, 2, 2, 8], [1, 70, 100, 2, 1, 8]] {
+    for [b, t, s, h, g, d] in [
+        [3, 1, 257, 4, 2, 16],
+        [2, 1, 600, 3, 1, 64],
+        [2, 3, 70, 2, 2, 8],
+        [1, 2, 40, 1, 1, 20],
+        [1, 2, 300, 2, 2, 132],
+        [1, 70, 100, 2, 1, 8],
+    ] {
         let shapes: &[(&[usize], Range)] =
             &[(&[b, t, h, d], n), (&[b, s, g, d], n), (&[b, s, g, d], n), (&[b], ids((s - t + 1) as u32))];
         samples.push(Sample::new(format!("T {t} at positions, S {s}, D {d}"), shapes, |x| {
