@@ -1,7 +1,8 @@
 // y = softmax(q k^T / sqrt(D) + causal mask) v for each head, without a T x S matrix: the softmax is taken online, key
-// by key or tile by tile (FlashAttention, Dao et al. 2022, https://arxiv.org/abs/2205.14135). lse is the logarithm of
+// by key (FlashAttention, Dao et al. 2022, https://arxiv.org/abs/2205.14135). lse is the logarithm of
 // the sum of exponentials, which the gradient needs. Host side: crates/tensor/src/ops/attention.rs.
-// Dispatch: `rows` one thread for each query, without barriers; `tiles` one workgroup for 32 queries of a head.
+// Dispatch: `rows` one thread for each query, without barriers; `few` one workgroup for each query. Many queries are
+// for attention_tiles.wgsl on GPUs.
 
 override B: u32; override T: u32; override S: u32; // sequences, queries, keys
 override H: u32; override D4: u32; // query heads, D / 4
@@ -104,147 +105,101 @@ fn rows(
     lse[n] = largest + log(total);
 }
 
-// ---- 32 queries a workgroup ---------------------------------------------------------------------------------
-// Lane (ty, tx) of 8 x 8 holds the scores of queries 4 ty + r with keys tx + 8 c, and columns tx + 8 j (vec4s) of y.
+// ---- one workgroup a query, as when text is generated ---------------------------------------------------------
+// 256 keys at a time: eight threads a key multiply, then each weighs a key, then thread (slice, i) adds up vec4 i
+// of the values of every SLICES-th key.
 
-const TILE: u32 = 32u; // queries, and keys
-const STEP: u32 = 8u; // vec4s of a row that are staged at a time
-const PITCH: u32 = 9u; // of a staged row; 9 keeps rows in different banks
+override SLICES: u32 = 256u / D4;
+override SLICE: u32 = (255u + SLICES) / SLICES; // keys of a slice
+override PART: u32 = (D4 + 7u) / 8u; // vec4s that a thread multiplies
 
-var<workgroup> left: array<vec4<f32>, 288>; // rows of q
-var<workgroup> right: array<vec4<f32>, 288>; // rows of k, then of v
-var<workgroup> weights: array<f32, 1056>; // p of the tile, rows of 33
-var<workgroup> partial: array<f32, 256>; // one number for each query and tx
+var<workgroup> query: array<vec4<f32>, 64>; // D <= 256; zeros beyond D
+var<workgroup> parts: array<array<f32, 257>, 8>; // [part][key] of the products; 257 puts parts in different banks
+var<workgroup> scores: array<f32, 256>; // then weights
+var<workgroup> tops: array<f32, 16>;
+var<workgroup> sums: array<vec4<f32>, 256>; // [slice][i] of p v
+var<workgroup> totals: array<f32, 256>; // of p, likewise
 
-/// Rows t0.. of q from vec4 i0 on, scaled, into `left`; zeros where there are none.
-fn stage_q(b: u32, t0: u32, h: u32, i0: u32, lane: u32) {
-    for (var e = lane; e < TILE * STEP; e += 64u) {
-        let i = i0 + e % STEP;
-        let t = t0 + e / STEP;
-        var x = vec4<f32>();
-        if (i < D4 && t < T) {
-            x = SCALE * q[q_at(b, t, h) + i];
-        }
-        left[e / STEP * PITCH + e % STEP] = x;
-    }
-}
-
-/// Rows s0.. of k, or of v, into `right`.
-fn stage_kv(values: bool, b: u32, s0: u32, h: u32, i0: u32, lane: u32) {
-    for (var e = lane; e < TILE * STEP; e += 64u) {
-        let i = i0 + e % STEP;
-        let s = s0 + e / STEP;
-        var x = vec4<f32>();
-        if (i < D4 && s < S) {
-            if (values) {
-                x = v[v_at(b, s, h) + i];
-            } else {
-                x = k[k_at(b, s, h) + i];
-            }
-        }
-        right[e / STEP * PITCH + e % STEP] = x;
-    }
-}
-
-/// Adds the staged part of the dot products of four queries with four keys.
-fn multiply(score: ptr<function, array<vec4<f32>, 4>>, row: u32, tx: u32) {
-    for (var i = 0u; i < STEP; i++) {
-        let k0 = right[tx * PITCH + i];
-        let k1 = right[(tx + 8u) * PITCH + i];
-        let k2 = right[(tx + 16u) * PITCH + i];
-        let k3 = right[(tx + 24u) * PITCH + i];
-        for (var r = 0u; r < 4u; r++) {
-            let a = left[(row + r) * PITCH + i];
-            (*score)[r] += vec4<f32>(dot(a, k0), dot(a, k1), dot(a, k2), dot(a, k3));
-        }
-    }
-}
-
-@compute @workgroup_size(64)
-fn tiles(
+@compute @workgroup_size(256)
+fn few(
     @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(num_workgroups) grid: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let blocks = (T + TILE - 1u) / TILE;
     let n = flat_id(workgroup, grid);
-    let t0 = n % blocks * TILE;
-    let h = n / blocks % H;
-    let b = n / (blocks * H);
+    let t = n % T;
+    let h = n / T % H;
+    let b = n / (T * H);
     if (b >= B) {
         return;
     }
-    let tx = lane % 8u;
-    let row = lane / 8u * 4u;
-    var sum: array<vec4<f32>, 16>; // [4 j + r], D <= 128
-    var largest = vec4<f32>(MASKED);
-    var total = vec4<f32>(); // of this lane's keys
-    let keys = visible(b, min(t0 + TILE, T) - 1u);
-    for (var s0 = first_seen(b, t0) / TILE * TILE; s0 < keys; s0 += TILE) {
-        // 1. Scores, a few columns at a time.
-        var score: array<vec4<f32>, 4>; // [r], of four keys
-        for (var i0 = 0u; i0 < D4; i0 += STEP) {
-            stage_q(b, t0, h, i0, lane);
-            stage_kv(false, b, s0, h, i0, lane);
-            workgroupBarrier();
-            multiply(&score, row, tx);
-            workgroupBarrier();
-        }
-        // 2. Mask, and the largest score of each query.
-        for (var r = 0u; r < 4u; r++) {
-            let t = min(t0 + row + r, T - 1u);
-            let key = vec4<u32>(s0 + tx) + vec4<u32>(0u, 8u, 16u, 24u);
-            let seen = (key >= vec4<u32>(first_seen(b, t))) & (key < vec4<u32>(visible(b, t)));
-            score[r] = select(vec4<f32>(MASKED), score[r], seen);
-            partial[(row + r) * 8u + tx] = max(max(score[r].x, score[r].y), max(score[r].z, score[r].w));
-        }
-        workgroupBarrier();
-        // 3. Weights; what was summed before is shrunk to the new largest score.
-        for (var r = 0u; r < 4u; r++) {
-            var top = largest[r];
-            for (var c = 0u; c < 8u; c++) {
-                top = max(top, partial[(row + r) * 8u + c]);
-            }
-            let shrink = exp(largest[r] - top);
-            let p = exp(score[r] - top);
-            largest[r] = top;
-            total[r] = total[r] * shrink + sum4(p);
-            for (var c = 0u; c < 4u; c++) {
-                weights[(row + r) * 33u + tx + 8u * c] = p[c];
-                sum[4u * c + r] *= shrink;
-            }
-        }
-        // 4. Weights times values.
-        for (var j = 0u; j * STEP < D4; j++) {
-            stage_kv(true, b, s0, h, j * STEP, lane);
-            workgroupBarrier();
-            for (var s = 0u; s < TILE; s++) {
-                let value = right[s * PITCH + tx];
-                for (var r = 0u; r < 4u; r++) {
-                    sum[4u * j + r] += weights[(row + r) * 33u + s] * value;
-                }
-            }
-            workgroupBarrier();
-        }
-    }
-    // 5. The lanes of a query add up their totals, and each stores its columns.
-    for (var r = 0u; r < 4u; r++) {
-        partial[(row + r) * 8u + tx] = total[r];
+    if (lane < 64u) {
+        query[lane] = select(vec4<f32>(), SCALE * q[q_at(b, t, h) + min(lane, D4 - 1u)], lane < D4);
     }
     workgroupBarrier();
-    for (var r = 0u; r < 4u; r++) {
-        let t = t0 + row + r;
-        var all = 0.0;
-        for (var c = 0u; c < 8u; c++) {
-            all += partial[(row + r) * 8u + c];
+    var top = MASKED;
+    var total = 0.0; // of p, in this thread's slice
+    var sum = vec4<f32>(); // of p v, relative to the largest score so far
+    let slice = lane / D4;
+    let end = visible(b, t);
+    for (var s0 = first_seen(b, t); s0 < end; s0 += 256u) {
+        // 1. Products of parts of the query with parts of keys. The last key that is seen stands for those behind it.
+        for (var j = 0u; j < 8u; j++) {
+            let k_row = k_at(b, min(s0 + 32u * j + lane / 8u, end - 1u), h);
+            var products = vec4<f32>();
+            for (var m = 0u; m < PART; m++) {
+                let i = 8u * m + lane % 8u;
+                products += query[i] * k[k_row + min(i, D4 - 1u)];
+            }
+            parts[lane % 8u][32u * j + lane / 8u] = sum4(products);
         }
-        if (t < T) {
-            for (var i = tx; i < D4; i += 8u) {
-                y[((b * T + t) * H + h) * D4 + i] = sum[i / 8u * 4u + r] / all;
+        workgroupBarrier();
+        // 2. Scores, and the largest: of 16 keys each, then of all.
+        var score = 0.0;
+        for (var part = 0u; part < 8u; part++) {
+            score += parts[part][lane];
+        }
+        score = select(MASKED, score, s0 + lane < end);
+        scores[lane] = score;
+        workgroupBarrier();
+        if (lane < 16u) {
+            var largest = MASKED;
+            for (var j = 0u; j < 16u; j++) {
+                largest = max(largest, scores[16u * j + lane]);
             }
-            if (tx == 0u) {
-                lse[(b * H + h) * T + t] = largest[r] + log(all);
-            }
+            tops[lane] = largest;
+        }
+        workgroupBarrier();
+        let before = top;
+        for (var j = 0u; j < 16u; j++) {
+            top = max(top, tops[j]);
+        }
+        scores[lane] = exp(score - top);
+        workgroupBarrier();
+        // 3. Weights times values; what was summed before is shrunk to the new largest score.
+        sum *= exp(before - top);
+        total *= exp(before - top);
+        for (var j = 0u; j < SLICE; j++) {
+            let key = slice + SLICES * j;
+            let p = select(0.0, scores[min(key, 255u)], key < 256u);
+            sum += p * v[v_at(b, min(s0 + key, end - 1u), h) + lane % D4];
+            total += p;
+        }
+    }
+    // 4. The slices add up.
+    sums[lane] = sum;
+    totals[lane] = total;
+    workgroupBarrier();
+    if (lane < D4) {
+        sum = vec4<f32>();
+        total = 0.0;
+        for (var j = 0u; j < SLICES; j++) {
+            sum += sums[j * D4 + lane];
+            total += totals[j * D4 + lane];
+        }
+        y[((b * T + t) * H + h) * D4 + lane] = sum / total;
+        if (lane == 0u) {
+            lse[(b * H + h) * T + t] = top + log(total);
         }
     }
 }

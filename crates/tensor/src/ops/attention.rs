@@ -6,7 +6,9 @@ use crate::cpu::{CpuIo, HeadRows, Real, dot, join_chunks_with, row_max, row_sum}
 use crate::cpu_kernel;
 use crate::dtype::DType;
 use crate::ops::attention_grad::AttentionGrad;
-use crate::ops::{Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, expect_dtype, groups};
+use crate::ops::{
+    Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, attention_tiles, expect_dtype, groups,
+};
 use crate::plan::Operand;
 use crate::shader;
 use crate::shape::{Layout, Shape};
@@ -178,13 +180,17 @@ impl Op for Attention {
         let by_row = io.software() || d > 128;
         let mut bindings = self.0.bindings();
         bindings.extend([Bind::Output(0), Bind::Output(1)]);
-        vec![Dispatch {
-            shader: SHADER,
-            entry: if by_row { "rows" } else { "tiles" },
-            constants: self.0.constants(io.inputs),
-            bindings,
-            workgroups: if by_row { groups(b * h * t, 64) } else { b as u64 * h as u64 * groups(t, 32) },
-        }]
+        let mut constants = self.0.constants(io.inputs);
+        let (shader, entry, workgroups) = if !io.software() && t < FEW && self.0.bounds == Bounds::Position {
+            (SHADER, "few", (b * h * t) as u64)
+        } else if by_row {
+            (SHADER, "rows", groups(b * h * t, 64))
+        } else {
+            let (rows, workgroups) = attention_tiles::tiles(b * h, t, d);
+            constants.push(("ROWS", rows as f64));
+            (attention_tiles::SHADER, "tiles", workgroups)
+        };
+        vec![Dispatch { shader, entry, constants, bindings, workgroups }]
     }
 }
 
@@ -222,7 +228,8 @@ impl Attention {
     }
 }
 
-/// Fewer queries than this are multiplied by plain loops, which need not rearrange keys and values first.
+/// Fewer queries than this are multiplied by plain loops, which need not rearrange keys and values first. On GPUs each has
+/// a workgroup, where there may be more keys.
 const FEW: usize = 4;
 
 /// With fewer multiplications by keys than this, waking another thread takes longer than it would save.
@@ -494,6 +501,9 @@ fn samples() -> Vec<Sample> {
         [1, 33, 3, 1, 16],
         [1, 64, 2, 2, 64],
         [2, 65, 2, 1, 12],
+        [1, 150, 1, 1, 20],
+        [1, 70, 2, 1, 128],
+        [2, 65, 128, 64, 8], // enough for large tiles
         [1, 40, 1, 1, 132],
     ] {
         let shapes: &[(&[usize], Range)] = &[(&[b, t, h, d], n), (&[b, t, g, d], n), (&[b, t, g, d], n)];
@@ -502,7 +512,14 @@ fn samples() -> Vec<Sample> {
         }));
     }
     // Queries at positions among more keys: (B, T, S, H, G, D).
-    for [b, t, s, h, g, d] in [[3, 1, 257, 4, 2, 16], [2, 3, 70, 2, 2, 8], [1, 70, 100, 2, 1, 8]] {
+    for [b, t, s, h, g, d] in [
+        [3, 1, 257, 4, 2, 16],
+        [2, 1, 600, 3, 1, 64],
+        [2, 3, 70, 2, 2, 8],
+        [1, 2, 40, 1, 1, 20],
+        [1, 2, 300, 2, 2, 132],
+        [1, 70, 100, 2, 1, 8],
+    ] {
         let shapes: &[(&[usize], Range)] =
             &[(&[b, t, h, d], n), (&[b, s, g, d], n), (&[b, s, g, d], n), (&[b], ids((s - t + 1) as u32))];
         samples.push(Sample::new(format!("T {t} at positions, S {s}, D {d}"), shapes, |x| {
@@ -518,6 +535,7 @@ fn samples() -> Vec<Sample> {
         in_documents([1, 3, 2, 1, 4], &[0, 2], &[]),
         in_documents([2, 70, 2, 1, 12], &[0, 3, 33, 64, 65], &[0, 1, 2, 3]),
         in_documents([1, 200, 1, 1, 64], &[0, 70, 128, 180], &[]),
+        in_documents([2, 67, 64, 64, 4], &[0, 3, 33, 64, 65], &[0]),
         in_documents([1, 40, 2, 1, 132], &[0, 31, 32], &[]),
         Sample::new("slices of a packed matrix", &[(&[2, 9, 64], n)], |x| {
             let part =

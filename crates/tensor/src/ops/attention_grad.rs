@@ -7,7 +7,9 @@ use crate::cpu::{CpuIo, HeadRows, Real, dot, join_chunks_with};
 use crate::cpu_kernel;
 use crate::dtype::DType;
 use crate::ops::attention::{BLOCK, Bounds, Heads, Seen, pairs, vec4_places};
-use crate::ops::{Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, attention_grad_rows, groups};
+use crate::ops::{
+    Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, attention_grad_rows, attention_tiles, groups,
+};
 use crate::shader;
 use crate::shape::{Layout, Shape};
 use crate::tensor::Tensor;
@@ -15,7 +17,7 @@ use crate::tensor::Tensor;
 /// Registry row. The samples of `attention` ask for gradients, so there are none of its own.
 pub const ENTRY: OpEntry = OpEntry { name: "attention_grad", samples: Vec::new, shader: Some(SHADER) };
 
-const SHADER: Shader = shader!("attention_grad");
+const SHADER: Shader = shader!("attention_product", "attention_grad");
 
 /// (q, k, v, [bounds], dy (B, T, H, D), y, lse (B, H, T)) → (dq (B, T, H, D), dkv (B, S, 2, G, D)), or
 /// (qkv, [bounds], dy, y, lse) → dqkv (B, T, (H + 2·G)·D).
@@ -90,27 +92,27 @@ impl Op for AttentionGrad {
         let [dq, dk, dv] = self.places(&outputs);
         let (&[b, t, h, d], &[_, s, g, _]) = (&dq.1.shape[..], &dk.1.shape[..]) else { unreachable!() };
         let by_row = io.software() || d > 128;
-        let work = |rows: usize, heads: usize| match by_row {
-            true => groups(b * heads * rows, 64),
-            false => (b * heads) as u64 * groups(rows, 32),
-        };
         let mut bindings = self.0.bindings();
         bindings.extend([0, 1, 2].map(|i| Bind::Input(self.dy() + i)));
         let constants = self.0.constants(io.inputs);
-        let dispatch = |entry, output: usize, layout: &Layout, workgroups| {
+        let dispatch = |entry, output: usize, layout: &Layout, heads: usize, rows: usize| {
+            let (tile, workgroups) = attention_tiles::tiles(b * heads, rows, d);
             let mut dispatch = Dispatch {
                 shader: if by_row { attention_grad_rows::SHADER } else { SHADER },
                 entry,
                 constants: constants.clone(),
                 bindings: bindings.clone(),
-                workgroups,
+                workgroups: if by_row { groups(b * heads * rows, 64) } else { workgroups },
             };
+            if !by_row {
+                dispatch.constants.push(("ROWS", tile as f64));
+            }
             dispatch.constants.extend(vec4_places(["OUT_OFFSET", "OUT_B", "OUT_ROW", "OUT_HEAD"], layout));
             dispatch.constants.push(("OUT_DV", (dv.1.offset - dk.1.offset) as f64 / 4.0));
             dispatch.bindings.push(Bind::Output(output));
             dispatch
         };
-        vec![dispatch("dq", dq.0, &dq.1, work(t, h)), dispatch("dkv", dk.0, &dk.1, work(s, g))]
+        vec![dispatch("dq", dq.0, &dq.1, h, t), dispatch("dkv", dk.0, &dk.1, g, s)]
     }
 }
 

@@ -25,6 +25,7 @@ pub mod softmax;
 pub mod embedding;
 pub mod rope;
 pub mod attention;
+pub mod attention_tiles;
 pub mod attention_grad;
 pub mod attention_grad_rows;
 pub mod kv_cache;
@@ -64,6 +65,7 @@ pub const OPS: &[OpEntry] = &[
     embedding::ENTRY,
     rope::ENTRY,
     attention::ENTRY,
+    attention_tiles::ENTRY,
     attention_grad::ENTRY,
     attention_grad_rows::ENTRY,
     kv_cache::ENTRY,
