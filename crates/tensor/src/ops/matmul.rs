@@ -122,9 +122,9 @@ impl Product {
         self.batch * self.m.div_ceil(side) * self.n.div_ceil(side)
     }
 
-    /// Whether there are as many sums as 128 tiles of 64×64 have, in matrices that are not narrow, of operands in fours.
+    /// Whether there are as many sums as 128 tiles of 64×64 have, in matrices that are not narrow.
     pub fn fills_a_gpu(&self) -> bool {
-        self.in_fours() && self.m.min(self.n) > 32 && self.sums() >= 128 * 64 * 64
+        self.m.min(self.n) > 32 && self.sums() >= 128 * 64 * 64
     }
 
     fn sums(&self) -> usize {
@@ -141,8 +141,12 @@ impl Product {
         if !self.fills_a_gpu() {
             return self.dispatch(SHADER, "gpu", &[], self.tiles(32) as u64);
         }
-        let side = if self.sums() >= 256 * 128 * 128 { 16 } else { 8 };
-        self.dispatch(matmul_wide::SHADER, "main", &[("SIDE", side)], self.tiles(8 * side) as u64)
+        let (shader, side) = match self.in_fours() {
+            true if self.sums() >= 256 * 128 * 128 => (matmul_wide::LARGE, 128),
+            true => (matmul_wide::SMALL, 64),
+            false => (matmul_wide::ANY, 64),
+        };
+        self.dispatch(shader, "main", &[], self.tiles(side) as u64)
     }
 
     fn in_fours(&self) -> bool {

@@ -1,14 +1,35 @@
-//! The kernel of [`super::matmul`] for GPUs and products that fill them, in tiles of 128×128 or 64×64 sums, eight by eight a
-//! thread.
+//! The kernels of [`super::matmul`] for GPUs and products that fill them, with eight by eight sums a thread.
 
 use crate::check::{Range, Sample};
 use crate::ops::{OpEntry, Shader};
-use crate::shader;
 
 /// Registry row. Its samples are products large enough for it.
-pub const ENTRY: OpEntry = OpEntry { name: "matmul_wide", samples, shader: Some(SHADER) };
+pub const ENTRY: OpEntry = OpEntry { name: "matmul_wide", samples, shader: Some(LARGE) };
 
-pub(super) const SHADER: Shader = shader!("matmul_wide");
+/// A kernel of tiles with so many threads along a side, which loads its operands so.
+macro_rules! kernel {
+    ($side:literal, $loads:literal) => {
+        Shader {
+            stem: "matmul_wide",
+            source: concat!(
+                "const SIDE: u32 = ",
+                $side,
+                "u;\n",
+                include_str!(concat!(env!("OUT_DIR"), "/", $loads, ".wgsl")),
+                include_str!(concat!(env!("OUT_DIR"), "/matmul_wide.wgsl")),
+            ),
+        }
+    };
+}
+
+/// Tiles of 128×128 sums, for operands in fours.
+pub(super) const LARGE: Shader = kernel!(16, "wide_fours");
+
+/// Tiles of 64×64 sums, likewise: more of them, each somewhat slower.
+pub(super) const SMALL: Shader = kernel!(8, "wide_fours");
+
+/// Tiles of 64×64 sums, for operands that lie in any way.
+pub(super) const ANY: Shader = kernel!(8, "wide_singles");
 
 fn samples() -> Vec<Sample> {
     let n = Range::Normal;
@@ -23,6 +44,12 @@ fn samples() -> Vec<Sample> {
         ),
         Sample::new("transposed, batched", &[(&[3, 12, 520], n), (&[3, 372, 12], n)], |x| {
             vec![x[0].t().matmul(&x[1].t())]
+        }),
+        Sample::new("odd extents", &[(&[901, 21], n), (&[611, 21], n)], |x| {
+            vec![x[0].matmul(&x[1].t()) * 0.1]
+        }),
+        Sample::new("odd extents, transposed", &[(&[7, 901], n), (&[7, 611], n)], |x| {
+            vec![x[0].t().matmul(&x[1])]
         }),
         Sample::new("tiles of 128", &[(&[9, 2052], n), (&[9, 2056], n)], |x| vec![x[0].t().matmul(&x[1])]),
     ]
