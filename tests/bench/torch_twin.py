@@ -40,6 +40,7 @@ class Config:
 
 NANO = Config(n_layer=4, n_head=4, d_model=128, context_len=64, batch_size=12, vocab_size=65)
 SMALL = Config(n_layer=6, n_head=6, d_model=192, context_len=128, batch_size=8, vocab_size=512)
+GPT2 = Config(n_layer=12, n_head=12, d_model=768, context_len=1024, batch_size=4, vocab_size=50_257)
 
 
 class Block(nn.Module):

@@ -1,7 +1,7 @@
-//! Times decoding on the CPU: `cargo run --release -p cloche-models --example decode [PRESET…]`.
+//! Times decoding: `cargo run --release -p cloche-models --example decode [gpu] [PRESET…]`, on the CPU where `gpu` is not said.
 //!
 //! A token is made by reading every weight once, so its time is held against a plain read of as many bytes, by the same
-//! threads, in turns with the tokens. First the tokens of the key/value cache are held to the model without one.
+//! threads, in turns with the tokens; on a GPU, against half a copy of memory. First the tokens of the key/value cache are held to the model without one.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -12,20 +12,26 @@ use cloche_models::{
     GenerateSettings, Generator, Network, Precision, Sampling, Token, forward_logits, specs,
 };
 use cloche_nn::{Kind, ParamSpec, Weights};
-use cloche_tensor::Device;
+use cloche_tensor::bench::large_cases;
 use cloche_tensor::cpu::split_rows;
+use cloche_tensor::{Device, DeviceKind, Program};
 
 /// Tokens of each sequence that are timed.
 const TOKENS: usize = 40;
 
 fn main() {
     let mut names: Vec<String> = std::env::args().skip(1).collect();
+    let on_gpu = names.first().is_some_and(|name| name == "gpu");
+    let device = match on_gpu {
+        true => pollster::block_on(Device::open(DeviceKind::Gpu)).expect("an adapter"),
+        false => Device::cpu(),
+    };
+    names.drain(..usize::from(on_gpu));
     if names.is_empty() {
         names = vec!["nano".into(), "gpt2".into()];
     }
     for name in names {
         let config = preset(&name).unwrap_or_else(|error| panic!("{error}")).model;
-        let device = Device::cpu();
         let weights = Weights::init(&device, &specs(&config), 1337).expect("memory for the weights");
         let whole = Network::new(config, weights);
         for precision in [None, Some(Precision::Int8), Some(Precision::Int4)] {
@@ -40,7 +46,10 @@ fn main() {
             println!("{name}, {shown}: {:.1} MB of weights", bytes as f64 / 1e6);
             validate(&device, &network);
             for batch in [1, 8] {
-                time(&device, &network, batch, bytes);
+                match on_gpu {
+                    true => time_gpu(&device, &network, batch, bytes),
+                    false => time(&device, &network, batch, bytes),
+                }
             }
         }
     }
@@ -67,7 +76,7 @@ fn generator(device: &Device, network: &Network, batch: usize, max_tokens: usize
 }
 
 fn next(generator: &mut Generator) -> Vec<Token> {
-    pollster::block_on(generator.next()).expect("the CPU decodes").expect("as many tokens as asked for")
+    pollster::block_on(generator.next()).expect("a device that decodes").expect("as many tokens as asked for")
 }
 
 /// Each token's log-probability, as the cache yields it, is that of the model without a cache.
@@ -115,8 +124,50 @@ fn time(device: &Device, network: &Network, batch: usize, bytes: usize) {
             median / floor_median,
         );
     }
+    show_kernels(program);
+}
+
+/// The same on a GPU, which makes several tokens before they are read.
+fn time_gpu(device: &Device, network: &Network, batch: usize, bytes: usize) {
+    let copy =
+        large_cases().into_iter().find(|case| case.name.starts_with("copy")).expect("a copy is measured");
+    let mut copy = pollster::block_on(copy.open(device, false)).expect("room for it");
+    let speed = copy.bytes / least(&pollster::block_on(copy.time(0.2)));
+    let mut generator = generator(device, network, batch, 4 * TOKENS);
+    (0..2).for_each(|_| drop(next(&mut generator)));
+    let mut times = Vec::new();
+    while times.len() < 16 {
+        let start = Instant::now();
+        let Some(tokens) = pollster::block_on(generator.next()).expect("a device that decodes") else {
+            break;
+        };
+        let tokens = tokens.len() / batch;
+        times.push(start.elapsed().as_secs_f64() / tokens as f64);
+    }
+    let (best, floor) = (least(&times), bytes as f64 / speed);
+    times.sort_unstable_by(f64::total_cmp);
+    let program = generator.decode_program();
+    println!("  batch {batch}: {} dispatches a token", program.cost().dispatches);
+    println!(
+        "    best {:.3} ms, median {:.3} ms; {:.1} tokens/s; reading at {:.0} GB/s takes {:.3} ms, {:.0} % of the best",
+        best * 1e3,
+        times[times.len() / 2] * 1e3,
+        batch as f64 / best,
+        speed / 1e9,
+        floor * 1e3,
+        100.0 * floor / best,
+    );
+    show_kernels(program);
+}
+
+fn least(times: &[f64]) -> f64 {
+    times.iter().copied().fold(f64::INFINITY, f64::min)
+}
+
+/// Where the time of one token goes.
+fn show_kernels(program: &mut Program) {
     let mut kinds: BTreeMap<String, (usize, f64)> = BTreeMap::new();
-    for timing in pollster::block_on(program.profile()).expect("the CPU has a clock") {
+    for timing in pollster::block_on(program.profile()).expect("a device with a clock") {
         let kind = timing.label.split(':').next().unwrap_or_default().to_string();
         let sum = kinds.entry(kind).or_default();
         *sum = (sum.0 + timing.count, sum.1 + timing.seconds);

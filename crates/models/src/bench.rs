@@ -53,6 +53,14 @@ pub fn workloads() -> [Workload; 2] {
     ]
 }
 
+/// What is trained on graphics cards besides `nano`: GPT-2 as nanoGPT has it, 124M parameters without biases.
+pub fn large_workload() -> Workload {
+    let gpt2 = preset("gpt2").expect("a preset").model;
+    let [nano, _] = workloads();
+    let model = ModelConfig { bias: false, activation: nano.model.activation, dropout: 0.0, ..gpt2 };
+    Workload { name: "gpt2", model, batch_size: 4 }
+}
+
 impl Workload {
     /// A step as nanoGPT makes it: forward, cross-entropy, backward, clipping, AdamW.
     pub fn training_step(self) -> Case {

@@ -262,7 +262,7 @@ pub const CEILING: &str = "product 512×512×512";
 
 /// All operations that are measured.
 pub fn cases() -> Vec<Case> {
-    let mut cases = vec![copy()];
+    let mut cases = vec![copy(STREAM)];
     let plain = [false, false];
     cases.extend([512, 1024].map(|n| product([n, n, n], plain)));
     // A training step of the preset `nano`: query, key and value; feed-forward and its two gradients; output; a token.
@@ -282,8 +282,20 @@ pub fn cases() -> Vec<Case> {
     for (b, t) in [(4, 256), (2, 512), (1, 1024)] {
         cases.extend([attention(b, t, false), attention(b, t, true)]);
     }
-    cases.push(adamw_step());
+    cases.push(adamw_step(STREAM / 2));
     cases
+}
+
+/// What is measured on graphics cards: as much at a time as fills them, and more than their caches hold.
+pub fn large_cases() -> Vec<Case> {
+    let n = 4096;
+    vec![
+        copy(1 << 26),
+        product([n, n, n], [false, false]),
+        attention(4, 1024, false),
+        attention(4, 1024, true),
+        adamw_step(1 << 24),
+    ]
 }
 
 /// A graph of float inputs, compiled with its outputs named, its inputs filled with [`numbers`].
@@ -308,10 +320,12 @@ fn prepared(
     Ok(Prepared { program, outputs: outputs.to_vec(), states: Vec::new(), before: Box::new(|_| {}) })
 }
 
-fn copy() -> Case {
+/// `n` numbers, read and written.
+fn copy(n: usize) -> Case {
     // An operation is needed, or nothing would be moved; one sign costs nothing.
-    let prepare = |device: &Device| prepared(device, &[&[STREAM]], &["y"], |_, x| vec![-&x[0]]);
-    Case { flops: Some(0.0), bytes: Some(Copied::BYTES), ..Case::new(COPY, Limit::Memory, prepare) }
+    let prepare = move |device: &Device| prepared(device, &[&[n]], &["y"], |_, x| vec![-&x[0]]);
+    let name = format!("copy, {} MiB", n >> 18);
+    Case { flops: Some(0.0), bytes: Some(8.0 * n as f64), ..Case::new(name, Limit::Memory, prepare) }
 }
 
 fn product([m, k, n]: [usize; 3], transposed: [bool; 2]) -> Case {
@@ -377,10 +391,9 @@ fn attention(b: usize, t: usize, backward: bool) -> Case {
     }
 }
 
-/// One update of two million parameters, each of which is 28 bytes: parameter, gradient and moments read, all but the
-/// gradient written.
-fn adamw_step() -> Case {
-    let n = STREAM / 2;
+/// One update of `n` parameters, each of which is 28 bytes: parameter, gradient and moments read, all but the gradient
+/// written.
+fn adamw_step(n: usize) -> Case {
     let prepare = move |device: &Device| {
         let graph = Graph::new();
         let state = |name: &str| graph.state(name, (n,), DType::F32);
@@ -419,7 +432,7 @@ fn adamw_step() -> Case {
         flops: Some(15.0 * n as f64),
         bytes: Some(28.0 * n as f64),
         runs: 2,
-        ..Case::new("AdamW, 2 Mi parameters", Limit::Memory, prepare)
+        ..Case::new(format!("AdamW, {} Mi parameters", n >> 20), Limit::Memory, prepare)
     }
 }
 

@@ -30,14 +30,15 @@ pub(crate) fn run_named(args: &[&str]) -> Result<()> {
         Some("step") => step(&options),
         Some("web") => web(&options),
         Some("peers") => peers(&options),
+        Some("card") => card(&options),
         Some("decode") => decode(),
-        Some(other) => bail!("`bench` measures ops, step, decode, web or peers, not `{other}`"),
+        Some(other) => bail!("`bench` measures ops, step, decode, web, peers or card, not `{other}`"),
     }
 }
 
 /// The operations natively: on one thread, on all of them, and on the adapter.
 fn ops(options: &Options) -> Result<()> {
-    let program = build_native()?;
+    let program = native_program(options)?;
     let mut contestants = natives(&program)?;
     contestants.extend(Contestant::start("the adapter", Command::new(&program).arg("gpu"))?);
     let contest = Contest { contestants, reference: Reference::SameDevice, options };
@@ -46,7 +47,7 @@ fn ops(options: &Options) -> Result<()> {
 
 /// Training steps natively and in wasm, against PyTorch.
 fn step(options: &Options) -> Result<()> {
-    let program = build_native()?;
+    let program = native_program(options)?;
     wasm::build_checks()?;
     let mut contestants = natives(&program)?;
     contestants.extend(page("node", options)?);
@@ -74,7 +75,7 @@ fn web(options: &Options) -> Result<()> {
 
 /// The step of `nano` by other libraries, in the same browser, and by PyTorch.
 fn peers(options: &Options) -> Result<()> {
-    let program = build_native()?;
+    let program = native_program(options)?;
     wasm::build_checks()?;
     let folder = root().join("tests/bench/peers");
     if !folder.join("node_modules/.package-lock.json").is_file() {
@@ -93,6 +94,24 @@ fn peers(options: &Options) -> Result<()> {
     let contest = Contest { contestants, reference: Reference::SameDevice, options };
     let wanted = |case: &str| CEILINGS.contains(&case) || case == "training step of nano by Adam";
     report::show("peers", &contest.run(wanted)?, options)
+}
+
+/// What fills a graphics card, natively, against PyTorch on the same one. Without `--program` the contestant is built first; a
+/// machine with a card often has no compiler.
+fn card(options: &Options) -> Result<()> {
+    let program = native_program(options)?;
+    let mut contestants =
+        Vec::from_iter(Contestant::start("the adapter", Command::new(&program).arg("card"))?);
+    if let Some(python) = python(options) {
+        let mut torch = Command::new(python);
+        torch.args(["tests/bench/torch_contestant.py", "--device", "cuda"]);
+        for model in ["nano", "gpt2"] {
+            torch.arg(format!("--export={model}={}", export(&program, model)?.display()));
+        }
+        contestants.extend(Contestant::start("PyTorch", &mut torch)?);
+    }
+    let contest = Contest { contestants, reference: Reference::Any, options };
+    report::show("card", &contest.run(|_| true)?, options)
 }
 
 /// What `tests/bench/peers/main.js` can run, each in a page of its own.
@@ -115,8 +134,11 @@ fn decode() -> Result<()> {
     ))
 }
 
-/// Builds the contestant that runs natively.
-fn build_native() -> Result<PathBuf> {
+/// The contestant that runs natively, built unless it is given.
+fn native_program(options: &Options) -> Result<PathBuf> {
+    if let Some(program) = &options.program {
+        return Ok(program.clone());
+    }
     run(&mut command(
         "cargo",
         &["build", "--release", "--package", "cloche-models", "--example", "contestant"],
@@ -152,17 +174,22 @@ fn page(which: &str, options: &Options) -> Result<Option<Contestant>> {
 
 /// PyTorch, from the same weights and on the same batches.
 fn torch(program: &Path, options: &Options, threads: usize) -> Result<Option<Contestant>> {
-    let python = options.python.clone().or_else(|| find_program(&["python3", "python"]));
-    let Some(python) = python else {
-        println!("SKIPPED PyTorch: install Python, then `pip install torch safetensors numpy`");
-        return Ok(None);
-    };
+    let Some(python) = python(options) else { return Ok(None) };
     let mut torch = Command::new(python);
     torch.args(["tests/bench/torch_contestant.py", "--threads", &threads.to_string()]);
     for model in ["nano", "small"] {
         torch.arg(format!("--export={model}={}", export(program, model)?.display()));
     }
     Contestant::start("PyTorch", &mut torch)
+}
+
+/// A Python that may have PyTorch; nothing, and a line that says so, where there is none.
+fn python(options: &Options) -> Option<PathBuf> {
+    let python = options.python.clone().or_else(|| find_program(&["python3", "python"]));
+    if python.is_none() {
+        println!("SKIPPED PyTorch: install Python, then `pip install torch safetensors numpy`");
+    }
+    python
 }
 
 /// The weights and batches that other libraries begin with.

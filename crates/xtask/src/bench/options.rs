@@ -21,6 +21,8 @@ pub(crate) struct Options {
     pub(crate) node: String,
     /// A Python with PyTorch.
     pub(crate) python: Option<PathBuf>,
+    /// The native contestant, where it was built elsewhere.
+    pub(crate) program: Option<PathBuf>,
     /// As given, for the line above a table.
     pub(crate) line: String,
 }
@@ -41,6 +43,7 @@ impl Options {
             systems: Vec::new(),
             node: "node".into(),
             python: None,
+            program: None,
             line: String::new(),
         };
         let mut shown = vec!["cargo xtask bench"];
@@ -57,15 +60,16 @@ impl Options {
                 "--system" => options.systems.push(value()?.to_lowercase()),
                 "--node" => options.node = value()?.into(),
                 "--python" => options.python = Some(value()?.into()),
+                "--program" => options.program = Some(value()?.into()),
                 _ => bail!(
-                    "`bench` takes --json, --write, --rounds N, --seconds S, --only CASE, --system NAME, --node PATH and \
-                     --python PATH, not `{option}`"
+                    "`bench` takes --json, --write, --rounds N, --seconds S, --only CASE, --system NAME, --node PATH, \
+                     --python PATH and --program PATH, not `{option}`"
                 ),
             }
             match *option {
                 "--json" => {}
                 // A path is that of one machine.
-                "--node" | "--python" => shown.extend([*option, "PATH"]),
+                "--node" | "--python" | "--program" => shown.extend([*option, "PATH"]),
                 option if takes_value => shown.extend([option, value()?]),
                 option => shown.push(option),
             }
