@@ -1,7 +1,8 @@
 // y[i] = f(operands at i): the body `epilogue` is generated from a fused chain.
-// Host side: crates/tensor/src/ops/elementwise.rs and program/gpu.rs. Dispatch: one thread for each element.
+// Host side: crates/tensor/src/ops/elementwise.rs and program/gpu.rs. Dispatch: one thread for EACH elements.
 
 override N: u32; // elements
+override EACH: u32 = 1u; // of a thread, 64 apart
 
 @group(0) @binding(1) var<storage, read_write> y: array<Out>;
 
@@ -11,8 +12,11 @@ fn main(
     @builtin(num_workgroups) grid: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = flat_id(workgroup, grid) * 64u + lane;
-    if (i < N) {
-        y[place(i)] = Out(epilogue(i, 0.0));
+    let first = flat_id(workgroup, grid) * 64u * EACH + lane;
+    for (var j = 0u; j < EACH; j++) {
+        let i = first + 64u * j;
+        if (i < N) {
+            y[place(i)] = Out(epilogue(i, 0.0));
+        }
     }
 }

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # one after the other. Each stays near the model that it begins with where it has a `beta`: without one, sums that are seldom
 # asked (those of short numbers) are forgotten for those that are asked often, before they are ever learnt.
 TASKS = {
-    "addition": dict(difficulty=2, examples=10_000, shown=2000, enough=0.35, warmup_lr=3e-3, questions=64, runs=[
+    "addition": dict(difficulty=2, examples=10_000, shown=2000, enough=0.25, warmup_lr=3e-3, questions=64, runs=[
         {"steps": 600, "lr": 1e-3, "beta": 0.15}, {"steps": 1600, "lr": 1e-3, "min-lr": 3e-4, "beta": 0.05}]),
     "reverse": dict(difficulty=2, examples=10_000, shown=2000, enough=0.22, warmup_lr=3e-3, questions=32, runs=[
         {"steps": 700, "lr": 1.5e-3}]),

@@ -4,7 +4,8 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use cloche_gpu::{
-    Access, BindGroup, Buffer, BufferBinding, Gpu, Kernel, KernelSpec, Pace, Pass, Profile, RUN_BYTES, grid,
+    Access, AdapterClass, BindGroup, Buffer, BufferBinding, Gpu, Kernel, KernelSpec, Pace, Pass, Profile,
+    RUN_BYTES, grid,
 };
 
 use super::wgsl::{Chain, NO_EPILOGUE, known, store};
@@ -224,7 +225,7 @@ fn prepare(gpu: &Gpu, buffers: &Buffers, uniform: &Buffer, step: &Step, launches
         (Work::Expr(expr), _) => {
             let chain = Chain { expr, operands: &inputs, first_binding: 2, kept: None };
             let text = store(&outputs[0]) + &chain.text();
-            (vec![elementwise(&outputs[0])], Some((0, text)))
+            (vec![elementwise(&outputs[0], gpu.info().class)], Some((0, text)))
         }
         (Work::Op(op), epilogue) => {
             let kept = epilogue.as_ref().is_some_and(|e| e.keeps_input) as usize;
@@ -249,14 +250,17 @@ fn prepare(gpu: &Gpu, buffers: &Buffers, uniform: &Buffer, step: &Step, launches
     }
 }
 
-fn elementwise(y: &Operand) -> Dispatch {
+/// A thread for each element; on GPUs four elements a thread where that still fills them, for to start a thread takes longer
+/// than to move a number.
+fn elementwise(y: &Operand, class: AdapterClass) -> Dispatch {
     let n = y.layout.numel();
+    let each = if class == AdapterClass::Hardware && n >= 1 << 20 { 4 } else { 1 };
     Dispatch {
         shader: ELEMENTWISE,
         entry: "main",
-        constants: vec![("N", n as f64)],
+        constants: vec![("N", n as f64), ("EACH", each as f64)],
         bindings: vec![Bind::Output(0)],
-        workgroups: groups(n, 64),
+        workgroups: groups(n, 64 * each),
     }
 }
 
