@@ -1,7 +1,7 @@
 //! Checks that run where the engine runs: `tests/browser` calls each by its name in Chromium, Firefox and Node.
 
 use crate::error;
-use cloche_tensor::ops::{OPS, OpEntry};
+use cloche_tensor::ops::{OPS, OpEntry, PRELUDE};
 use cloche_tensor::{Device, DeviceKind, check};
 use cloche_train::events::Event;
 use cloche_train::pretrain::Run;
@@ -37,6 +37,16 @@ pub fn self_tests() -> Vec<String> {
     #[cfg(feature = "stages")]
     names.extend(RECORDS.iter().map(|record| format!("{REFERENCE_STAGES}{}", record.stage)));
     DEVICES.iter().flat_map(|(device, _)| names.iter().map(move |name| format!("{device}: {name}"))).collect()
+}
+
+/// The whole text of every operation's kernels, for a browser's own compiler: adapters that are programs never see those for
+/// GPUs otherwise.
+#[wasm_bindgen(js_name = shaderTexts)]
+pub fn shader_texts() -> Vec<String> {
+    const GENERATED: &str = "alias Known1 = array<f32, 64>; alias Known2 = array<f32, 96>;
+        fn epilogue(i: u32, v: f32) -> f32 { return v; }";
+    let shaders = OPS.iter().filter_map(|op| op.shader);
+    shaders.map(|shader| format!("// {}\n{PRELUDE}{GENERATED}\n{}", shader.stem, shader.source)).collect()
 }
 
 /// Runs one check; resolves to a remark, rejects with what was wrong.

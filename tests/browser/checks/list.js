@@ -3,7 +3,7 @@
  * them do is written in Rust, beside what it checks, and named by the engine's `selfTests()`; the others hold the face that
  * JavaScript sees.
  */
-import { probe } from "./probe.js";
+import { compileAll, probe } from "./probe.js";
 import { STAGE_CHECKS } from "./stages.js";
 
 /**
@@ -30,6 +30,7 @@ export async function* runChecks(load, wasm, relaxed, only) {
     /** @type {string[]} */
     const names = engine.selfTests();
     for (const name of names) checks.push([name, () => engine.selfTest(name)]);
+    checks.push(["webgpu: every shader compiles", () => compileAll(engine.shaderTexts())]);
     for (const [name, check] of STAGE_CHECKS) checks.push([name, async () => (await check(engine)) ?? undefined]);
     // What multiplies matrices on the CPU, once more by the module `gemm`: the last checks, because it stays.
     const { fuse } = await load("gemm.js");

@@ -41,3 +41,20 @@ export async function probe() {
   device.destroy();
   return [vendor, architecture, description].filter(Boolean).join(" ");
 }
+
+/**
+ * The browser's own compiler accepts every kernel, those for GPUs too, which no adapter here would be given otherwise.
+ * @param {string[]} texts each begins with a comment that names it
+ */
+export async function compileAll(texts) {
+  const adapter = await navigator.gpu.requestAdapter();
+  const device = await adapter?.requestDevice();
+  if (!device) throw new Error("no WebGPU device");
+  for (const code of texts) {
+    const { messages } = await device.createShaderModule({ code }).getCompilationInfo();
+    const wrong = messages.find((message) => message.type === "error");
+    if (wrong) throw new Error(`${code.split("\n")[0]}, line ${wrong.lineNum}: ${wrong.message}`);
+  }
+  device.destroy();
+  return `${texts.length} shaders`;
+}
