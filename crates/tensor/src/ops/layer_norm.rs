@@ -100,7 +100,8 @@ pub(super) struct Grid {
 impl Grid {
     /// A grid for a kernel in which a thread alone would run `trips` loop iterations.
     pub fn new(io: &GpuIo, (rows, cols): (usize, usize), trips: usize) -> Grid {
-        let lanes = if cols < 1024 { 64 } else { 256 };
+        // Few rows leave most of a GPU idle, so what counts is how long each takes.
+        let lanes = if cols <= 64 || (cols < 1024 && rows >= 64) { 64 } else { 256 };
         let software = io.software_for(trips);
         let (rows_per_group, columns_per_group) = if software { (32, 32) } else { (256 / lanes, 16) };
         let (row_groups, column_groups) = (groups(rows, rows_per_group), groups(cols, columns_per_group));
