@@ -1,6 +1,7 @@
 // y[z, n] = sum over k of a[z, k] * b[z, k, n], then the epilogue: products of one row, whose time is that of reading b.
-// Host side: crates/tensor/src/ops/matmul_row.rs. For GPUs. Dispatch: one workgroup for 16 columns of b where neighbours lie
-// along n (`across`), for 8 where they lie along k (`along`). b is read in fours.
+// Host side: crates/tensor/src/ops/matmul_row.rs. For GPUs. What a[z, k] is, row_plain.wgsl or norm_row.wgsl says. Dispatch:
+// one workgroup for 4 * QUADS columns of b where neighbours lie along n (`across`), for COLUMNS where they lie along k
+// (`along`). b is read in fours.
 
 override Z: u32 = 1u; override M: u32 = 1u; override N: u32 = 1u; override K: u32 = 1u; // M is 1
 
@@ -19,13 +20,27 @@ fn store(z: u32, n: u32, sum: f32) {
     }
 }
 
-// ---- neighbours along n: 64 threads share the terms of four columns ---------------------------------------------
+fn inputs(z: u32, k: u32, step: u32, prepared: vec2<f32>) -> vec4<f32> {
+    let ks = k + step * vec4(0u, 1u, 2u, 3u);
+    let at = min(ks, vec4(K - 1u));
+    let i = A0 + z * AZ + at * AK;
+    let x = vec4(
+        input(i.x, at.x, prepared), input(i.y, at.y, prepared), input(i.z, at.z, prepared), input(i.w, at.w, prepared),
+    );
+    return select(vec4<f32>(), x, ks < vec4(K));
+}
 
-var<workgroup> terms: array<array<vec4<f32>, 4>, 64>;
-var<workgroup> eighths: array<array<f32, 16>, 8>;
+var<workgroup> terms: array<vec4<f32>, 256>;
 
-fn term(z: u32, k: u32, n: u32) -> vec4<f32> {
-    return a[A0 + z * AZ + k * AK] * b[(B0 + z * BZ + k * BK + n) / 4u];
+// ---- neighbours along n: 256 / QUADS threads share the terms of four columns --------------------------------------
+
+override QUADS: u32 = 4u; // 1, 2 or 4
+override STEP: u32 = 256u / QUADS;
+
+/// Four columns of rows k, k + STEP, ...: the last row stands for those behind it.
+fn four_rows(first: u32, k: u32) -> mat4x4<f32> {
+    let i = (first + min(k + STEP * vec4(0u, 1u, 2u, 3u), vec4(K - 1u)) * BK) / 4u;
+    return mat4x4(b[i.x], b[i.y], b[i.z], b[i.w]);
 }
 
 @compute @workgroup_size(256)
@@ -33,78 +48,110 @@ fn across(
     @builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let panels = (N + 15u) / 16u;
+    let panels = (N + 4u * QUADS - 1u) / (4u * QUADS);
     let number = flat_id(workgroup, grid);
     let z = number / panels; // beyond Z in the few workgroups too many, which compute and do not store
-    let n = number % panels * 16u;
-    let mine = min(n + lane % 4u * 4u, N - 4u);
-    // Four loads are on their way at a time.
-    var s0 = vec4<f32>();
-    var s1 = vec4<f32>();
-    var s2 = vec4<f32>();
-    var s3 = vec4<f32>();
-    var k = lane / 4u;
-    for (; k + 192u < K; k += 256u) {
-        s0 += term(z, k, mine);
-        s1 += term(z, k + 64u, mine);
-        s2 += term(z, k + 128u, mine);
-        s3 += term(z, k + 192u, mine);
-    }
-    for (; k < K; k += 64u) {
-        s0 += term(z, k, mine);
-    }
-    terms[lane / 4u][lane % 4u] = (s0 + s1) + (s2 + s3);
-    workgroupBarrier();
-    let column = lane % 16u;
-    if (lane < 128u) {
-        var sum = 0.0;
-        for (var i = lane / 16u * 8u; i < lane / 16u * 8u + 8u; i++) {
-            sum += terms[i][column / 4u][column % 4u];
+    let n = number % panels * 4u * QUADS;
+    let first = B0 + z * BZ + min(n + lane % QUADS * 4u, N - 4u);
+    // Eight loads are on their way at a time, the first of them while the input is prepared.
+    var k = lane / QUADS;
+    var near = four_rows(first, k);
+    var far = four_rows(first, k + 4u * STEP);
+    let prepared = prepare(lane);
+    var sum = vec4<f32>();
+    loop {
+        sum += near * inputs(z, k, STEP, prepared) + far * inputs(z, k + 4u * STEP, STEP, prepared);
+        k += 8u * STEP;
+        if (k >= K) {
+            break;
         }
-        eighths[lane / 16u][column] = sum;
+        near = four_rows(first, k);
+        far = four_rows(first, k + 4u * STEP);
+    }
+    terms[lane] = sum;
+    workgroupBarrier();
+    if (lane < 64u) {
+        terms[lane] = (sum + terms[lane + 64u]) + (terms[lane + 128u] + terms[lane + 192u]);
     }
     workgroupBarrier();
     if (lane < 16u) {
-        var sum = 0.0;
-        for (var i = 0u; i < 8u; i++) {
-            sum += eighths[i][column];
+        terms[lane] = (terms[lane] + terms[lane + 16u]) + (terms[lane + 32u] + terms[lane + 48u]);
+    }
+    workgroupBarrier();
+    if (lane < 4u * QUADS) {
+        var total = 0.0;
+        for (var i = lane / 4u; i < 16u; i += QUADS) {
+            total += terms[i][lane % 4u];
         }
-        store(z, n + column, sum);
+        store(z, n + lane, total);
     }
 }
 
-// ---- neighbours along k: 32 threads share the terms of a column --------------------------------------------------
+// ---- neighbours along k: 32 threads share the terms of a column, or of four --------------------------------------
 
-var<workgroup> parts: array<array<f32, 32>, 8>;
-var<workgroup> quarters: array<array<f32, 4>, 8>;
+override COLUMNS: u32 = 8u; // 8 or 32
+override FOUR: bool = COLUMNS == 32u;
+
+var<workgroup> parts: array<vec4<f32>, 32>;
+
+/// Rows k to k + 3 of four columns, or of one that then goes on 128 rows further down.
+fn four_columns(first: vec4<u32>, k: u32) -> mat4x4<f32> {
+    let i = (first + min(k + select(128u, 0u, FOUR) * vec4(0u, 1u, 2u, 3u), vec4(K - 4u))) / 4u;
+    return mat4x4(b[i.x], b[i.y], b[i.z], b[i.w]);
+}
 
 @compute @workgroup_size(256)
 fn along(
     @builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let panels = (N + 7u) / 8u;
+    let panels = (N + COLUMNS - 1u) / COLUMNS;
     let number = flat_id(workgroup, grid);
     let z = number / panels;
-    let n = number % panels * 8u;
-    let column = lane / 32u;
-    let first = B0 + z * BZ + min(n + column, N - 1u) * BN;
+    let n = number % panels * COLUMNS;
+    let columns = n + lane / 32u + select(0u, 8u, FOUR) * vec4(0u, 1u, 2u, 3u);
+    let first = B0 + z * BZ + min(columns, vec4(N - 1u)) * BN;
+    var k = lane % 32u * 4u;
+    var block = four_columns(first, k);
+    let prepared = prepare(lane);
     var sums = vec4<f32>();
-    for (var k = lane % 32u * 4u; k < K; k += 128u) {
-        let at = A0 + z * AZ + k * AK;
-        sums += vec4(a[at], a[at + AK], a[at + 2u * AK], a[at + 3u * AK]) * b[(first + k) / 4u];
+    loop {
+        let x = inputs(z, k, 1u, prepared);
+        if (FOUR) {
+            sums += x * block;
+            k += 128u;
+        } else {
+            sums += vec4(
+                dot(x, block[0]), dot(inputs(z, k + 128u, 1u, prepared), block[1]),
+                dot(inputs(z, k + 256u, 1u, prepared), block[2]), dot(inputs(z, k + 384u, 1u, prepared), block[3]),
+            );
+            k += 512u;
+        }
+        if (k >= K) {
+            break;
+        }
+        block = four_columns(first, k);
     }
-    parts[column][lane % 32u] = (sums.x + sums.y) + (sums.z + sums.w);
+    terms[lane] = sums;
     workgroupBarrier();
     if (lane < 32u) {
-        var sum = 0.0;
+        var sum = vec4<f32>();
         for (var i = lane % 4u; i < 32u; i += 4u) {
-            sum += parts[lane / 4u][i];
+            sum += terms[lane / 4u * 32u + i];
         }
-        quarters[lane / 4u][lane % 4u] = sum;
+        parts[lane] = sum;
     }
     workgroupBarrier();
     if (lane < 8u) {
-        store(z, n + lane, (quarters[lane][0] + quarters[lane][1]) + (quarters[lane][2] + quarters[lane][3]));
+        let i = 4u * lane;
+        let sum = (parts[i] + parts[i + 1u]) + (parts[i + 2u] + parts[i + 3u]);
+        if (FOUR) {
+            store(z, n + lane, sum.x);
+            store(z, n + 8u + lane, sum.y);
+            store(z, n + 16u + lane, sum.z);
+            store(z, n + 24u + lane, sum.w);
+        } else {
+            store(z, n + lane, (sum.x + sum.y) + (sum.z + sum.w));
+        }
     }
 }

@@ -30,8 +30,8 @@ const PARAMETERS: usize = 7;
 /// Names that say nothing.
 const FORBIDDEN_NAMES: [&str; 7] = ["utils", "helpers", "common", "misc", "base", "manager", "core"];
 /// Shaders that belong to no single op.
-const SHARED_SHADERS: [&str; 6] =
-    ["prelude", "elementwise", "tile", "wide_fours", "wide_singles", "attention_product"];
+const SHARED_SHADERS: [&str; 7] =
+    ["prelude", "elementwise", "tile", "wide_fours", "wide_singles", "row_plain", "attention_product"];
 
 #[test]
 fn files_are_short() {

@@ -133,7 +133,8 @@ impl Device {
     /// Plans the computation of `outputs`; allocates nothing.
     pub fn plan(&self, graph: &Graph, outputs: &[(&str, &Tensor)]) -> Plan {
         let target = match &self.engine {
-            Engine::Gpu(_) => Target::GPU,
+            // A dispatch costs an adapter that is a CPU little, and work done twice much.
+            Engine::Gpu(gpu) => Target { merges: gpu.info().class == AdapterClass::Hardware, ..Target::GPU },
             _ => Target::CPU,
         };
         Plan::new(graph, outputs, target)

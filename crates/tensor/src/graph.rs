@@ -20,7 +20,7 @@ pub struct Graph(Rc<RefCell<Record>>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ValueId(pub(crate) usize);
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Record {
     pub values: Vec<Value>,
     pub nodes: Vec<Node>,
@@ -29,6 +29,7 @@ pub(crate) struct Record {
 }
 
 /// One tensor of the graph: where it comes from, and how it lies in the buffer of `base`.
+#[derive(Clone)]
 pub(crate) struct Value {
     pub dtype: DType,
     /// Relative to the buffer of `base`.
@@ -136,6 +137,7 @@ impl From<Vec<u32>> for Data {
 }
 
 /// One recorded operation.
+#[derive(Clone)]
 pub(crate) struct Node {
     pub op: Rc<dyn Op>,
     pub inputs: Vec<ValueId>,

@@ -5,6 +5,7 @@ use crate::check::{Range, Sample};
 use crate::cpu::{CpuIo, Real, row_sum, row_sums, split_chunks2};
 use crate::cpu_kernel;
 use crate::dtype::DType;
+use crate::ops::norm_row::NormRow;
 use crate::ops::{Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, expect_dtype, groups};
 use crate::shader;
 use crate::tensor::Tensor;
@@ -38,6 +39,9 @@ impl Op for LayerNorm {
     }
     fn flops(&self, io: &Operands) -> u64 {
         8 * io.outputs[0].layout.numel() as u64
+    }
+    fn norm(&self) -> Option<NormRow> {
+        Some(NormRow { eps: self.eps, rms: false, bias: self.bias })
     }
     cpu_kernel!(run);
     fn gpu(&self, io: &GpuIo) -> Vec<Dispatch> {
@@ -100,7 +104,8 @@ pub(super) struct Grid {
 impl Grid {
     /// A grid for a kernel in which a thread alone would run `trips` loop iterations.
     pub fn new(io: &GpuIo, (rows, cols): (usize, usize), trips: usize) -> Grid {
-        let lanes = if cols < 1024 { 64 } else { 256 };
+        // Few rows leave most of a GPU idle, so what counts is how long each takes.
+        let lanes = if cols <= 64 || (cols < 1024 && rows >= 64) { 64 } else { 256 };
         let software = io.software_for(trips);
         let (rows_per_group, columns_per_group) = if software { (32, 32) } else { (256 / lanes, 16) };
         let (row_groups, column_groups) = (groups(rows, rows_per_group), groups(cols, columns_per_group));

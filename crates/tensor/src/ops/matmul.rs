@@ -1,5 +1,7 @@
 //! Matrix product, batched, either operand in any layout.
 
+use std::rc::Rc;
+
 use crate::autograd::Vjp;
 use crate::check::{Range, Sample};
 use crate::cpu::{CpuIo, FEW_ROWS, Real, SendPtr, gemv, join_chunks};
@@ -50,6 +52,10 @@ impl Op for Matmul {
     }
     fn epilogue(&self) -> bool {
         true
+    }
+    fn merged(&self, producer: &dyn Op, inputs: &[&Layout]) -> Option<Rc<dyn Op>> {
+        let (norm, product) = (producer.norm()?, Product::of(inputs[0], inputs[1], inputs[0]));
+        (product.batch == 1 && product.is_row()).then(|| Rc::new(norm) as Rc<dyn Op>)
     }
     cpu_kernel!(run);
     fn gpu(&self, io: &GpuIo) -> Vec<Dispatch> {
@@ -133,10 +139,8 @@ impl Product {
 
     /// A row by columns; or tiles of 128×128 sums, of 64×64 where those would leave half of a large GPU idle, or of 32×32.
     fn gpu(&self) -> Dispatch {
-        if self.m == 1 && self.b.in_fours(self.k, self.n) {
-            let (entry, columns) = if self.b.column < self.b.row { ("across", 16) } else { ("along", 8) };
-            let workgroups = self.batch as u64 * groups(self.n, columns);
-            return self.dispatch(matmul_row::SHADER, entry, &[], workgroups);
+        if self.is_row() {
+            return self.row(matmul_row::SHADER);
         }
         if !self.fills_a_gpu() {
             return self.dispatch(SHADER, "gpu", &[], self.tiles(32) as u64);
@@ -147,6 +151,27 @@ impl Product {
             false => (matmul_wide::ANY, 64),
         };
         self.dispatch(shader, "main", &[], self.tiles(side) as u64)
+    }
+
+    /// Whether it is a row by a matrix that can be read in fours.
+    fn is_row(&self) -> bool {
+        self.m == 1 && self.b.in_fours(self.k, self.n)
+    }
+
+    /// A row by a matrix: many columns a workgroup where that leaves no processor of a large GPU idle.
+    pub fn row(&self, shader: Shader) -> Dispatch {
+        let sums = self.sums();
+        let (entry, name, value, columns) = match self.b.column < self.b.row {
+            true => {
+                let quads = if sums >= 2048 { 4 } else { 1 + (sums >= 512) as usize };
+                ("across", "QUADS", quads, 4 * quads)
+            }
+            false => {
+                let columns = if sums >= 16_384 { 32 } else { 8 };
+                ("along", "COLUMNS", columns, columns)
+            }
+        };
+        self.dispatch(shader, entry, &[(name, value)], self.batch as u64 * groups(self.n, columns))
     }
 
     fn in_fours(&self) -> bool {

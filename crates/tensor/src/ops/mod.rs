@@ -1,6 +1,8 @@
 //! Operations. One file each: shape rule, gradient, cost, CPU implementation, GPU dispatch, samples for the harness, and
 //! the method on [`Tensor`](crate::Tensor). Nothing else names an operation but the table [`OPS`].
 
+use std::rc::Rc;
+
 use cloche_gpu::{AdapterClass, Limits};
 
 use crate::autograd::Vjp;
@@ -31,6 +33,7 @@ pub mod attention_grad_rows;
 pub mod kv_cache;
 pub mod layer_norm;
 pub mod rms_norm;
+pub mod norm_row;
 pub mod cross_entropy;
 pub mod grad_norm;
 pub mod adamw;
@@ -71,6 +74,7 @@ pub const OPS: &[OpEntry] = &[
     kv_cache::ENTRY,
     layer_norm::ENTRY,
     rms_norm::ENTRY,
+    norm_row::ENTRY,
     cross_entropy::ENTRY,
     grad_norm::ENTRY,
     adamw::ENTRY,
@@ -141,6 +145,17 @@ pub trait Op: 'static {
 
     /// The element-wise function, for operations that can be fused into chains.
     fn element(&self) -> Option<elementwise::Element> {
+        None
+    }
+
+    /// The norm of rows that this is, if it is one.
+    fn norm(&self) -> Option<norm_row::NormRow> {
+        None
+    }
+
+    /// The operation that does this one's work and its `producer`'s, which computes input 0; `inputs` are this one's. It
+    /// reads the producer's inputs and then the others of this one. For GPUs only.
+    fn merged(&self, _producer: &dyn Op, _inputs: &[&Layout]) -> Option<Rc<dyn Op>> {
         None
     }
 

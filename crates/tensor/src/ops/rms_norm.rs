@@ -6,6 +6,7 @@ use crate::cpu::{CpuIo, Real, row_sum, row_sums, split_chunks2};
 use crate::cpu_kernel;
 use crate::dtype::DType;
 use crate::ops::layer_norm::{Grid, rows_and_columns};
+use crate::ops::norm_row::NormRow;
 use crate::ops::{Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, expect_dtype};
 use crate::shader;
 use crate::tensor::Tensor;
@@ -36,6 +37,9 @@ impl Op for RmsNorm {
     }
     fn flops(&self, io: &Operands) -> u64 {
         4 * io.outputs[0].layout.numel() as u64
+    }
+    fn norm(&self) -> Option<NormRow> {
+        Some(NormRow { eps: self.eps, rms: true, bias: false })
     }
     cpu_kernel!(run);
     fn gpu(&self, io: &GpuIo) -> Vec<Dispatch> {

@@ -9,7 +9,7 @@ use crate::check::{Range, Sample};
 use crate::cpu::{CpuIo, Real, row_max, row_sum, split_rows2};
 use crate::cpu_kernel;
 use crate::dtype::DType;
-use crate::ops::{Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, expect_dtype};
+use crate::ops::{Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, expect_dtype, groups};
 use crate::rng::{philox, stream_id};
 use crate::shader;
 use crate::shape::Shape;
@@ -45,7 +45,7 @@ pub struct SampleInputs<'a> {
 }
 
 /// (logits (B, V), seven scalars, seen (B, V) if there is one) → ids (B) of u32, log_probs (B), seen in place (else one
-/// unused element), and scratch (B, V) for scores.
+/// unused element), and scratch: scores (B, V), then five numbers for each part of each row.
 #[derive(Debug)]
 struct Draw {
     seen: bool,
@@ -84,13 +84,18 @@ impl Op for Draw {
             ("SEEN", self.seen as usize),
             ("KEY", KEY as usize),
         ];
-        vec![Dispatch {
+        let constants: Vec<_> = sizes.into_iter().map(|(name, n)| (name, n as f64)).chain(places).collect();
+        let of_each = |entry, workgroups| Dispatch {
             shader: SHADER,
-            entry: "main",
-            constants: sizes.into_iter().map(|(name, n)| (name, n as f64)).chain(places).collect(),
+            entry,
+            constants: constants.clone(),
             bindings: [Bind::Input(0)].into_iter().chain((0..4).map(Bind::Output)).collect(),
-            workgroups: rows as u64,
-        }]
+            workgroups,
+        };
+        vec![of_each("parts", rows as u64 * groups(v, 4 * threads)), of_each("main", rows as u64)]
+    }
+    fn dispatches(&self, _: &Operands) -> u64 {
+        2
     }
 }
 
@@ -267,7 +272,7 @@ impl Tensor {
     /// logits `(B, V)` → ids `(B)` of u32, log_probs `(B)`: the log-softmax of the unmodified logits at the ids, in nats.
     ///
     /// # Cost
-    /// One dispatch. A row is read about four times, 32 times more for top-k and 33 times more for top-p where they are on.
+    /// Two dispatches. A row is read once; once more where tokens are filtered, 32 times for top-k, 33 times for top-p.
     ///
     /// # Panics
     /// When the shapes disagree.
@@ -302,10 +307,12 @@ impl Tensor {
         }
         let mut all = vec![self, temperature, top_k, top_p, min_p, repetition_penalty, seed, step];
         all.extend(seen);
-        let (rows, whole) = (Shape::from((self.dim(0),)), self.shape().clone());
-        let seen_shape = if seen.is_some() { whole.clone() } else { (1,).into() };
+        let rows = Shape::from((self.dim(0),));
+        // Parts of a row are not smaller than those of 32 threads.
+        let scratch = Shape::from((self.dim(0) * (self.dim(1) + 5 * self.dim(1).div_ceil(4 * 32)),));
+        let seen_shape = if seen.is_some() { self.shape().clone() } else { (1,).into() };
         let outputs =
-            [(rows.clone(), DType::U32), (rows, DType::F32), (seen_shape, DType::U32), (whole, DType::F32)];
+            [(rows.clone(), DType::U32), (rows, DType::F32), (seen_shape, DType::U32), (scratch, DType::F32)];
         let mut outputs = self.graph().record(Draw { seen: seen.is_some() }, &all, &outputs).into_iter();
         (outputs.next().expect("ids"), outputs.next().expect("log_probs"))
     }
@@ -350,6 +357,8 @@ fn samples() -> Vec<Sample> {
         sample("top-k", (20, 256), 1.0, 40, 1.0),
         sample("top-p", (20, 257), 1.3, 0, 0.9),
         sample("all, in a large vocabulary", (3, 50_257), 0.8, 200, 0.95),
+        sample("no filter", (20, 1025), 0.9, 0, 1.0).scalar("min_p", 0),
+        sample("no filter, greedy", (3, 3001), 0.0, 0, 1.0).scalar("min_p", 0),
         sample("beyond 65535 workgroups", (65_600, 3), 1.0, 0, 1.0),
     ]
 }

@@ -1,13 +1,14 @@
 //! From a graph to a list of steps with places in memory: what will run, in which order, on which buffers, at which cost.
 //! Nothing is allocated here.
 //!
-//! The passes, in order: which nodes are needed ([`live`]); which element-wise nodes form one chain, and which chains
+//! The passes, in order: which nodes become one ([`merge`]); which are needed ([`live`]); which element-wise nodes form one chain, and which chains
 //! become the epilogue of another kernel ([`fuse`]); which outputs are written straight into a concatenation
 //! ([`place`]); the steps ([`emit`]); which buffers can share memory ([`slots`]).
 
 mod emit;
 mod fuse;
 mod live;
+mod merge;
 mod place;
 mod slots;
 
@@ -25,6 +26,8 @@ use crate::tensor::Tensor;
 pub struct Target {
     /// Fuse element-wise chains into the kernels before them.
     pub epilogues: bool,
+    /// Merge operations where that saves a dispatch.
+    pub merges: bool,
     /// Storage buffers that a kernel can bind.
     pub max_bindings: usize,
     /// A contiguous operand must start at a multiple of this many elements.
@@ -33,9 +36,9 @@ pub struct Target {
 
 impl Target {
     /// The CPU device: any start, no limit that matters, no epilogues (a second pass over a cached block costs little).
-    pub const CPU: Target = Target { epilogues: false, max_bindings: 32, alignment: 1 };
+    pub const CPU: Target = Target { epilogues: false, merges: false, max_bindings: 32, alignment: 1 };
     /// WebGPU's default limits: 8 storage buffers, binding offsets in multiples of 256 bytes.
-    pub const GPU: Target = Target { epilogues: true, max_bindings: 8, alignment: 64 };
+    pub const GPU: Target = Target { epilogues: true, merges: true, max_bindings: 8, alignment: 64 };
 }
 
 /// A compiled graph before memory is allocated.
@@ -163,7 +166,10 @@ pub struct Cost {
 impl Plan {
     /// Plans the computation of `outputs` and of every in-place update of the graph.
     pub fn new(graph: &Graph, outputs: &[(&str, &Tensor)], target: Target) -> Plan {
-        let record = graph.read();
+        let mut record = graph.read().clone();
+        if target.merges {
+            merge::merge(&mut record, outputs);
+        }
         let live = live::Live::new(&record, outputs);
         let fusion = fuse::Fusion::new(&record, &live, target);
         let places = place::Places::new(&record, &live, &fusion, target);
