@@ -30,8 +30,16 @@ const PARAMETERS: usize = 7;
 /// Names that say nothing.
 const FORBIDDEN_NAMES: [&str; 7] = ["utils", "helpers", "common", "misc", "base", "manager", "core"];
 /// Shaders that belong to no single op.
-const SHARED_SHADERS: [&str; 7] =
-    ["prelude", "elementwise", "tile", "wide_fours", "wide_singles", "row_plain", "attention_product"];
+const SHARED_SHADERS: [&str; 8] = [
+    "prelude",
+    "elementwise",
+    "tile",
+    "wide_fours",
+    "wide_singles",
+    "row_plain",
+    "attention_product",
+    "attention_few",
+];
 
 #[test]
 fn files_are_short() {

@@ -1,5 +1,6 @@
 //! Generation: with cache = without cache, batches = single runs, seeds, ends.
 
+use cloche_gpu::{AdapterClass, Gpu, OpenOptions};
 use cloche_models::config::{ModelConfig, preset};
 use cloche_models::{
     Finish, GenerateError, GenerateSettings, Generator, Network, Sampling, Token, forward_logits, specs,
@@ -9,6 +10,9 @@ use cloche_tensor::{Device, DeviceKind};
 use pollster::block_on;
 
 const V: usize = 29;
+
+/// The most dispatches of a decoded token on a GPU, for each layer and besides, of each of [`models`].
+const DISPATCHES: [[u64; 2]; 2] = [[5, 6], [9, 5]];
 
 /// Two small models, one with grouped queries, with weights that are large enough for decided opinions.
 fn models() -> [ModelConfig; 2] {
@@ -169,16 +173,36 @@ fn generation_on_the_cpu() {
 
 #[test]
 fn generation_on_the_gpu() {
-    let device = match block_on(Device::open(DeviceKind::Gpu)) {
-        Ok(device) => device,
-        Err(error) => {
-            assert!(std::env::var("CI").is_err(), "no adapter: {error}");
-            eprintln!("SKIPPED: no adapter: {error}");
-            return;
-        }
-    };
+    let Some(device) = or_skip(block_on(Device::open(DeviceKind::Gpu))) else { return };
     with_cache_equals_without(&device);
     a_batch_equals_single_runs(&device);
     sampling_follows_the_seed(&device);
     sequences_end(&device);
+}
+
+/// The kernels and the plan for GPUs, whatever the adapter is.
+#[test]
+fn generation_by_kernels_for_gpus() {
+    let options =
+        OpenOptions { allow_software: true, class: Some(AdapterClass::Hardware), ..Default::default() };
+    let Some(gpu) = or_skip(block_on(Gpu::open(options))) else { return };
+    let device = Device::from_gpu(gpu);
+    with_cache_equals_without(&device);
+    a_batch_equals_single_runs(&device);
+    sampling_follows_the_seed(&device);
+    for (config, [each, more]) in models().into_iter().zip(DISPATCHES) {
+        let mut generator = generator(&device, &config, 1, greedy(1));
+        let (found, steps) =
+            (generator.decode_program().cost().dispatches, generator.decode_program().steps().join("\n"));
+        println!("{:?}, {} layers: {found} dispatches a token", config.arch, config.n_layer);
+        assert!(found <= each * config.n_layer as u64 + more, "{found} dispatches:\n{steps}");
+    }
+}
+
+fn or_skip<T, E: std::fmt::Display>(opened: Result<T, E>) -> Option<T> {
+    if let Err(error) = &opened {
+        assert!(std::env::var("CI").is_err(), "no adapter: {error}");
+        eprintln!("SKIPPED: no adapter: {error}");
+    }
+    opened.ok()
 }

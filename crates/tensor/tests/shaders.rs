@@ -43,8 +43,16 @@ fn naga_accepts_every_shader() {
 #[test]
 fn every_shader_file_belongs_to_an_operation() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shaders");
-    let parts =
-        ["prelude", "elementwise", "tile", "wide_fours", "wide_singles", "row_plain", "attention_product"];
+    let parts = [
+        "prelude",
+        "elementwise",
+        "tile",
+        "wide_fours",
+        "wide_singles",
+        "row_plain",
+        "attention_product",
+        "attention_few",
+    ];
     let known: Vec<&str> = OPS.iter().filter_map(|op| op.shader).map(|s| s.stem).chain(parts).collect();
     for file in std::fs::read_dir(folder).expect("the folder of shaders") {
         let name = file.expect("a file of it").file_name().into_string().expect("an ASCII name");

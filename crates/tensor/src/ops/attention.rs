@@ -1,10 +1,13 @@
 //! Causal attention with grouped key/value heads, fused. Its gradient is [`super::attention_grad`].
 
+use std::rc::Rc;
+
 use crate::autograd::Vjp;
 use crate::check::{Range, Sample};
 use crate::cpu::{CpuIo, HeadRows, Real, dot, join_chunks_with, row_max, row_sum};
 use crate::cpu_kernel;
 use crate::dtype::DType;
+use crate::ops::attention_cached::AttentionCached;
 use crate::ops::attention_grad::AttentionGrad;
 use crate::ops::{
     Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, attention_tiles, expect_dtype, groups,
@@ -17,7 +20,7 @@ use crate::tensor::Tensor;
 /// Registry row.
 pub const ENTRY: OpEntry = OpEntry { name: "attention", samples, shader: Some(SHADER) };
 
-const SHADER: Shader = shader!("attention");
+const SHADER: Shader = shader!("attention_few", "attention");
 
 /// Queries that the CPU treats at a time: their scores with all keys fit into the second-level cache. In wasm a product
 /// computes six rows and eight columns at a time, and 24 is whole in both.
@@ -173,6 +176,16 @@ impl Op for Attention {
     }
     fn strided_input(&self, i: usize) -> bool {
         i < if self.0.packed { 0 } else { 3 }
+    }
+    fn merged(&self, producer: &dyn Op, at: &[usize], inputs: &[&Layout]) -> Option<Rc<dyn Op>> {
+        let Heads { g, d, bounds, .. } = self.0;
+        if producer.name() != "kv_cache" || bounds != Bounds::Position || *at != [1, 2] {
+            return None;
+        }
+        let cache = Layout::contiguous((inputs[0].shape[0], inputs[1].shape[1], 2 * g, d));
+        let beside = [cache.slice(2, 0, g), cache.slice(2, g, 2 * g)];
+        let fits = inputs[0].shape[1] == 1 && inputs[1..3].iter().zip(&beside).all(|(&x, y)| x == y);
+        fits.then(|| Rc::new(AttentionCached(self.0)) as Rc<dyn Op>)
     }
     cpu_kernel!(run);
     fn gpu(&self, io: &GpuIo) -> Vec<Dispatch> {

@@ -53,9 +53,9 @@ impl Op for Matmul {
     fn epilogue(&self) -> bool {
         true
     }
-    fn merged(&self, producer: &dyn Op, inputs: &[&Layout]) -> Option<Rc<dyn Op>> {
+    fn merged(&self, producer: &dyn Op, at: &[usize], inputs: &[&Layout]) -> Option<Rc<dyn Op>> {
         let (norm, product) = (producer.norm()?, Product::of(inputs[0], inputs[1], inputs[0]));
-        (product.batch == 1 && product.is_row()).then(|| Rc::new(norm) as Rc<dyn Op>)
+        (*at == [0] && product.batch == 1 && product.is_row()).then(|| Rc::new(norm) as Rc<dyn Op>)
     }
     cpu_kernel!(run);
     fn gpu(&self, io: &GpuIo) -> Vec<Dispatch> {

@@ -27,6 +27,7 @@ pub mod softmax;
 pub mod embedding;
 pub mod rope;
 pub mod attention;
+pub mod attention_cached;
 pub mod attention_tiles;
 pub mod attention_grad;
 pub mod attention_grad_rows;
@@ -68,6 +69,7 @@ pub const OPS: &[OpEntry] = &[
     embedding::ENTRY,
     rope::ENTRY,
     attention::ENTRY,
+    attention_cached::ENTRY,
     attention_tiles::ENTRY,
     attention_grad::ENTRY,
     attention_grad_rows::ENTRY,
@@ -153,9 +155,10 @@ pub trait Op: 'static {
         None
     }
 
-    /// The operation that does this one's work and its `producer`'s, which computes input 0; `inputs` are this one's. It
-    /// reads the producer's inputs and then the others of this one. For GPUs only.
-    fn merged(&self, _producer: &dyn Op, _inputs: &[&Layout]) -> Option<Rc<dyn Op>> {
+    /// The operation that does this one's work and its `producer`'s, which computes the inputs `at`; `inputs` are this one's.
+    /// It reads the producer's inputs and then the others of this one, and if it updates a state, that is its output behind
+    /// the others. For GPUs only.
+    fn merged(&self, _producer: &dyn Op, _at: &[usize], _inputs: &[&Layout]) -> Option<Rc<dyn Op>> {
         None
     }
 

@@ -1,0 +1,87 @@
+//! Attention of the newest token, in one kernel with what writes its key and value into the cache. Nobody records it: the
+//! planner puts it in the place of both.
+
+use crate::autograd::Vjp;
+use crate::check::{Range, Sample};
+use crate::cpu::{CpuIo, Real};
+use crate::cpu_kernel;
+use crate::dtype::DType;
+use crate::ops::attention::{Heads, vec4_places};
+use crate::ops::{Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader};
+use crate::plan::Operand;
+use crate::shader;
+use crate::tensor::Tensor;
+
+/// Registry row.
+pub const ENTRY: OpEntry = OpEntry { name: "attention_cached", samples, shader: Some(SHADER) };
+
+const SHADER: Shader = shader!("attention_few", "attention_cached");
+
+/// (cache (B, S, 2·G, D), new rows (B, 1, 2·G, D), position (B), q (B, 1, H, D), position) → y (B, 1, H, D), lse (B, H, 1),
+/// and the cache in place.
+#[derive(Debug)]
+pub(super) struct AttentionCached(pub Heads);
+
+impl AttentionCached {
+    /// q, keys and values as [`Heads::views`] expects them.
+    fn operands(&self, io: &[Operand]) -> Vec<Operand> {
+        let g = self.0.g;
+        let part = |from, to| Operand { layout: io[0].layout.slice(2, from, to), ..io[0].clone() };
+        vec![io[3].clone(), part(0, g), part(g, 2 * g)]
+    }
+}
+
+impl Op for AttentionCached {
+    fn name(&self) -> &'static str {
+        "attention_cached"
+    }
+    fn grad(&self, _: &Vjp) -> Vec<Option<Tensor>> {
+        unreachable!("only plans contain it")
+    }
+    fn flops(&self, io: &Operands) -> u64 {
+        let cache = &io.inputs[0].layout.shape;
+        4 * (cache[0] * self.0.h * cache[1] * self.0.d) as u64
+    }
+    fn strided_input(&self, i: usize) -> bool {
+        [0, 1, 3].contains(&i)
+    }
+    fn in_place(&self) -> &'static [(usize, usize)] {
+        &[(2, 0)]
+    }
+    cpu_kernel!(run);
+    fn gpu(&self, io: &GpuIo) -> Vec<Dispatch> {
+        let mut constants = self.0.constants(&self.operands(io.inputs));
+        constants.extend(vec4_places(["NEW_OFFSET", "NEW_B", "NEW_T", "NEW_G"], &io.inputs[1].layout));
+        let [q, new, position] = [3, 1, 2].map(Bind::Input);
+        vec![Dispatch {
+            shader: SHADER,
+            entry: "few",
+            constants,
+            bindings: vec![q, new, Bind::Output(2), position, Bind::Output(0), Bind::Output(1)],
+            workgroups: (io.outputs[0].dims()[0] * self.0.h) as u64,
+        }]
+    }
+}
+
+impl AttentionCached {
+    fn run<F: Real>(&self, _: CpuIo<F>) {
+        unreachable!("plans for the CPU do not contain it")
+    }
+}
+
+/// Heads of the newest token, from a packed matrix, on a cache that is read again afterwards.
+fn samples() -> Vec<Sample> {
+    let sample = |[b, s, h, g, d]: [usize; 5]| {
+        let new: &[usize] = &[b, 1, (h + 2 * g) * d];
+        let inputs: &[(&[usize], Range)] =
+            &[(new, Range::Normal), (&[b, s, 2 * g, d], Range::Normal), (&[b], Range::Ids(s as u32 + 1))];
+        Sample::new(format!("{b} of {h} heads, {g} of keys, {s} places, D {d}"), inputs, move |x| {
+            let cache = x[0].graph().state("cache", (b, s, 2 * g, d), DType::F32).assign(&x[1]);
+            let qkv = x[0].reshape((b, 1, h + 2 * g, d));
+            let heads = cache.cache_write(&qkv.slice(2, h, h + 2 * g), &x[2]).chunk(2, 2);
+            vec![qkv.slice(2, 0, h).attention(&heads[0], &heads[1], Some(&x[2]))]
+        })
+        .forward_only()
+    };
+    vec![sample([1, 5, 2, 2, 8]), sample([3, 300, 6, 2, 64]), sample([2, 40, 4, 1, 256])]
+}
