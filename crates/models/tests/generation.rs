@@ -1,12 +1,11 @@
 //! Generation: with cache = without cache, batches = single runs, seeds, ends.
 
-use cloche_gpu::{AdapterClass, Gpu, OpenOptions};
 use cloche_models::config::{ModelConfig, preset};
 use cloche_models::{
     Finish, GenerateError, GenerateSettings, Generator, Network, Sampling, Token, forward_logits, specs,
 };
 use cloche_nn::Weights;
-use cloche_tensor::{Device, DeviceKind};
+use cloche_tensor::{AdapterClass, Device, DeviceKind, Gpu, OpenOptions};
 use pollster::block_on;
 
 const V: usize = 29;

@@ -38,7 +38,7 @@ pub mod bench;
 mod error;
 
 pub use autograd::Vjp;
-pub use cloche_gpu::Timing;
+pub use cloche_gpu::{AdapterClass, Gpu, OpenOptions, Timing};
 pub use device::{Device, DeviceKind, State};
 pub use dtype::DType;
 pub use error::Error;

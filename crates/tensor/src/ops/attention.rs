@@ -505,7 +505,7 @@ fn record<'a>(heads: Heads, mut inputs: Vec<&'a Tensor>, bounds: Option<&'a Tens
 }
 
 fn samples() -> Vec<Sample> {
-    let (n, ids) = (Range::Normal, Range::Ids);
+    let n = Range::Normal;
     let mut samples = Vec::new();
     // Whole sequences: (B, T, H, G, D).
     for [b, t, h, g, d] in [
@@ -522,21 +522,6 @@ fn samples() -> Vec<Sample> {
         let shapes: &[(&[usize], Range)] = &[(&[b, t, h, d], n), (&[b, t, g, d], n), (&[b, t, g, d], n)];
         samples.push(Sample::new(format!("B {b}, T {t}, H {h}, G {g}, D {d}"), shapes, |x| {
             vec![x[0].attention(&x[1], &x[2], None)]
-        }));
-    }
-    // Queries at positions among more keys: (B, T, S, H, G, D).
-    for [b, t, s, h, g, d] in [
-        [3, 1, 257, 4, 2, 16],
-        [2, 1, 600, 3, 1, 64],
-        [2, 3, 70, 2, 2, 8],
-        [1, 2, 40, 1, 1, 20],
-        [1, 2, 300, 2, 2, 132],
-        [1, 70, 100, 2, 1, 8],
-    ] {
-        let shapes: &[(&[usize], Range)] =
-            &[(&[b, t, h, d], n), (&[b, s, g, d], n), (&[b, s, g, d], n), (&[b], ids((s - t + 1) as u32))];
-        samples.push(Sample::new(format!("T {t} at positions, S {s}, D {d}"), shapes, |x| {
-            vec![x[0].attention(&x[1], &x[2], Some(&x[3]))]
         }));
     }
     samples.extend([
