@@ -1,5 +1,5 @@
 // y[z, m, n] = sum over k of a[z, m, k] * b[z, k, n], then the epilogue, for GPUs and products that fill them.
-// Host side: crates/tensor/src/ops/matmul_wide.rs, which puts before it SIDE and how operands are loaded.
+// Host side: crates/tensor/src/ops/matmul_wide.rs, which puts before it SIDE, and how slices are loaded and put down.
 // Dispatch: one workgroup for 8 SIDE x 8 SIDE sums, of SIDE x SIDE threads with 8 x 8 sums each.
 
 override Z: u32 = 1u; override M: u32 = 1u; override N: u32 = 1u; override K: u32 = 1u;
@@ -17,34 +17,8 @@ const DEPTH: u32 = 8u; // of a slice along k: longer ones leave room for fewer w
 
 // A slice of both operands, [k][row / 4] and [k][column / 4]. The outer index counts in short loops and the inner one does
 // not change there, so that guarding them costs nothing.
-var<workgroup> a_tile: array<array<vec4<f32>, 2 * SIDE>, DEPTH>;
-var<workgroup> b_tile: array<array<vec4<f32>, 2 * SIDE>, DEPTH>;
-
-fn put_a(i: u32, quad: vec4<f32>) {
-    if (A_ALONG_K) {
-        let row = i / 2u;
-        let k = i % 2u * 4u;
-        a_tile[k][row / 4u][row % 4u] = quad.x;
-        a_tile[k + 1u][row / 4u][row % 4u] = quad.y;
-        a_tile[k + 2u][row / 4u][row % 4u] = quad.z;
-        a_tile[k + 3u][row / 4u][row % 4u] = quad.w;
-    } else {
-        a_tile[i / (2u * SIDE)][i % (2u * SIDE)] = quad;
-    }
-}
-
-fn put_b(i: u32, quad: vec4<f32>) {
-    if (B_ALONG_K) {
-        let column = i / 2u;
-        let k = i % 2u * 4u;
-        b_tile[k][column / 4u][column % 4u] = quad.x;
-        b_tile[k + 1u][column / 4u][column % 4u] = quad.y;
-        b_tile[k + 2u][column / 4u][column % 4u] = quad.z;
-        b_tile[k + 3u][column / 4u][column % 4u] = quad.w;
-    } else {
-        b_tile[i / (2u * SIDE)][i % (2u * SIDE)] = quad;
-    }
-}
+var<workgroup> a_tile: array<array<vec4<f32>, PITCH>, DEPTH>;
+var<workgroup> b_tile: array<array<vec4<f32>, PITCH>, DEPTH>;
 
 /// A block of sums, whose columns are rows of y, and the products of four rows and four columns.
 fn add(c: mat4x4<f32>, u: vec4<f32>, v: vec4<f32>) -> mat4x4<f32> {

@@ -147,9 +147,9 @@ fn parts(
     let x = vec4(logits[at.x], logits[at.y], logits[at.z], logits[at.w]);
     let score = vec4(score_of(at.x, x.x), score_of(at.y, x.y), score_of(at.z, x.z), score_of(at.w, x.w));
     var mine = drawn(NOTHING, row, block, score, left);
-    mine.largest = max(max(x.x, x.y), max(x.z, x.w));
+    mine.largest = max(MASKED, max(max(x.x, x.y), max(x.z, x.w)));
     mine.sum = sum4(select(vec4<f32>(), exp(x - mine.largest), left));
-    mine.top = max(max(score.x, score.y), max(score.z, score.w));
+    mine.top = max(MASKED, max(max(score.x, score.y), max(score.z, score.w)));
     if (filtered()) {
         scores[at.x] = score.x; // those behind the last token write what it does
         scores[at.y] = score.y;

@@ -240,9 +240,6 @@ impl Copied {
     pub fn is_right(&self) -> bool {
         self.from == self.to
     }
-
-    /// Bytes of one run, read and written.
-    pub const BYTES: f64 = 8.0 * STREAM as f64;
 }
 
 impl Default for Copied {

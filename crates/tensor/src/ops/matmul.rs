@@ -53,8 +53,8 @@ impl Op for Matmul {
     fn epilogue(&self) -> bool {
         true
     }
-    fn merged(&self, producer: &dyn Op, at: &[usize], inputs: &[&Layout]) -> Option<Rc<dyn Op>> {
-        let (norm, product) = (producer.norm()?, Product::of(inputs[0], inputs[1], inputs[0]));
+    fn merged(&self, producer: &dyn Op, at: &[usize], inputs: &[Layout], _: &[Layout]) -> Option<Rc<dyn Op>> {
+        let (norm, product) = (producer.norm()?, Product::of(&inputs[0], &inputs[1], &inputs[0]));
         (*at == [0] && product.batch == 1 && product.is_row()).then(|| Rc::new(norm) as Rc<dyn Op>)
     }
     cpu_kernel!(run);
@@ -113,7 +113,7 @@ impl Product {
         let dispatch = match self.software_fits(io) {
             true if self.in_fours() && io.class == AdapterClass::Software => self.software(),
             true => self.scalar(),
-            false => self.gpu(),
+            false => self.gpu(io),
         };
         Dispatch { bindings: vec![a, b, y], ..dispatch }
     }
@@ -138,14 +138,15 @@ impl Product {
     }
 
     /// A row by columns; or tiles of 128×128 sums, of 64×64 where those would leave half of a large GPU idle, or of 32×32.
-    fn gpu(&self) -> Dispatch {
+    fn gpu(&self, io: &GpuIo) -> Dispatch {
         if self.is_row() {
             return self.row(matmul_row::SHADER);
         }
         if !self.fills_a_gpu() {
             return self.dispatch(SHADER, "gpu", &[], self.tiles(32) as u64);
         }
-        let (shader, side) = match self.in_fours() {
+        let along_k = self.a.column < self.a.row || self.b.row < self.b.column;
+        let (shader, side) = match self.in_fours() && (io.vulkan || !along_k) {
             true if self.sums() >= 256 * 128 * 128 => (matmul_wide::LARGE, 128),
             true => (matmul_wide::SMALL, 64),
             false => (matmul_wide::ANY, 64),

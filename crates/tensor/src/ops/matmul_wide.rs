@@ -6,6 +6,9 @@ use crate::ops::{OpEntry, Shader};
 /// Registry row. Its samples are products large enough for it.
 pub const ENTRY: OpEntry = OpEntry { name: "matmul_wide", samples, shader: Some(LARGE) };
 
+/// Registry row of [`ANY`], which a compiler is to see as well.
+pub const ANY_ENTRY: OpEntry = OpEntry { name: "matmul_wide_any", samples: Vec::new, shader: Some(ANY) };
+
 /// A kernel of tiles with so many threads along a side, which loads its operands so.
 macro_rules! kernel {
     ($side:literal, $loads:literal) => {

@@ -63,6 +63,7 @@ pub const OPS: &[OpEntry] = &[
     matmul_row::ENTRY,
     matmul_scalar::ENTRY,
     matmul_wide::ENTRY,
+    matmul_wide::ANY_ENTRY,
     quantized_matmul::ENTRY,
     softmax::ENTRY,
     assign::ENTRY,
@@ -155,10 +156,16 @@ pub trait Op: 'static {
         None
     }
 
-    /// The operation that does this one's work and its `producer`'s, which computes the inputs `at`; `inputs` are this one's.
-    /// It reads the producer's inputs and then the others of this one, and if it updates a state, that is its output behind
-    /// the others. For GPUs only.
-    fn merged(&self, _producer: &dyn Op, _at: &[usize], _inputs: &[&Layout]) -> Option<Rc<dyn Op>> {
+    /// The operation that does this one's work and its `producer`'s, which computes the inputs `at`; `inputs` are this one's,
+    /// `its` the producer's. It reads the producer's inputs and then the others of this one, and if it updates a state, that
+    /// is its output behind the others. For GPUs only.
+    fn merged(
+        &self,
+        _producer: &dyn Op,
+        _at: &[usize],
+        _inputs: &[Layout],
+        _its: &[Layout],
+    ) -> Option<Rc<dyn Op>> {
         None
     }
 
@@ -202,6 +209,9 @@ pub struct GpuIo<'a> {
     pub class: AdapterClass,
     /// What the device allows.
     pub limits: Limits,
+    /// Whether this is Vulkan, where threads may store the numbers of one vector in workgroup memory. Elsewhere each may
+    /// write the whole vector (<https://github.com/gpuweb/gpuweb/issues/2112>).
+    pub vulkan: bool,
 }
 
 impl GpuIo<'_> {
@@ -237,7 +247,8 @@ pub struct Shader {
     pub source: &'static str,
 }
 
-/// Embeds `shaders/<stem>.wgsl`, as `build.rs` has prepared it; a file before it is text that several kernels share.
+/// Embeds `shaders/<stem>.wgsl`, as `build.rs` has prepared it; where two are named, both, under the name of
+/// the second.
 #[macro_export]
 macro_rules! shader {
     ($stem:literal) => {

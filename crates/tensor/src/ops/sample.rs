@@ -272,7 +272,7 @@ impl Tensor {
     /// logits `(B, V)` → ids `(B)` of u32, log_probs `(B)`: the log-softmax of the unmodified logits at the ids, in nats.
     ///
     /// # Cost
-    /// Two dispatches. A row is read once; once more where tokens are filtered, 32 times for top-k, 33 times for top-p.
+    /// Two dispatches. A row is read once; once more where tokens are filtered, 33 times each for top-k and top-p.
     ///
     /// # Panics
     /// When the shapes disagree.

@@ -56,8 +56,9 @@ fn merged(record: &Record, p: usize, n: usize) -> Option<(Rc<dyn Op>, Vec<ValueI
         && (producer.op.in_place().is_empty() || {
             record.is_whole(producer.inputs[0]) && producer.inputs.last() == node.inputs.last()
         });
-    let layouts: Vec<&Layout> = node.inputs.iter().map(|x| &record.values[x.0].layout).collect();
-    let op = (fits && !updated).then(|| node.op.merged(&*producer.op, &at, &layouts)).flatten()?;
+    let layouts = |inputs: &[ValueId]| inputs.iter().map(|x| record.values[x.0].layout.clone()).collect();
+    let (mine, its): (Vec<Layout>, Vec<Layout>) = (layouts(&node.inputs), layouts(&producer.inputs));
+    let op = (fits && !updated).then(|| node.op.merged(&*producer.op, &at, &mine, &its)).flatten()?;
     let others = others.iter().map(|&i| node.inputs[i]);
     Some((op, producer.inputs.iter().copied().chain(others).collect()))
 }

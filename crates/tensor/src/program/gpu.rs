@@ -234,6 +234,7 @@ fn prepare(gpu: &Gpu, buffers: &Buffers, uniform: &Buffer, step: &Step, launches
                 outputs: &outputs[..outputs.len() - kept],
                 class: gpu.info().class,
                 limits: gpu.limits(),
+                vulkan: gpu.info().backend == "vulkan",
             };
             let dispatches = op.gpu(&io);
             let first_binding = dispatches.iter().map(|d| d.bindings.len() + 1).max().unwrap_or(1);
