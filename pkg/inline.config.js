@@ -19,7 +19,7 @@ const modulesWithin = () => ({
   enforce: /** @type {const} */ ("pre"),
   /** @param {string} code @param {string} file */
   transform(code, file) {
-    return code.replace(/new URL\('(\w+\.wasm)', import\.meta\.url\)/, (_, name) => {
+    return code.replace(/new URL\(["'](\w+\.wasm)["'], ?import\.meta\.url\)/, (_, name) => {
       const packed = gzipSync(readFileSync(new URL(name, `file://${file}`)), { level: 9 }).toString("base64");
       return `(${UNPACK})("${packed}")`;
     });

@@ -184,18 +184,7 @@ impl Op for Attention {
         inputs: &[Layout],
         its: &[Layout],
     ) -> Option<Rc<dyn Op>> {
-        let Heads { g, d, bounds, .. } = self.0;
-        if producer.name() != "kv_cache" || bounds != Bounds::Position || *at != [1, 2] {
-            return None;
-        }
-        let cache = Layout::contiguous((inputs[0].shape[0], inputs[1].shape[1], 2 * g, d));
-        let beside = [cache.slice(2, 0, g), cache.slice(2, g, 2 * g)];
-        // One new row for each head, read in fours.
-        let [new @ .., last] = &its[1].strides[..] else { unreachable!("(B, T, 2·G, D)") };
-        let in_fours = *last == 1 && its[1].offset % 4 == 0 && new.iter().all(|n| n % 4 == 0);
-        let one = inputs[0].shape[1] == 1 && its[1].shape[1] == 1;
-        let fits = one && in_fours && inputs[1..3] == beside;
-        fits.then(|| Rc::new(AttentionCached(self.0)) as Rc<dyn Op>)
+        AttentionCached::merged(self.0, producer, at, inputs, its)
     }
     cpu_kernel!(run);
     fn gpu(&self, io: &GpuIo) -> Vec<Dispatch> {

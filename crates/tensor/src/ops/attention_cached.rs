@@ -1,15 +1,18 @@
 //! Attention of the newest token, in one kernel with what writes its key and value into the cache. Nobody records it: the
 //! planner puts it in the place of both.
 
+use std::rc::Rc;
+
 use crate::autograd::Vjp;
 use crate::check::{Range, Sample};
 use crate::cpu::{CpuIo, Real};
 use crate::cpu_kernel;
 use crate::dtype::DType;
-use crate::ops::attention::{Heads, vec4_places};
+use crate::ops::attention::{Bounds, Heads, vec4_places};
 use crate::ops::{Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader};
 use crate::plan::Operand;
 use crate::shader;
+use crate::shape::Layout;
 use crate::tensor::Tensor;
 
 /// Registry row.
@@ -64,6 +67,27 @@ impl Op for AttentionCached {
 }
 
 impl AttentionCached {
+    /// What can stand in the place of a cache's update and the attention that reads it, as [`Op::merged`] asks.
+    pub fn merged(
+        heads: Heads,
+        producer: &dyn Op,
+        at: &[usize],
+        inputs: &[Layout],
+        its: &[Layout],
+    ) -> Option<Rc<dyn Op>> {
+        if producer.name() != "kv_cache" || heads.bounds != Bounds::Position || *at != [1, 2] {
+            return None;
+        }
+        let Heads { g, d, .. } = heads;
+        let cache = Layout::contiguous((inputs[0].shape[0], inputs[1].shape[1], 2 * g, d));
+        let beside = [cache.slice(2, 0, g), cache.slice(2, g, 2 * g)];
+        // One new row for each head, read in fours.
+        let [new @ .., last] = &its[1].strides[..] else { unreachable!("(B, T, 2·G, D)") };
+        let in_fours = *last == 1 && new.iter().chain([&its[1].offset]).all(|n| n.is_multiple_of(4));
+        let one = inputs[0].shape[1] == 1 && its[1].shape[1] == 1;
+        (one && in_fours && inputs[1..3] == beside).then(|| Rc::new(AttentionCached(heads)) as Rc<dyn Op>)
+    }
+
     fn run<F: Real>(&self, _: CpuIo<F>) {
         unreachable!("plans for the CPU do not contain it")
     }
