@@ -2,6 +2,7 @@
 //!
 //! Each rule collects what breaks it and fails once with the whole list, each line a place and both numbers.
 
+use cloche_tensor::ops::SHADER_PARTS;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,17 +30,6 @@ const FUNCTION_LINES: usize = 100;
 const PARAMETERS: usize = 7;
 /// Names that say nothing.
 const FORBIDDEN_NAMES: [&str; 7] = ["utils", "helpers", "common", "misc", "base", "manager", "core"];
-/// Shaders that belong to no single op.
-const SHARED_SHADERS: [&str; 8] = [
-    "prelude",
-    "elementwise",
-    "tile",
-    "wide_fours",
-    "wide_singles",
-    "row_plain",
-    "attention_product",
-    "attention_few",
-];
 
 #[test]
 fn files_are_short() {
@@ -81,7 +71,7 @@ fn a_shader_belongs_to_an_op() {
     };
     let ops = stems("crates/tensor/src/ops/", ".rs");
     let lonely = stems("shaders/", ".wgsl").into_iter();
-    let lonely = lonely.filter(|stem| !ops.contains(stem) && !SHARED_SHADERS.contains(&&**stem));
+    let lonely = lonely.filter(|stem| !ops.contains(stem) && !SHADER_PARTS.contains(&&**stem));
     none_of(
         lonely.map(|stem| format!("shaders/{stem}.wgsl has no crates/tensor/src/ops/{stem}.rs")).collect(),
     );

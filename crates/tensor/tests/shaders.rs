@@ -1,6 +1,6 @@
 //! Every shader of the engine, as text: naga accepts it with the prelude in front, for each entry point.
 
-use cloche_tensor::ops::{ELEMENTWISE, OPS, PRELUDE, Shader};
+use cloche_tensor::ops::{ELEMENTWISE, OPS, PRELUDE, SHADER_PARTS, Shader};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 
 /// What the planner writes in front of a kernel: the identity, and a chain that ends it.
@@ -43,17 +43,8 @@ fn naga_accepts_every_shader() {
 #[test]
 fn every_shader_file_belongs_to_an_operation() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shaders");
-    let parts = [
-        "prelude",
-        "elementwise",
-        "tile",
-        "wide_fours",
-        "wide_singles",
-        "row_plain",
-        "attention_product",
-        "attention_few",
-    ];
-    let known: Vec<&str> = OPS.iter().filter_map(|op| op.shader).map(|s| s.stem).chain(parts).collect();
+    let known: Vec<&str> =
+        OPS.iter().filter_map(|op| op.shader).map(|s| s.stem).chain(SHADER_PARTS).collect();
     for file in std::fs::read_dir(folder).expect("the folder of shaders") {
         let name = file.expect("a file of it").file_name().into_string().expect("an ASCII name");
         let stem = name.strip_suffix(".wgsl").unwrap_or_else(|| panic!("shaders/{name} is not WGSL"));

@@ -268,6 +268,18 @@ macro_rules! shader {
     };
 }
 
+/// Files of `shaders/` that are part of other kernels' text and belong to no operation.
+pub const SHADER_PARTS: [&str; 8] = [
+    "prelude",
+    "elementwise",
+    "tile",
+    "wide_fours",
+    "wide_singles",
+    "row_plain",
+    "attention_product",
+    "attention_few",
+];
+
 /// What the text of every kernel begins with: `cloche_gpu::PRELUDE`, prepared as the shaders are.
 pub const PRELUDE: &str = include_str!(concat!(env!("OUT_DIR"), "/prelude.wgsl"));
 
