@@ -21,7 +21,9 @@ use register::F32x4;
 const COLUMNS: usize = 8;
 /// Rows of the kernel. Of x86's 16 registers V8 keeps one for itself. Fused: 12 of sums, 2 of B, 1 of A. Otherwise a
 /// product needs one more before it is added: 8 of sums are as fast there.
-const ROWS: usize = if register::FUSED { 6 } else { 4 };
+const ROWS: usize = if register::FUSED { 6 } else { FEW_ROWS };
+/// Rows of a kernel for the last few: 128 are 20 times six and twice four.
+const FEW_ROWS: usize = 4;
 /// Extent along k of a block: a panel of B (8 KiB) stays in the first-level cache.
 const DEPTH: usize = 256;
 /// Rows of a block of A (120 KiB), a multiple of [`ROWS`] either way, and columns of a block of B (at most 1 MiB), for the
@@ -103,13 +105,16 @@ unsafe fn gemm_by<const R: usize>(p: &Product) {
             unsafe { pack::<COLUMNS>(from, [columns, depth], [b_column, b_row], b_panels) };
             let mut i = 0;
             while i < m {
-                let rows = BLOCK_ROWS.min(m - i);
-                let from = unsafe { p.a.offset(i as isize * a_row + l as isize * a_column) };
-                unsafe { pack::<R>(from, [rows, depth], [a_row, a_column], a_panels) };
+                let (rows, few) = next_rows::<R>(m - i);
+                let a = unsafe { p.a.offset(i as isize * a_row + l as isize * a_column) };
                 let c = unsafe { p.c.offset(i as isize * c_row + j as isize * c_column) };
                 let block = Block { a_panels, b_panels, beta, c, c_strides: p.c_strides, tile };
-                unsafe { block.compute::<R>([rows, depth, columns]) };
-                i += BLOCK_ROWS;
+                let (extent, steps) = ([rows, depth, columns], [a_row, a_column]);
+                match few {
+                    false => unsafe { block.compute::<R>(a, steps, extent) },
+                    true => unsafe { block.compute::<FEW_ROWS>(a, steps, extent) },
+                }
+                i += rows;
             }
             l += DEPTH;
             if l >= k {
@@ -118,6 +123,23 @@ unsafe fn gemm_by<const R: usize>(p: &Product) {
         }
         j += BLOCK_COLUMNS;
     }
+}
+
+/// How many of the rows that are left make the next block, and whether the kernel for few rows takes them: sixes and fours
+/// make every even number but two, so that at most one row is computed for nothing.
+#[inline(always)]
+fn next_rows<const R: usize>(left: usize) -> (usize, bool) {
+    if left > BLOCK_ROWS {
+        return (BLOCK_ROWS, false);
+    }
+    // The rows that sixes take, where four or twice four follow.
+    let whole = match left % R {
+        _ if R == FEW_ROWS => left,
+        1 | 2 => (left / R * R).saturating_sub(R),
+        3 | 4 => left / R * R,
+        _ => left,
+    };
+    if whole > 0 { (whole, false) } else { (left, true) }
 }
 
 /// Copies rows (or columns) of a matrix into panels of `W` of them, the elements of equal k side by side; zeros fill
@@ -215,7 +237,7 @@ unsafe fn gather<const W: usize>(
 
 /// A block of C, and the panels that it is the product of.
 struct Block {
-    a_panels: *const f32,
+    a_panels: *mut f32,
     b_panels: *const f32,
     beta: f32,
     c: *mut f32,
@@ -225,8 +247,15 @@ struct Block {
 }
 
 impl Block {
+    /// Copies the block of A as well, which begins at `a`.
     #[inline(always)]
-    unsafe fn compute<const R: usize>(&self, [rows, depth, columns]: [usize; 3]) {
+    unsafe fn compute<const R: usize>(
+        &self,
+        a: *const f32,
+        steps: [isize; 2],
+        [rows, depth, columns]: [usize; 3],
+    ) {
+        unsafe { pack::<R>(a, [rows, depth], steps, self.a_panels) };
         let [c_row, c_column] = self.c_strides;
         let mut j = 0;
         while j < columns {
@@ -366,6 +395,10 @@ mod tests {
             [6, 16, 16],
             [131, 257, 17],
             [7, 600, 1030],
+            [128, 9, 8],
+            [9, 4, 16],
+            [2, 5, 8],
+            [247, 3, 8],
             [64, 0, 3],
             [0, 4, 4],
         ] {

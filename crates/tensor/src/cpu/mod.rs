@@ -12,6 +12,7 @@ mod io;
 mod parallel;
 mod real;
 mod row;
+mod softmax;
 mod wide;
 
 /// Whether this build computes in f64 at all. What goes to a page does not: only the harness asks for it, and every
@@ -29,5 +30,7 @@ pub use parallel::{
     for_each_index, join_chunks, join_chunks_with, split_chunks, split_chunks2, split_rows, split_rows2,
 };
 pub use real::Real;
+pub(crate) use row::fill_zero;
 pub use row::{row_max, row_sum, row_sums};
-pub(crate) use wide::{Kernel, add_product, wide};
+pub(crate) use softmax::{MOST_QUERIES, softmax_columns};
+pub(crate) use wide::{Kernel, add_product, wide, wide_fn};

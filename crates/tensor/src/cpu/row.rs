@@ -52,6 +52,14 @@ pub fn row_max<F: Real>(a: &[F]) -> F {
     lanes.iter().chain(rest).fold(a[0], |max, &a| max.max(a))
 }
 
+/// Sets some elements to 0, often none of them, for which a page would leave WebAssembly to fill memory.
+#[inline(always)]
+pub(crate) fn fill_zero<F: Real>(a: &mut [F]) {
+    if !a.is_empty() {
+        a.fill(F::ZERO);
+    }
+}
+
 /// The sum of the lanes, as a tree.
 fn combine<F: Real>(mut lanes: [F; LANES]) -> F {
     let mut n = LANES / 2;

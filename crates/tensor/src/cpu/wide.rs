@@ -35,3 +35,26 @@ pub(crate) fn wide(kernel: impl Kernel) {
 pub(crate) fn add_product<F: Real, const FUSED: bool>(sum: F, a: F, b: F) -> F {
     if FUSED { a.mul_add(b, sum) } else { sum + a * b }
 }
+
+/// Defines a function `fn name<F: Real>(…)` that is compiled twice in the same way. Its arithmetic stays what is written, so
+/// its results are the same to the bit in registers of either width.
+macro_rules! wide_fn {
+    ($(#[$doc:meta])* $vis:vis fn $name:ident<$F:ident: Real>($($x:ident: $X:ty),+ $(,)?) $(-> $Y:ty)? $body:block) => {
+        $(#[$doc])*
+        $vis fn $name<$F: Real>($($x: $X),+) $(-> $Y)? {
+            #[inline(always)]
+            fn plain<$F: Real>($($x: $X),+) $(-> $Y)? $body
+            #[cfg(target_arch = "x86_64")]
+            if std::arch::is_x86_feature_detected!("avx2") {
+                #[target_feature(enable = "avx2")]
+                fn wide<$F: Real>($($x: $X),+) $(-> $Y)? {
+                    plain($($x),+)
+                }
+                // SAFETY: the processor has what the function is compiled for.
+                return unsafe { wide($($x),+) };
+            }
+            plain($($x),+)
+        }
+    };
+}
+pub(crate) use wide_fn;

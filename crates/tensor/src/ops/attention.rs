@@ -1,10 +1,13 @@
 //! Causal attention with grouped key/value heads, fused. Its gradient is [`super::attention_grad`].
 
+use std::ops::Range;
 use std::rc::Rc;
 
 use crate::autograd::Vjp;
-use crate::check::{Range, Sample};
-use crate::cpu::{CpuIo, HeadRows, Real, dot, join_chunks_with, row_max, row_sum};
+use crate::check::{self, Sample};
+use crate::cpu::{
+    CpuIo, HeadRows, MOST_QUERIES, Real, dot, join_chunks_with, row_max, row_sum, softmax_columns,
+};
 use crate::cpu_kernel;
 use crate::dtype::DType;
 use crate::ops::attention_cached::AttentionCached;
@@ -22,9 +25,13 @@ pub const ENTRY: OpEntry = OpEntry { name: "attention", samples, shader: Some(SH
 
 const SHADER: Shader = shader!("attention_few", "attention");
 
-/// Queries that the CPU treats at a time: their scores with all keys fit into the second-level cache. In wasm a product
-/// computes six rows and eight columns at a time, and 24 is whole in both.
-pub(super) const BLOCK: usize = if cfg!(target_arch = "wasm32") { 24 } else { 32 };
+/// How many of `t_len` queries the CPU treats at a time: their scores with all keys fit into the second-level cache. The
+/// more there are, the less often keys and values are packed for products, and the more scores are computed for nothing.
+/// In wasm a product computes six rows and eight columns at a time, and 24 is whole in both.
+pub(super) fn block_len(t_len: usize) -> usize {
+    const LEAST: usize = if cfg!(target_arch = "wasm32") { 24 } else { 32 };
+    (t_len / 8 / LEAST * LEAST).clamp(LEAST, MOST_QUERIES / LEAST * LEAST)
+}
 
 /// The heads of an attention, and where q, k and v come from.
 #[derive(Clone, Copy, Debug)]
@@ -142,7 +149,7 @@ impl Seen<'_> {
 
     /// Which of `rows` queries from query t on see key s: those from its own place on, up to where another document
     /// begins. Query t sees s, or stands before it.
-    pub fn by(&self, [b, t]: [usize; 2], rows: usize, s: usize) -> std::ops::Range<usize> {
+    pub fn by(&self, [b, t]: [usize; 2], rows: usize, s: usize) -> Range<usize> {
         let from = s.saturating_sub(self.own(b, t)).min(rows);
         match self.bounds {
             Bounds::Documents => {
@@ -151,6 +158,12 @@ impl Seen<'_> {
             }
             _ => from..rows,
         }
+    }
+
+    /// Which of the keys from `keys.start` on query t sees; they are counted from there.
+    pub fn among(&self, b: usize, t: usize, keys: &Range<usize>) -> Range<usize> {
+        let first = self.first(b, t).clamp(keys.start, keys.end);
+        first - keys.start..keys.end.min(self.own(b, t).saturating_add(1)) - keys.start
     }
 }
 
@@ -266,18 +279,21 @@ struct Scratch<F> {
     qt: Vec<F>,
     /// Scores of the block with the keys it sees: (keys, rows).
     scores: Vec<F>,
+    /// The queries of the block that see each key.
+    seeing: Vec<Range<usize>>,
 }
 
 impl<F: Real> Forward<'_, F> {
     /// One head of one sequence, block of queries by block of queries.
-    fn head(&self, b: usize, h: usize, Scratch { qt, kt, scores }: &mut Scratch<F>) {
+    fn head(&self, b: usize, h: usize, Scratch { qt, kt, scores, seeing }: &mut Scratch<F>) {
         let ([q, k, v], d) = (&self.qkv, self.heads.d);
         let g = h / (self.heads.h / self.heads.g);
         // SAFETY: each pair (b, h) writes rows of its own.
         let lse = unsafe { self.lse.row_mut([b, 0, h], self.t_len) };
         let (kt, along) = k.columns([b, 0, g], [self.s_len, d], kt); // (D, S)
-        for (block, lse) in lse.chunks_mut(BLOCK).enumerate() {
-            let (t0, rows) = (block * BLOCK, lse.len());
+        let block_len = block_len(self.t_len);
+        for (block, lse) in lse.chunks_mut(block_len).enumerate() {
+            let (t0, rows) = (block * block_len, lse.len());
             let own = self.seen.own(b, t0);
             let (from, to) = (self.seen.first(b, t0), self.s_len.min(own.saturating_add(rows)));
             let keys = to - from;
@@ -293,8 +309,9 @@ impl<F: Real> Forward<'_, F> {
                 F::gemm([keys, d, rows], a, qt, F::ZERO, c);
             }
             // 2. exp(score − largest), not yet divided by its sum.
-            let seeing = |s: usize| self.seen.by([b, t0], rows, from + s);
-            let sums = softmax(scores, seeing, F::of(self.heads.scale()), lse);
+            seeing.clear();
+            seeing.extend((from..to).map(|s| self.seen.by([b, t0], rows, s)));
+            let sums = softmax_columns(scores, seeing, F::of(self.heads.scale()), lse);
             // 3. Weights times values.
             // SAFETY: the rows are within v and y; each pair (b, h) writes rows of its own.
             unsafe {
@@ -304,14 +321,14 @@ impl<F: Real> Forward<'_, F> {
             }
             for (i, &sum) in sums[..rows].iter().enumerate() {
                 // SAFETY: as above.
-                let y = unsafe { self.y.row_mut([b, t0 + i, h], d) };
-                y.iter_mut().for_each(|y| *y = *y / sum);
+                let (y, by) = (unsafe { self.y.row_mut([b, t0 + i, h], d) }, F::ONE / sum);
+                y.iter_mut().for_each(|y| *y *= by);
             }
         }
     }
 
     /// Some heads of a few queries, as when text is generated: each query is a pass over keys and one over values.
-    fn few_queries(&self, b: usize, heads: std::ops::Range<usize>, Scratch { scores, .. }: &mut Scratch<F>) {
+    fn few_queries(&self, b: usize, heads: Range<usize>, Scratch { scores, .. }: &mut Scratch<F>) {
         let ([q, k, v], d) = (&self.qkv, self.heads.d);
         let group = self.heads.h / self.heads.g;
         let (scale, by) = (F::of(self.heads.scale()), &F::coefficients());
@@ -344,42 +361,6 @@ impl<F: Real> Forward<'_, F> {
             }
         }
     }
-}
-
-/// Replaces scores (keys, rows) by exp(scale·score − largest of the column), and by 0 where the row is not among those that
-/// `seeing` says of the key. Returns the sums of the columns, and their logarithms with the largest added back in `lse`.
-fn softmax<F: Real>(
-    scores: &mut [F],
-    seeing: impl Fn(usize) -> std::ops::Range<usize>,
-    scale: F,
-    lse: &mut [F],
-) -> [F; BLOCK] {
-    /// Keys whose weights are added up before they join the sum: short sums round less.
-    const PART: usize = 32;
-    let rows = lse.len();
-    lse.fill(F::MASKED);
-    for (s, scores) in scores.chunks_exact(rows).enumerate() {
-        let seeing = seeing(s);
-        lse[seeing.clone()].iter_mut().zip(&scores[seeing]).for_each(|(top, &x)| *top = top.max(x));
-    }
-    lse.iter_mut().for_each(|top| *top *= scale);
-    let (mut sums, by) = ([F::ZERO; BLOCK], &F::coefficients());
-    for (part, scores) in scores.chunks_mut(PART * rows).enumerate() {
-        let mut part_sums = [F::ZERO; BLOCK];
-        for (s, scores) in scores.chunks_exact_mut(rows).enumerate() {
-            let std::ops::Range { start, end } = seeing(part * PART + s);
-            scores[..start].fill(F::ZERO);
-            scores[end..].fill(F::ZERO);
-            let columns = part_sums[start..end].iter_mut().zip(&lse[start..end]);
-            for (x, (sum, &top)) in scores[start..end].iter_mut().zip(columns) {
-                *x = (*x * scale - top).exp(by);
-                *sum += *x;
-            }
-        }
-        sums.iter_mut().zip(&part_sums).for_each(|(sum, &part)| *sum += part);
-    }
-    lse.iter_mut().zip(&sums).for_each(|(lse, sum)| *lse += sum.ln());
-    sums
 }
 
 impl Tensor {
@@ -504,7 +485,7 @@ fn record<'a>(heads: Heads, mut inputs: Vec<&'a Tensor>, bounds: Option<&'a Tens
 }
 
 fn samples() -> Vec<Sample> {
-    let n = Range::Normal;
+    let n = check::Range::Normal;
     let mut samples = Vec::new();
     // Whole sequences: (B, T, H, G, D).
     for [b, t, h, g, d] in [
@@ -518,7 +499,8 @@ fn samples() -> Vec<Sample> {
         [2, 65, 128, 64, 8], // enough for large tiles
         [1, 40, 1, 1, 132],
     ] {
-        let shapes: &[(&[usize], Range)] = &[(&[b, t, h, d], n), (&[b, t, g, d], n), (&[b, t, g, d], n)];
+        let shapes: &[(&[usize], check::Range)] =
+            &[(&[b, t, h, d], n), (&[b, t, g, d], n), (&[b, t, g, d], n)];
         samples.push(Sample::new(format!("B {b}, T {t}, H {h}, G {g}, D {d}"), shapes, |x| {
             vec![x[0].attention(&x[1], &x[2], None)]
         }));
@@ -566,7 +548,7 @@ fn in_documents([b, t, h, g, d]: [usize; 5], even: &[u32], odd: &[u32]) -> Sampl
     };
     let documents: Vec<u32> = (0..b).flat_map(|row| (0..t as u32).map(move |t| first(row, t))).collect();
     let shape: &[usize] = &[b, t, (h + 2 * g) * d];
-    Sample::new(format!("documents, T {t}, D {d}"), &[(shape, Range::Normal)], move |x| {
+    Sample::new(format!("documents, T {t}, D {d}"), &[(shape, check::Range::Normal)], move |x| {
         let documents = x[0].graph().data((b, t), documents.clone());
         // The second term is the slope where a document has one token, whose weight is 1 whatever its score.
         let own = x[0].slice(2, 0, h * d).reshape((b, t, h, d));

@@ -3,10 +3,10 @@
 use std::ops::Range;
 
 use crate::autograd::Vjp;
-use crate::cpu::{CpuIo, HeadRows, Real, dot, join_chunks_with};
+use crate::cpu::{CpuIo, HeadRows, Real, dot, fill_zero, join_chunks_with, wide_fn};
 use crate::cpu_kernel;
 use crate::dtype::DType;
-use crate::ops::attention::{BLOCK, Bounds, Heads, Seen, pairs, vec4_places};
+use crate::ops::attention::{Bounds, Heads, Seen, block_len, pairs, vec4_places};
 use crate::ops::{
     Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, attention_grad_rows, attention_tiles, groups,
 };
@@ -174,26 +174,48 @@ impl<F: Real> Job<'_, F> {
     /// The gradients of one key/value head, and of the query heads that share it.
     fn group(&self, b: usize, g: usize, scratch: &mut Scratch<F>) {
         let Heads { h: n_head, g: n_kv_head, d, .. } = self.heads;
-        for s in 0..self.s_len {
-            // SAFETY: each pair (b, g) writes rows of its own.
-            self.grads[1..].iter().for_each(|dkv| unsafe { dkv.row_mut([b, s, g], d) }.fill(F::ZERO));
-        }
         let kt = self.qkv[1].columns([b, 0, g], [self.s_len, d], &mut scratch.kt);
         let vt = self.qkv[2].columns([b, 0, g], [self.s_len, d], &mut scratch.vt);
         let n = n_head / n_kv_head;
+        // The last queries come first: in most cases they see all keys, whose gradients then begin with what these give.
+        let rows = block_len(self.t_len);
+        let last = (self.t_len - 1) / rows * rows;
+        let mut beta = F::ZERO;
+        if self.keys(b, last) != (0..self.s_len) {
+            for s in 0..self.s_len {
+                // SAFETY: each pair (b, g) writes rows of its own.
+                self.grads[1..].iter().for_each(|dkv| unsafe { dkv.row_mut([b, s, g], d) }.fill(F::ZERO));
+            }
+            beta = F::ONE;
+        }
         for h in g * n..(g + 1) * n {
-            for t0 in (0..self.t_len).step_by(BLOCK) {
-                self.block([b, t0, h], [b, 0, g], [kt, vt], scratch);
+            for t0 in (0..=last).rev().step_by(rows) {
+                self.block([b, t0, h], [b, 0, g], [kt, vt], beta, scratch);
+                beta = F::ONE;
             }
         }
     }
 
-    /// What one block of queries gives to dq, and adds to dk and dv; `kv` are the head's keys and values, transposed.
-    fn block(&self, at_q: [usize; 3], at_k: [usize; 3], kv: [Matrix<F>; 2], scratch: &mut Scratch<F>) {
+    /// The keys that some of the queries of a block see.
+    fn keys(&self, b: usize, t0: usize) -> Range<usize> {
+        let rows = block_len(self.t_len).min(self.t_len - t0);
+        self.seen.first(b, t0)..self.s_len.min(self.seen.own(b, t0).saturating_add(rows))
+    }
+
+    /// What one block of queries gives to dq, and to dk and dv, whose old values are multiplied by `beta`; `kv` are the head's
+    /// keys and values, transposed.
+    fn block(
+        &self,
+        at_q: [usize; 3],
+        at_k: [usize; 3],
+        kv: [Matrix<F>; 2],
+        beta: F,
+        scratch: &mut Scratch<F>,
+    ) {
         let ([b, t0, _], d) = (at_q, self.heads.d);
         let ([q, k, _], [dq, dk, dv]) = (&self.qkv, &self.grads);
-        let rows = BLOCK.min(self.t_len - t0);
-        let (from, to) = (self.seen.first(b, t0), self.s_len.min(self.seen.own(b, t0).saturating_add(rows)));
+        let rows = block_len(self.t_len).min(self.t_len - t0);
+        let Range { start: from, end: to } = self.keys(b, t0);
         let (keys, at_k) = (to - from, [b, from, at_k[2]]);
         let Scratch { qt, dyt, p, ds, dst, .. } = scratch;
         // 1. Scores, and the products of dy with the values.
@@ -219,12 +241,12 @@ impl<F: Real> Job<'_, F> {
         let of = |(start, strides): (*mut F, [isize; 2])| (start.cast_const(), strides);
         unsafe {
             F::gemm([rows, keys, d], ds_rows, of(k.matrix(at_k)), F::ZERO, dq.matrix(at_q));
-            F::gemm([keys, rows, d], (ds.as_ptr(), by_column), of(q.matrix(at_q)), F::ONE, dk.matrix(at_k));
+            F::gemm([keys, rows, d], (ds.as_ptr(), by_column), of(q.matrix(at_q)), beta, dk.matrix(at_k));
             F::gemm(
                 [keys, rows, d],
                 (p.as_ptr(), by_column),
                 of(self.dy.matrix(at_q)),
-                F::ONE,
+                beta,
                 dv.matrix(at_k),
             );
         }
@@ -232,24 +254,32 @@ impl<F: Real> Job<'_, F> {
 
     /// Scores with some keys become weights p, and products dy·v become ds = p·(dy·v − δ)/√D.
     fn slopes(&self, [b, t0, h]: [usize; 3], keys: Range<usize>, p: &mut [F], ds: &mut [F]) {
-        let d = self.heads.d;
-        let (scale, by) = (F::of(self.heads.scale()), &F::coefficients());
+        let (d, n) = (self.heads.d, keys.len());
         let lse = &self.lse[(b * self.heads.h + h) * self.t_len + t0..];
-        let n = keys.len();
         for (i, (p, ds)) in p.chunks_exact_mut(n).zip(ds.chunks_exact_mut(n)).enumerate() {
-            let first = self.seen.first(b, t0 + i).clamp(keys.start, keys.end) - keys.start;
-            let seen = first..keys.end.min(self.seen.own(b, t0 + i).saturating_add(1)) - keys.start;
-            let at = [b, t0 + i, h];
+            let (seen, at) = (self.seen.among(b, t0 + i, &keys), [b, t0 + i, h]);
             // SAFETY: the row is within dy and y, which nobody writes.
-            let delta = unsafe { dot(self.dy.row(at, d), self.y.row(at, d)) };
-            for hidden in [0..seen.start, seen.end..n] {
-                p[hidden.clone()].fill(F::ZERO);
-                ds[hidden].fill(F::ZERO);
-            }
-            for (p, ds) in p[seen.clone()].iter_mut().zip(&mut ds[seen]) {
-                *p = (*p * scale - lse[i]).exp(by);
-                *ds = *p * (*ds - delta) * scale;
-            }
+            let (dy, y) = unsafe { (self.dy.row(at, d), self.y.row(at, d)) };
+            row_slopes(p, ds, seen, F::of(self.heads.scale()), lse[i], dy, y);
+        }
+    }
+}
+
+/// Elements that the loop over keys treats whole, so that few are left over: it may go past what a query sees.
+const WHOLE: usize = 16;
+
+wide_fn! {
+    /// One row of weights, and of the gradients of its scores. What the query does not see has neither.
+    fn row_slopes<F: Real>(p: &mut [F], ds: &mut [F], seen: Range<usize>, scale: F, lse: F, dy: &[F], y: &[F]) {
+        let (delta, by) = (dot(dy, y), &F::coefficients());
+        let end = seen.end.next_multiple_of(WHOLE).min(p.len());
+        for (p, ds) in p[..end].iter_mut().zip(&mut ds[..end]) {
+            *p = (*p * scale - lse).exp(by);
+            *ds = *p * (*ds - delta) * scale;
+        }
+        for hidden in [0..seen.start, seen.end..p.len()] {
+            fill_zero(&mut p[hidden.clone()]);
+            fill_zero(&mut ds[hidden]);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::autograd::Vjp;
 use crate::check::{Range, Sample};
-use crate::cpu::{CpuIo, Real, row_max, row_sum, split_chunks, split_rows2};
+use crate::cpu::{CpuIo, Real, row_max, row_sum, split_chunks, split_rows2, wide_fn};
 use crate::cpu_kernel;
 use crate::dtype::DType;
 use crate::ops::{Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, expect_dtype, groups};
@@ -94,11 +94,9 @@ impl CrossEntropy {
         let (logits, targets) = (io.x(0), io.ids(1));
         let v = io.dims(0)[1];
         split_rows2((io.take(0), 1), (io.take(1), 1), 4 * v, |first, losses, lse| {
-            let by = &F::coefficients();
             let rows = logits[first * v..].chunks_exact(v).zip(&targets[first..]);
             for (((x, &target), loss), lse) in rows.zip(losses).zip(lse) {
-                let max = row_max(x);
-                *lse = max + row_sum(x, |x| (x - max).exp(by)).ln();
+                *lse = log_sum_exp(x);
                 *loss = if target == self.ignore_index { F::ZERO } else { *lse - x[index(target, v)] };
             }
         });
@@ -110,18 +108,32 @@ impl CrossEntropyGrad {
         let (logits, targets, lse, dloss) = (io.x(0), io.ids(1), io.x(2), io.x(3));
         let v = io.dims(0)[1];
         split_chunks(io.take(0), v, |first, dx| {
-            let by = &F::coefficients();
             for (i, dx) in dx.chunks_exact_mut(v).enumerate() {
                 let r = first + i;
                 if targets[r] == self.ignore_index {
                     dx.fill(F::ZERO);
                     continue;
                 }
-                let (lse, d) = (lse[r], dloss[r]);
-                dx.iter_mut().zip(&logits[r * v..]).for_each(|(dx, &x)| *dx = (x - lse).exp(by) * d);
-                dx[index(targets[r], v)] += -d;
+                shares(&logits[r * v..], lse[r], dloss[r], dx);
+                dx[index(targets[r], v)] += -dloss[r];
             }
         });
+    }
+}
+
+wide_fn! {
+    /// ln Σ eˣ
+    fn log_sum_exp<F: Real>(x: &[F]) -> F {
+        let (max, by) = (row_max(x), &F::coefficients());
+        max + row_sum(x, |x| (x - max).exp(by)).ln()
+    }
+}
+
+wide_fn! {
+    /// e^(x − lse)·d
+    fn shares<F: Real>(x: &[F], lse: F, d: F, dx: &mut [F]) {
+        let by = &F::coefficients();
+        dx.iter_mut().zip(x).for_each(|(dx, &x)| *dx = (x - lse).exp(by) * d);
     }
 }
 

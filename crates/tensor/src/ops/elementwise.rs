@@ -8,7 +8,7 @@ use std::fmt;
 
 use crate::autograd::Vjp;
 use crate::check::{Range, Sample};
-use crate::cpu::{CpuIo, Real};
+use crate::cpu::{CpuIo, Real, wide_fn};
 use crate::dtype::DType;
 use crate::graph::Graph;
 use crate::ops::{Dispatch, GpuIo, Op, OpEntry};
@@ -65,10 +65,12 @@ macro_rules! functions {
                     $(let $by = _by;)?
                     $cpu
                 }
-                // Unused operands alias `a`, so that one loop serves every arity and stays branch-free.
-                fn block<F: Real>(x: [&[F]; 3], y: &mut [F]) {
-                    let by = &F::coefficients();
-                    for (((y, &a), &b), &c) in y.iter_mut().zip(x[0]).zip(x[1]).zip(x[2]) { *y = one(a, b, c, by); }
+                wide_fn! {
+                    // Unused operands alias `a`, so that one loop serves every arity and stays branch-free.
+                    fn block<F: Real>(x: [&[F]; 3], y: &mut [F]) {
+                        let by = &F::coefficients();
+                        for (((y, &a), &b), &c) in y.iter_mut().zip(x[0]).zip(x[1]).zip(x[2]) { *y = one(a, b, c, by); }
+                    }
                 }
                 fn grad($v: &Vjp) -> [Option<Tensor>; 3] { let _ = $v; $grad }
                 Function { name: stringify!($id), arity: $arity, wgsl: $wgsl, f32: block::<f32>, f64: block::<f64>, grad, flops: $flops }
@@ -125,7 +127,7 @@ functions! {
         |a, b, c, by| F::of(0.5) * a * (F::ONE + (a * F::of(SQRT_HALF)).erf(by)), |v| d1(v.dy(0) * v.x(0).gelu_slope());
     /// The derivative of gelu: Φ(a) + a·φ(a)
     gelu_slope / 1 18: "0.5 * (1.0 + erf(a * 0.70710678)) + a * 0.39894228 * exp(-0.5 * a * a)",
-        |a, b, c, by| { let [below, density] = a.normal(by); below + a * density }, |v| FLAT;
+        |a, b, c, by| a.gelu_slope(by), |v| FLAT;
     /// The tanh approximation of gelu, GPT-2's "gelu_new"
     gelu_tanh / 1 12: "0.5 * a * (1.0 + safe_tanh(0.79788456 * (a + 0.044715 * a * a * a)))",
         |a, b, c, by| F::of(0.5) * a * (F::ONE + (F::of(SQRT_2_PI) * (a + F::of(0.044715) * a * a * a)).tanh(by)),

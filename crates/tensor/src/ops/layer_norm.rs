@@ -2,7 +2,7 @@
 
 use crate::autograd::Vjp;
 use crate::check::{Range, Sample};
-use crate::cpu::{CpuIo, Real, row_sum, row_sums, split_chunks2};
+use crate::cpu::{CpuIo, Real, row_sum, row_sums, split_chunks2, wide_fn};
 use crate::cpu_kernel;
 use crate::dtype::DType;
 use crate::ops::norm_row::NormRow;
@@ -133,52 +133,61 @@ impl LayerNorm {
             zeros = vec![F::ZERO; cols];
             &zeros
         };
-        let n = F::of(cols as f64);
         split_chunks2((io.take(0), cols), (io.take(1), 2), |first, y, stats| {
-            let rows = x[first * cols..]
-                .chunks_exact(cols)
-                .zip(y.chunks_exact_mut(cols))
-                .zip(stats.chunks_exact_mut(2));
-            for ((x, y), stats) in rows {
-                let mean = row_sum(x, |x| x) / n;
-                let variance = row_sum(x, |x| (x - mean) * (x - mean)) / n;
-                let rstd = F::ONE / (variance + F::of(self.eps)).sqrt();
-                for (((y, &x), &w), &b) in y.iter_mut().zip(x).zip(w).zip(b) {
-                    *y = (x - mean) * rstd * w + b;
-                }
-                stats.copy_from_slice(&[mean, rstd]);
-            }
+            normalize(&x[first * cols..], w, b, F::of(self.eps), y, stats);
         });
+    }
+}
+
+wide_fn! {
+    /// As many rows of x as y has.
+    fn normalize<F: Real>(x: &[F], w: &[F], b: &[F], eps: F, y: &mut [F], stats: &mut [F]) {
+        let (cols, n) = (w.len(), F::of(w.len() as f64));
+        let rows = x.chunks_exact(cols).zip(y.chunks_exact_mut(cols)).zip(stats.chunks_exact_mut(2));
+        for ((x, y), stats) in rows {
+            let mean = row_sum(x, |x| x) / n;
+            let variance = row_sum(x, |x| (x - mean) * (x - mean)) / n;
+            let rstd = F::ONE / (variance + eps).sqrt();
+            for (((y, &x), &w), &b) in y.iter_mut().zip(x).zip(w).zip(b) {
+                *y = (x - mean) * rstd * w + b;
+            }
+            stats.copy_from_slice(&[mean, rstd]);
+        }
     }
 }
 
 impl LayerNormGrad {
     fn run<F: Real>(&self, mut io: CpuIo<F>) {
         let (x, w, dy, stats) = (io.x(0), io.x(1), io.x(2), io.x(3));
-        let (cols, n) = (w.len(), F::of(w.len() as f64));
-        let columns = |first: usize, dx: &mut [F], dwb: &mut [F]| {
-            let (dw, db) = dwb.split_at_mut(cols);
-            let rows = x[first * cols..].chunks_exact(cols).zip(dy[first * cols..].chunks_exact(cols));
-            let rows = rows.zip(stats[2 * first..].chunks_exact(2)).zip(dx.chunks_exact_mut(cols));
-            for (((x, dy), stats), dx) in rows {
-                let (mean, rstd) = (stats[0], stats[1]);
-                let [mean_g, mean_gh] = row_sums([x, w, dy], |x, w, dy| [dy * w, dy * w * (x - mean) * rstd]);
-                let (mean_g, mean_gh) = (mean_g / n, mean_gh / n);
-                let sums = dw.iter_mut().zip(db.iter_mut());
-                for (((((dx, &x), &w), &dy), dw), db) in
-                    dx.iter_mut().zip(x).zip(w).zip(dy).zip(sums).map(|(a, (dw, db))| ((a, dw), db))
-                {
-                    let h = (x - mean) * rstd;
-                    *dx = rstd * (dy * w - mean_g - h * mean_gh);
-                    *dw += dy * h;
-                    *db += dy;
-                }
-            }
-        };
+        let cols = w.len();
         let mut dwb = vec![F::ZERO; 2 * cols];
-        rows_and_columns((io.take(0), cols), &mut dwb, columns);
+        rows_and_columns((io.take(0), cols), &mut dwb, |first, dx, dwb| {
+            slopes([&x[first * cols..], w, &dy[first * cols..], &stats[2 * first..]], dx, dwb);
+        });
         io.take(1).copy_from_slice(&dwb[..cols]);
         io.take(2).copy_from_slice(&dwb[cols..]);
+    }
+}
+
+wide_fn! {
+    /// As many rows of dx as there is room for; what they give to dw and db is added to those.
+    fn slopes<F: Real>(read: [&[F]; 4], dx: &mut [F], dwb: &mut [F]) {
+        let [x, w, dy, stats] = read;
+        let (cols, n) = (w.len(), F::of(w.len() as f64));
+        let (dw, db) = dwb.split_at_mut(cols);
+        let rows = x.chunks_exact(cols).zip(dy.chunks_exact(cols)).zip(stats.chunks_exact(2));
+        for (((x, dy), stats), dx) in rows.zip(dx.chunks_exact_mut(cols)) {
+            let (mean, rstd) = (stats[0], stats[1]);
+            let [mean_g, mean_gh] = row_sums([x, w, dy], |x, w, dy| [dy * w, dy * w * (x - mean) * rstd]);
+            let (mean_g, mean_gh) = (mean_g / n, mean_gh / n);
+            let sums = dw.iter_mut().zip(db.iter_mut());
+            for ((((dx, &x), &w), &dy), (dw, db)) in dx.iter_mut().zip(x).zip(w).zip(dy).zip(sums) {
+                let h = (x - mean) * rstd;
+                *dx = rstd * (dy * w - mean_g - h * mean_gh);
+                *dw += dy * h;
+                *db += dy;
+            }
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::autograd::Vjp;
 use crate::check::{Range, Sample};
-use crate::cpu::{CpuIo, Real, row_sum, row_sums, split_chunks2};
+use crate::cpu::{CpuIo, Real, row_sum, row_sums, split_chunks2, wide_fn};
 use crate::cpu_kernel;
 use crate::dtype::DType;
 use crate::ops::layer_norm::{Grid, rows_and_columns};
@@ -87,36 +87,51 @@ impl Op for RmsNormGrad {
 impl RmsNorm {
     fn run<F: Real>(&self, mut io: CpuIo<F>) {
         let (x, w) = (io.x(0), io.x(1));
-        let (cols, n) = (w.len(), F::of(w.len() as f64));
+        let cols = w.len();
         split_chunks2((io.take(0), cols), (io.take(1), 1), |first, y, scales| {
-            let rows = x[first * cols..].chunks_exact(cols).zip(y.chunks_exact_mut(cols)).zip(scales);
-            for ((x, y), scale) in rows {
-                *scale = F::ONE / (row_sum(x, |x| x * x) / n + F::of(self.eps)).sqrt();
-                y.iter_mut().zip(x).zip(w).for_each(|((y, &x), &w)| *y = x * *scale * w);
-            }
+            normalize(&x[first * cols..], w, F::of(self.eps), y, scales);
         });
+    }
+}
+
+wide_fn! {
+    /// As many rows of x as y has.
+    fn normalize<F: Real>(x: &[F], w: &[F], eps: F, y: &mut [F], scales: &mut [F]) {
+        let (cols, n) = (w.len(), F::of(w.len() as f64));
+        for ((x, y), scale) in x.chunks_exact(cols).zip(y.chunks_exact_mut(cols)).zip(scales) {
+            *scale = F::ONE / (row_sum(x, |x| x * x) / n + eps).sqrt();
+            y.iter_mut().zip(x).zip(w).for_each(|((y, &x), &w)| *y = x * *scale * w);
+        }
     }
 }
 
 impl RmsNormGrad {
     fn run<F: Real>(&self, mut io: CpuIo<F>) {
         let (x, w, dy, scales) = (io.x(0), io.x(1), io.x(2), io.x(3));
-        let (cols, n) = (w.len(), F::of(w.len() as f64));
+        let cols = w.len();
         let dw = io.take(1);
         dw.fill(F::ZERO);
         rows_and_columns((io.take(0), cols), dw, |first, dx, dw| {
-            let rows = x[first * cols..].chunks_exact(cols).zip(dy[first * cols..].chunks_exact(cols));
-            for (((x, dy), &scale), dx) in rows.zip(&scales[first..]).zip(dx.chunks_exact_mut(cols)) {
-                let [sum, _] = row_sums([x, w, dy], |x, w, dy| [dy * w * x * scale, F::ZERO]);
-                let mean = sum / n;
-                let row = dx.iter_mut().zip(dw.iter_mut()).zip(x).zip(w).zip(dy);
-                for ((((dx, dw), &x), &w), &dy) in row {
-                    let h = x * scale;
-                    *dx = scale * (dy * w - h * mean);
-                    *dw += dy * h;
-                }
-            }
+            slopes([&x[first * cols..], w, &dy[first * cols..], &scales[first..]], dx, dw);
         });
+    }
+}
+
+wide_fn! {
+    /// As many rows of dx as there is room for; what they give to dw is added to it.
+    fn slopes<F: Real>(read: [&[F]; 4], dx: &mut [F], dw: &mut [F]) {
+        let [x, w, dy, scales] = read;
+        let (cols, n) = (w.len(), F::of(w.len() as f64));
+        let rows = x.chunks_exact(cols).zip(dy.chunks_exact(cols)).zip(scales);
+        for (((x, dy), &scale), dx) in rows.zip(dx.chunks_exact_mut(cols)) {
+            let [sum, _] = row_sums([x, w, dy], |x, w, dy| [dy * w * x * scale, F::ZERO]);
+            let mean = sum / n;
+            for ((((dx, dw), &x), &w), &dy) in dx.iter_mut().zip(dw.iter_mut()).zip(x).zip(w).zip(dy) {
+                let h = x * scale;
+                *dx = scale * (dy * w - h * mean);
+                *dw += dy * h;
+            }
+        }
     }
 }
 

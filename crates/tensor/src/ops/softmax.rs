@@ -2,7 +2,7 @@
 
 use crate::autograd::Vjp;
 use crate::check::{Range, Sample};
-use crate::cpu::{CpuIo, Real, dot, row_max, row_sum, split_chunks};
+use crate::cpu::{CpuIo, Real, dot, row_max, row_sum, split_chunks, wide_fn};
 use crate::cpu_kernel;
 use crate::dtype::DType;
 use crate::ops::{Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, expect_dtype, groups};
@@ -85,41 +85,49 @@ fn dispatch(io: &GpuIo, log: bool, [thread, workgroup]: [&'static str; 2], bindi
 impl Softmax {
     fn run<F: Real>(&self, mut io: CpuIo<F>) {
         let (x, n) = (io.x(0), io.dims(0)[1]);
-        split_chunks(io.take(0), n, |first, rows| {
-            let by = &F::coefficients();
-            for (r, y) in rows.chunks_exact_mut(n).enumerate() {
-                let x = &x[(first + r) * n..][..n];
-                let largest = row_max(x);
-                y.iter_mut().zip(x).for_each(|(y, &x)| *y = (x - largest).exp(by));
-                let total = row_sum(y, |y| y);
-                if self.log {
-                    let by = largest + total.ln();
-                    y.iter_mut().zip(x).for_each(|(y, &x)| *y = x - by);
-                } else {
-                    let by = F::ONE / total;
-                    y.iter_mut().for_each(|y| *y *= by);
-                }
+        split_chunks(io.take(0), n, |first, y| shares(&x[first * n..], n, self.log, y));
+    }
+}
+
+wide_fn! {
+    /// Softmax, or its logarithm, of as many rows of n numbers as y has.
+    fn shares<F: Real>(x: &[F], n: usize, log: bool, y: &mut [F]) {
+        let by = &F::coefficients();
+        for (x, y) in x.chunks_exact(n).zip(y.chunks_exact_mut(n)) {
+            let largest = row_max(x);
+            y.iter_mut().zip(x).for_each(|(y, &x)| *y = (x - largest).exp(by));
+            let total = row_sum(y, |y| y);
+            if log {
+                let by = largest + total.ln();
+                y.iter_mut().zip(x).for_each(|(y, &x)| *y = x - by);
+            } else {
+                let by = F::ONE / total;
+                y.iter_mut().for_each(|y| *y *= by);
             }
-        });
+        }
     }
 }
 
 impl SoftmaxGrad {
     fn run<F: Real>(&self, mut io: CpuIo<F>) {
         let (y, dy, n) = (io.x(0), io.x(1), io.dims(0)[1]);
-        split_chunks(io.take(0), n, |first, rows| {
-            let by = &F::coefficients();
-            for (r, dx) in rows.chunks_exact_mut(n).enumerate() {
-                let (y, dy) = (&y[(first + r) * n..][..n], &dy[(first + r) * n..][..n]);
-                if self.log {
-                    let total = row_sum(dy, |dy| dy);
-                    dx.iter_mut().zip(y).zip(dy).for_each(|((dx, &y), &dy)| *dx = dy - y.exp(by) * total);
-                } else {
-                    let total = dot(y, dy);
-                    dx.iter_mut().zip(y).zip(dy).for_each(|((dx, &y), &dy)| *dx = y * (dy - total));
-                }
+        split_chunks(io.take(0), n, |first, dx| slopes(&y[first * n..], &dy[first * n..], n, self.log, dx));
+    }
+}
+
+wide_fn! {
+    /// As many rows of dx as there is room for.
+    fn slopes<F: Real>(y: &[F], dy: &[F], n: usize, log: bool, dx: &mut [F]) {
+        let by = &F::coefficients();
+        for ((y, dy), dx) in y.chunks_exact(n).zip(dy.chunks_exact(n)).zip(dx.chunks_exact_mut(n)) {
+            if log {
+                let total = row_sum(dy, |dy| dy);
+                dx.iter_mut().zip(y).zip(dy).for_each(|((dx, &y), &dy)| *dx = dy - y.exp(by) * total);
+            } else {
+                let total = dot(y, dy);
+                dx.iter_mut().zip(y).zip(dy).for_each(|((dx, &y), &dy)| *dx = y * (dy - total));
             }
-        });
+        }
     }
 }
 
