@@ -2,10 +2,11 @@
 
     cargo build --release && python tests/bench/learning.py --tasks addition reverse game24 --seeds 1 2 3
 
-A model that knows nothing is shown demonstrations until it answers a few of the held-out questions (`enough`, a share), or for
-`shown` steps, so that there is something to reward; then GRPO goes on from there without another demonstration. Both models
-are asked the same held-out questions: one answer of the likeliest tokens (greedy), and one drawn at temperature 1. Needs
-nothing but Python 3.
+A model that knows nothing is shown demonstrations until it answers a few of the held-out questions (`enough`, a share; it is
+asked after each step, because five later it may answer twice as many), or for `shown` steps, so that there is something to
+reward; then GRPO goes on from there without another demonstration. Both models are asked the same held-out questions: one
+answer of the likeliest tokens (greedy), and one drawn at temperature 1. Needs nothing
+but Python 3.
 """
 
 import argparse
@@ -60,7 +61,7 @@ def learn(task, seed, folder):
     began = time.time()
     rate = about["warmup_lr"]
     warmup = ["sft", "--init", "tiny", *data, "--steps", about["shown"], "--batch-size", 64, "--lr", rate, "--min-lr", rate,
-              "--eval-every", 5, "--exam", 200, "--out", shown]
+              "--eval-every", 1, "--exam", 200, "--out", shown]
     steps = [event["step"] for event in events(warmup, about["enough"]) if event["event"] == "step"]
     before = [ask(shown, task, about["difficulty"]), ask(shown, task, about["difficulty"], "--samples", 1)]
     rewarded = shown

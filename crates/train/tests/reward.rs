@@ -48,7 +48,7 @@ fn run(device: &Device, network: Network, settings: Settings, data: Data) -> Vec
 fn it_tells_right_answers_from_wrong_ones() {
     let device = Device::cpu();
     let network = judging(&device, 1);
-    let settings = Settings { centring: 0.01, ..settings(300) };
+    let settings = Settings { centring: 0.01, ..settings(400) };
     let events = run(&device, network.clone(), settings, data());
     let last = |name: &str| evaluations(&events, name)[1];
     assert!((evaluations(&events, "held_out_loss")[0] - 2f32.ln()).abs() < 0.05);
