@@ -2,7 +2,7 @@
 
 use crate::autograd::Vjp;
 use crate::check::{Range, Sample};
-use crate::cpu::{CpuIo, Real, split_rows};
+use crate::cpu::{CpuIo, Real, split_rows, wide_fn};
 use crate::cpu_kernel;
 use crate::dtype::DType;
 use crate::ops::{Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, expect_dtype, groups};
@@ -110,13 +110,14 @@ impl AdamWStep {
         if skip {
             return;
         }
-        let (keep1, beta2, keep2) = (F::of(1.0 - self.beta1), F::of(self.beta2), F::of(1.0 - self.beta2));
-        let (eps, step, root) = (F::of(self.eps), lr / bias1, bias2.sqrt());
-        let update = |(((p, m), v), &g): (((&mut F, &mut F), &mut F), &F), shrink: F| {
-            let g = g * clip;
-            *m += keep1 * (g - *m);
-            *v = beta2 * *v + keep2 * g * g;
-            *p = *p * shrink - step * *m / ((*v).sqrt() / root + eps);
+        let by = Factors {
+            clip,
+            keep1: F::of(1.0 - self.beta1),
+            beta2: F::of(self.beta2),
+            keep2: F::of(1.0 - self.beta2),
+            eps: F::of(self.eps),
+            step: lr / bias1,
+            root: bias2.sqrt(),
         };
         // One piece for each block: its parts of the three states.
         let [params, m, v] = [0, 1, 2].map(|k| io.take(k).chunks_mut(DECAY_BLOCK));
@@ -125,10 +126,32 @@ impl AdamWStep {
             let table = decay[first..].iter().zip(grads[first * DECAY_BLOCK..].chunks_exact(DECAY_BLOCK));
             for (((params, m), v), (&decay, grads)) in pieces.iter_mut().zip(table) {
                 let shrink = F::ONE - lr * F::of(self.weight_decay) * decay;
-                let elements = params.iter_mut().zip(m.iter_mut()).zip(v.iter_mut()).zip(grads);
-                elements.for_each(|element| update(element, shrink));
+                update(params, m, v, grads, shrink, &by);
             }
         });
+    }
+}
+
+/// What all parameters of a step share.
+struct Factors<F> {
+    clip: F,
+    keep1: F,
+    beta2: F,
+    keep2: F,
+    eps: F,
+    step: F,
+    root: F,
+}
+
+wide_fn! {
+    /// One block of parameters and their moments.
+    fn update<F: Real>(params: &mut [F], m: &mut [F], v: &mut [F], grads: &[F], shrink: F, by: &Factors<F>) {
+        for (((p, m), v), &g) in params.iter_mut().zip(m).zip(v).zip(grads) {
+            let g = g * by.clip;
+            *m += by.keep1 * (g - *m);
+            *v = by.beta2 * *v + by.keep2 * g * g;
+            *p = *p * shrink - by.step * *m / ((*v).sqrt() / by.root + by.eps);
+        }
     }
 }
 
