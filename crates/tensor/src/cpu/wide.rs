@@ -36,7 +36,7 @@ pub(crate) fn add_product<F: Real, const FUSED: bool>(sum: F, a: F, b: F) -> F {
     if FUSED { a.mul_add(b, sum) } else { sum + a * b }
 }
 
-/// Defines a function `fn name<F: Real>(…)` that is compiled twice in the same way. Its arithmetic stays what is written, so
+/// Defines a function `fn name<F: Real>(…)` that is compiled twice, and chosen as by [`wide`] but without fused multiply-add:
 /// its results are the same to the bit in registers of either width.
 macro_rules! wide_fn {
     ($(#[$doc:meta])* $vis:vis fn $name:ident<$F:ident: Real>($($x:ident: $X:ty),+ $(,)?) $(-> $Y:ty)? $body:block) => {
