@@ -126,7 +126,7 @@ unsafe fn gemm_by<const R: usize>(p: &Product) {
 }
 
 /// How many of the rows that are left make the next block, and whether the kernel for few rows takes them: sixes and fours
-/// make every even number but two, so that at most one row is computed for nothing.
+/// together make every even number from four on.
 #[inline(always)]
 fn next_rows<const R: usize>(left: usize) -> (usize, bool) {
     if left > BLOCK_ROWS {
