@@ -30,7 +30,7 @@ pub use parallel::{
     for_each_index, join_chunks, join_chunks_with, split_chunks, split_chunks2, split_rows, split_rows2,
 };
 pub use real::Real;
-pub(crate) use row::fill_zero;
+pub(crate) use row::whole;
 pub use row::{row_max, row_sum, row_sums};
 pub(crate) use softmax::{MOST_QUERIES, softmax_columns};
 pub(crate) use wide::{Kernel, add_product, wide, wide_fn};

@@ -1,6 +1,7 @@
 //! Sums along a row of memory, in lanes that vectorise and in an order that is always the same.
 
 use super::Real;
+use std::ops::Range;
 
 /// Running sums that one row is dealt out to.
 const LANES: usize = 16;
@@ -52,12 +53,11 @@ pub fn row_max<F: Real>(a: &[F]) -> F {
     lanes.iter().chain(rest).fold(a[0], |max, &a| max.max(a))
 }
 
-/// Sets some elements to 0, often none of them, for which a page would leave WebAssembly to fill memory.
+/// The range and what lies around it, from a multiple of eight to one or to the row's end: a loop that may go past what it
+/// needs leaves few elements over.
 #[inline(always)]
-pub(crate) fn fill_zero<F: Real>(a: &mut [F]) {
-    if !a.is_empty() {
-        a.fill(F::ZERO);
-    }
+pub(crate) fn whole(range: &Range<usize>, row_len: usize) -> Range<usize> {
+    range.start / 8 * 8..range.end.next_multiple_of(8).min(row_len)
 }
 
 /// The sum of the lanes, as a tree.

@@ -1,14 +1,10 @@
 //! Softmax of scores whose queries lie side by side.
 
-use super::{Real, fill_zero, wide_fn};
+use super::{Real, whole, wide_fn};
 use std::ops::Range;
 
 /// Keys whose weights are added up before they join the sum: short sums round less.
 const PART: usize = 32;
-
-/// Loops along queries begin and end at multiples of it, so that few elements are left over: they may go past those that see
-/// a key.
-const WHOLE: usize = 8;
 
 /// The most queries that lie side by side.
 pub(crate) const MOST_QUERIES: usize = 128;
@@ -24,12 +20,9 @@ wide_fn! {
         lse: &mut [F],
     ) -> [F; MOST_QUERIES] {
         let (n, by) = (lse.len(), &F::coefficients());
-        let whole = |seeing: &Range<usize>| {
-            seeing.start / WHOLE * WHOLE..seeing.end.next_multiple_of(WHOLE).min(n)
-        };
         lse.fill(F::MASKED);
         for (x, seeing) in x.chunks_exact_mut(n).zip(seeing) {
-            let all = whole(seeing);
+            let all = whole(seeing, n);
             // The exponential of these is 0.
             x[all.start..seeing.start].fill(F::MASKED);
             x[seeing.end..all.end].fill(F::MASKED);
@@ -40,9 +33,9 @@ wide_fn! {
         for (x, seeing) in x.chunks_mut(PART * n).zip(seeing.chunks(PART)) {
             let mut part_sums = [F::ZERO; MOST_QUERIES];
             for (x, seeing) in x.chunks_exact_mut(n).zip(seeing) {
-                let all = whole(seeing);
-                fill_zero(&mut x[..all.start]);
-                fill_zero(&mut x[all.end..]);
+                let all = whole(seeing, n);
+                x[..all.start].fill(F::ZERO);
+                x[all.end..].fill(F::ZERO);
                 let columns = part_sums[all.clone()].iter_mut().zip(&lse[all.clone()]);
                 for (x, (sum, &top)) in x[all].iter_mut().zip(columns) {
                     *x = (*x * scale - top).exp(by);

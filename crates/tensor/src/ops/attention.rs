@@ -147,6 +147,11 @@ impl Seen<'_> {
         }
     }
 
+    /// The keys of `s_len` that some of `rows` queries from query t on see.
+    pub fn by_some(&self, [b, t]: [usize; 2], rows: usize, s_len: usize) -> Range<usize> {
+        self.first(b, t)..s_len.min(self.own(b, t).saturating_add(rows))
+    }
+
     /// Which of `rows` queries from query t on see key s: those from its own place on, up to where another document
     /// begins. Query t sees s, or stands before it.
     pub fn by(&self, [b, t]: [usize; 2], rows: usize, s: usize) -> Range<usize> {
@@ -294,8 +299,7 @@ impl<F: Real> Forward<'_, F> {
         let block_len = block_len(self.t_len);
         for (block, lse) in lse.chunks_mut(block_len).enumerate() {
             let (t0, rows) = (block * block_len, lse.len());
-            let own = self.seen.own(b, t0);
-            let (from, to) = (self.seen.first(b, t0), self.s_len.min(own.saturating_add(rows)));
+            let Range { start: from, end: to } = self.seen.by_some([b, t0], rows, self.s_len);
             let keys = to - from;
             let qt = q.columns([b, t0, h], [rows, d], qt); // (D, rows)
             // 1. Scores of a block of queries with all keys that one of them sees; (keys, rows), so that softmax takes

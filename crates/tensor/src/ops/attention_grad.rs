@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::autograd::Vjp;
-use crate::cpu::{CpuIo, HeadRows, Real, dot, fill_zero, join_chunks_with, wide_fn};
+use crate::cpu::{CpuIo, HeadRows, Real, dot, join_chunks_with, whole, wide_fn};
 use crate::cpu_kernel;
 use crate::dtype::DType;
 use crate::ops::attention::{Bounds, Heads, Seen, block_len, pairs, vec4_places};
@@ -181,7 +181,7 @@ impl<F: Real> Job<'_, F> {
         let rows = block_len(self.t_len);
         let last = (self.t_len - 1) / rows * rows;
         let mut beta = F::ZERO;
-        if self.keys(b, last) != (0..self.s_len) {
+        if self.seen.by_some([b, last], self.t_len - last, self.s_len) != (0..self.s_len) {
             for s in 0..self.s_len {
                 // SAFETY: each pair (b, g) writes rows of its own.
                 self.grads[1..].iter().for_each(|dkv| unsafe { dkv.row_mut([b, s, g], d) }.fill(F::ZERO));
@@ -194,12 +194,6 @@ impl<F: Real> Job<'_, F> {
                 beta = F::ONE;
             }
         }
-    }
-
-    /// The keys that some of the queries of a block see.
-    fn keys(&self, b: usize, t0: usize) -> Range<usize> {
-        let rows = block_len(self.t_len).min(self.t_len - t0);
-        self.seen.first(b, t0)..self.s_len.min(self.seen.own(b, t0).saturating_add(rows))
     }
 
     /// What one block of queries gives to dq, and to dk and dv, whose old values are multiplied by `beta`; `kv` are the head's
@@ -215,7 +209,7 @@ impl<F: Real> Job<'_, F> {
         let ([b, t0, _], d) = (at_q, self.heads.d);
         let ([q, k, _], [dq, dk, dv]) = (&self.qkv, &self.grads);
         let rows = block_len(self.t_len).min(self.t_len - t0);
-        let Range { start: from, end: to } = self.keys(b, t0);
+        let Range { start: from, end: to } = self.seen.by_some([b, t0], rows, self.s_len);
         let (keys, at_k) = (to - from, [b, from, at_k[2]]);
         let Scratch { qt, dyt, p, ds, dst, .. } = scratch;
         // 1. Scores, and the products of dy with the values.
@@ -265,21 +259,18 @@ impl<F: Real> Job<'_, F> {
     }
 }
 
-/// Elements that the loop over keys treats whole, so that few are left over: it may go past what a query sees.
-const WHOLE: usize = 16;
-
 wide_fn! {
     /// One row of weights, and of the gradients of its scores. What the query does not see has neither.
     fn row_slopes<F: Real>(p: &mut [F], ds: &mut [F], seen: Range<usize>, scale: F, lse: F, dy: &[F], y: &[F]) {
         let (delta, by) = (dot(dy, y), &F::coefficients());
-        let end = seen.end.next_multiple_of(WHOLE).min(p.len());
-        for (p, ds) in p[..end].iter_mut().zip(&mut ds[..end]) {
+        let all = whole(&seen, p.len());
+        for (p, ds) in p[all.clone()].iter_mut().zip(&mut ds[all]) {
             *p = (*p * scale - lse).exp(by);
             *ds = *p * (*ds - delta) * scale;
         }
         for hidden in [0..seen.start, seen.end..p.len()] {
-            fill_zero(&mut p[hidden.clone()]);
-            fill_zero(&mut ds[hidden]);
+            p[hidden.clone()].fill(F::ZERO);
+            ds[hidden].fill(F::ZERO);
         }
     }
 }
