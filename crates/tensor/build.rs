@@ -1,4 +1,4 @@
-//! Prepares the shaders for embedding: as they are natively, without comments and indentation in a page, where every byte
+//! Prepares the shaders for embedding: as they are natively, without comments and most blanks in a page, where every byte
 //! is downloaded. Line breaks stay, so that a compiler's message names the line of the file.
 
 use std::path::{Path, PathBuf};
@@ -17,7 +17,32 @@ fn main() {
     }
 }
 
-/// A line without its comment and the blanks around it. WGSL has no strings, so `//` always begins a comment.
+/// A line without its comment and without the blanks that keep nothing apart. WGSL has no strings, so `//` always begins a
+/// comment.
 fn bare(line: &str) -> String {
-    format!("{}\n", line.split("//").next().unwrap_or("").trim())
+    let mut bare = String::new();
+    for word in line.split("//").next().unwrap_or("").split_whitespace() {
+        // Two names would become one, and so might two operators.
+        let kinds = [bare.chars().last(), word.chars().next()].map(|c| c.map(kind));
+        if kinds[0] == kinds[1] && kinds[0] != Some(Kind::Bracket) {
+            bare.push(' ');
+        }
+        bare.push_str(word);
+    }
+    bare + "\n"
+}
+
+#[derive(PartialEq)]
+enum Kind {
+    Name,
+    Bracket,
+    Operator,
+}
+
+fn kind(c: char) -> Kind {
+    match c {
+        '(' | ')' | '[' | ']' | '{' | '}' | ',' | ';' | ':' => Kind::Bracket,
+        _ if c.is_alphanumeric() || c == '_' || c == '.' => Kind::Name,
+        _ => Kind::Operator,
+    }
 }

@@ -74,7 +74,7 @@ impl Profile {
                 None => sums.push(timing.clone()),
             }
         }
-        sums.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+        sums.sort_unstable_by(|a, b| b.seconds.total_cmp(&a.seconds));
         sums
     }
 }

@@ -93,6 +93,9 @@ pub(crate) async fn describe_adapter(force_fallback: bool) -> Option<AdapterInfo
 #[derive(Default)]
 pub(crate) struct Scopes(RefCell<Vec<Signal<()>>>);
 
+/// What the scopes around a call catch, the outermost first.
+const KINDS: [Kind; 3] = [Kind::Internal, Kind::Validation, Kind::OutOfMemory];
+
 impl Scopes {
     pub(crate) fn guarded<T>(
         &self,
@@ -102,17 +105,22 @@ impl Scopes {
         create: impl FnOnce() -> T,
     ) -> T {
         let device = raw(device);
-        let kinds = [Kind::Internal, Kind::Validation, Kind::OutOfMemory];
-        kinds.iter().for_each(|kind| device.push_error_scope(filter(*kind)));
+        KINDS.iter().for_each(|kind| device.push_error_scope(filter(*kind)));
         let number = faults.number();
         let made = create();
-        let answers = kinds.map(|_| device.pop_error_scope()); // the innermost first
+        self.close(&device, faults, number, subject);
+        made
+    }
+
+    /// Closes the three scopes of [`Scopes::guarded`] and sees to their answers when they come.
+    fn close(&self, device: &RawDevice, faults: &Faults, number: u64, subject: Subject) {
+        let answers = KINDS.map(|_| device.pop_error_scope()); // the innermost first
         let (faults, answered) = (faults.clone(), Signal::new());
         let mut waiting = self.0.borrow_mut();
         waiting.retain(|answer| !answer.is_set());
         waiting.push(answered.clone());
         spawn_local(async move {
-            for (kind, answer) in kinds.into_iter().rev().zip(answers) {
+            for (kind, answer) in KINDS.into_iter().rev().zip(answers) {
                 // Null: nothing was caught. A rejection: the device is lost, which `listen` reports.
                 if let Ok(error) = JsFuture::from(answer).await
                     && error.is_object()
@@ -123,7 +131,6 @@ impl Scopes {
             }
             answered.set(());
         });
-        made
     }
 
     /// Waits for the answers to all scopes so far.

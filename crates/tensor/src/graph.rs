@@ -184,7 +184,8 @@ impl Graph {
     pub fn data(&self, shape: impl Into<Shape>, data: impl Into<Data>) -> Tensor {
         let (shape, data) = (shape.into(), data.into());
         assert_eq!(shape.numel(), data.len(), "data: shape {shape} needs {} elements", shape.numel());
-        self.leaf(Source::Data(Rc::new(data.clone())), shape, data.dtype())
+        let dtype = data.dtype();
+        self.leaf(Source::Data(Rc::new(data)), shape, dtype)
     }
 
     /// The tensor that was given this name by [`Tensor::named`], if any.
@@ -207,6 +208,13 @@ impl Graph {
     /// Records an operation and returns its outputs, each of the given shape and element type.
     #[track_caller]
     pub fn record(&self, op: impl Op, inputs: &[&Tensor], outputs: &[(Shape, DType)]) -> Vec<Tensor> {
+        self.push(Rc::new(op), inputs, outputs)
+    }
+
+    /// Apart from [`Graph::record`], so that it is compiled once, not for every operation.
+    #[track_caller]
+    #[inline(never)]
+    fn push(&self, op: Rc<dyn Op>, inputs: &[&Tensor], outputs: &[(Shape, DType)]) -> Vec<Tensor> {
         for x in inputs {
             assert!(Rc::ptr_eq(&self.0, &x.graph.0), "{}: tensors of two graphs", op.name());
         }
@@ -224,7 +232,7 @@ impl Graph {
         }
         let ids: Vec<ValueId> = (first..first + outputs.len()).map(ValueId).collect();
         let inputs = inputs.iter().map(|x| x.id).collect();
-        record.nodes.push(Node { op: Rc::new(op), inputs, outputs: ids.clone() });
+        record.nodes.push(Node { op, inputs, outputs: ids.clone() });
         drop(record);
         ids.into_iter().map(|id| self.tensor(id)).collect()
     }

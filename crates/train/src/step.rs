@@ -165,7 +165,7 @@ impl Trainer {
             settings.optimizer().set(update, step as u32, settings.lr_at(step));
             run(update, timed, &mut times).await;
         }
-        times.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+        times.sort_unstable_by(|a, b| b.seconds.total_cmp(&a.seconds));
         Ok(times)
     }
 

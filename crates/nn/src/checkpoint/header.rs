@@ -56,7 +56,7 @@ pub(super) fn read_header(file: &str, source: &mut Box<dyn Source>) -> Result<He
 
     let Entries { mut tensors, metadata } =
         serde_json::from_slice(&json).map_err(|error| malformed(format!("header: {error}")))?;
-    tensors.sort_by_key(|(_, info)| info.data_offsets);
+    tensors.sort_unstable_by_key(|(_, info)| info.data_offsets);
     let checked = Metadata::new(None, tensors.clone()).map_err(|error| malformed(error.to_string()))?;
     let needed = 8 + length + checked.data_len() as u64;
     match file_bytes {

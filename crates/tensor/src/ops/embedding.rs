@@ -28,7 +28,8 @@ impl Op for Embedding {
     fn grad(&self, vjp: &Vjp) -> Vec<Option<Tensor>> {
         let (w, ids, dy) = (vjp.x(0), vjp.x(1), vjp.dy(0));
         let graph = w.graph();
-        let order = graph.record(Buckets, &[ids], &[((2, ids.dim(0)).into(), DType::U32)]).remove(0);
+        let buckets = Buckets { vocab_size: w.dim(0) };
+        let order = graph.record(buckets, &[ids], &[((2, ids.dim(0)).into(), DType::U32)]).remove(0);
         let dw = graph.record(EmbeddingGrad, &[dy, &order], &[(w.shape().clone(), DType::F32)]).remove(0);
         vec![Some(dw), None]
     }
@@ -68,7 +69,9 @@ impl Embedding {
 
 /// ids (R) → order (2, R): the ids, and the indices of their tokens, both sorted by (id, index).
 #[derive(Debug)]
-struct Buckets;
+struct Buckets {
+    vocab_size: usize,
+}
 
 impl Op for Buckets {
     fn name(&self) -> &'static str {
@@ -97,9 +100,16 @@ impl Buckets {
     fn run<F: Real>(&self, mut io: CpuIo<F>) {
         let ids = io.ids(0);
         let (sorted, order) = io.take_ids(0).split_at_mut(ids.len());
-        order.iter_mut().zip(0..).for_each(|(o, i)| *o = i);
-        order.sort_by_key(|&i| ids[i as usize]); // stable: equal ids stay in the order of their indices
-        sorted.iter_mut().zip(order).for_each(|(id, &mut i)| *id = ids[i as usize]);
+        // How many tokens have each id; from that, where its next token goes.
+        let mut next = vec![0; self.vocab_size];
+        ids.iter().for_each(|&id| next[id as usize] += 1);
+        let mut start = 0;
+        next.iter_mut().for_each(|n| start += std::mem::replace(n, start));
+        for (i, &id) in (0..).zip(ids) {
+            let place = &mut next[id as usize];
+            (sorted[*place], order[*place]) = (id, i);
+            *place += 1;
+        }
     }
 }
 

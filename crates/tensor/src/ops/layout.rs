@@ -117,7 +117,12 @@ impl Tensor {
     /// When the sizes differ.
     #[track_caller]
     pub fn reshape(&self, shape: impl Into<Shape>) -> Tensor {
-        let shape = shape.into();
+        self.reshape_to(shape.into())
+    }
+
+    /// Apart from [`Tensor::reshape`], so that it is compiled once, not for every way to write a shape.
+    #[track_caller]
+    fn reshape_to(&self, shape: Shape) -> Tensor {
         assert_eq!(
             shape.numel(),
             self.shape().numel(),
@@ -129,7 +134,7 @@ impl Tensor {
         }
         match self.layout().reshape(&shape) {
             Some(layout) => self.graph.record_view(View::Reshape, self, layout),
-            None => self.contiguous().reshape(shape),
+            None => self.contiguous().reshape_to(shape),
         }
     }
 
