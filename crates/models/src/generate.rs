@@ -316,16 +316,14 @@ impl Sequence {
     }
 }
 
-/// Records a model on ids `(B, T)`, the choice of the next token after the rows that `pick` takes from the hidden
-/// states `(B·T, C)`, and its being kept for the next run.
+/// Records a model on ids `(B, T)`, and the choice of the next token after the rows that `pick` takes from the hidden
+/// states `(B·T, C)`. The state `"chosen"` keeps it for the next run.
 fn record(network: &Network, ids: &Tensor, kv: KvCache, pick: impl Fn(Tensor) -> Tensor) -> (Tensor, Tensor) {
     let (graph, config) = (ids.graph(), &network.config);
     let p = network.params(graph);
     let x = hidden(config, &p, ids, &Pass::cached(kv)); // (B, T, C)
     let x = pick(x.reshape((ids.shape().numel(), config.d_model))); // (B, C)
-    let (chosen, log_probs) = Sampling::record(&(Model::of(config).head)(config, &p, &x));
-    graph.state("chosen", (ids.dim(0),), DType::U32).assign(&chosen);
-    (chosen, log_probs)
+    Sampling::record(&(Model::of(config).head)(config, &p, &x))
 }
 
 fn compile(

@@ -18,7 +18,7 @@
 //! Departures: attention weights themselves are not dropped, because the fused kernel never stores them; biases can be
 //! left out, as nanoGPT does.
 
-use cloche_nn::embedding::{embedding, unembed};
+use cloche_nn::embedding::unembed;
 use cloche_nn::linear::{conv1d, linear};
 use cloche_nn::norm::layer_norm;
 use cloche_nn::{Init, Params};
@@ -36,8 +36,7 @@ pub const MODEL: Model = Model { arch: Arch::Gpt2, name: "gpt2", body, norm, hea
 /// ids `(B, T)` of u32 → `(B, T, C)`
 fn body(c: &ModelConfig, p: &Params, ids: &Tensor, pass: &Pass) -> Tensor {
     let p = p.at("transformer");
-    let tokens = embedding(&p.at("wte"), ids, (c.vocab_size, c.d_model), normal(c)); // (B, T, C)
-    let mut x = pass.dropout(tokens + positions(c, &p.at("wpe"), ids.dim(1), pass)).named("embedding");
+    let mut x = pass.dropout(embed(c, &p, ids, pass)).named("embedding"); // (B, T, C)
     for layer in 0..c.n_layer {
         x = pass.block_end(layer, block(c, &p.at("h").at(layer), &x, layer, pass));
     }
@@ -50,16 +49,16 @@ fn norm(c: &ModelConfig, p: &Params, x: &Tensor) -> Tensor {
     layer_norm(&p.at("transformer").at("ln_f"), x, c.bias, c.norm_eps)
 }
 
-/// A learned vector for each position.
+/// Learned vectors of the tokens and of their positions, added.
 ///
 /// # Shapes
-/// → `(T, C)`; `(B, 1, C)` where each sequence is at a position of its own, `(B, T, C)` where each token is
-fn positions(c: &ModelConfig, p: &Params, t: usize, pass: &Pass) -> Tensor {
-    let w = p.embedding("weight", (c.context_len, c.d_model), normal(c));
+/// ids `(B, T)` of u32 → `(B, T, C)`
+fn embed(c: &ModelConfig, p: &Params, ids: &Tensor, pass: &Pass) -> Tensor {
+    let tokens = p.at("wte").embedding("weight", (c.vocab_size, c.d_model), normal(c));
+    let positions = p.at("wpe").embedding("weight", (c.context_len, c.d_model), normal(c));
     match pass.position() {
-        Some(position) if position.dims().len() == 1 => w.embedding(&position.reshape((position.dim(0), 1))),
-        Some(position) => w.embedding(position),
-        None => w.slice(0, 0, t),
+        Some(position) => tokens.embedding_sum(ids, &positions, &position.reshape(ids.shape())),
+        None => tokens.embedding(ids) + positions.slice(0, 0, ids.dim(1)),
     }
 }
 

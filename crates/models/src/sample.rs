@@ -39,7 +39,8 @@ impl Sampling {
 
     /// Records the choice; the settings are per-run scalars, so one program serves them all.
     ///
-    /// The state `"seen"` `(B, V)` is 1 where a token has occurred; the choice is added to it.
+    /// The state `"seen"` `(B, V)` is 1 where a token has occurred; the choice is added to it. The state `"chosen"` `(B,)`
+    /// becomes the choice.
     ///
     /// # Shapes
     /// logits `(B, V)` → ids `(B,)` and their log-probabilities `(B,)` under the model itself, before any filter
@@ -47,6 +48,7 @@ impl Sampling {
         let graph = logits.graph();
         logits.sample(SampleInputs {
             seen: Some(&graph.state("seen", logits.shape(), DType::U32)),
+            chosen: Some(&graph.state("chosen", (logits.dim(0),), DType::U32)),
             temperature: &graph.scalar("temperature"),
             top_k: &graph.scalar_u32("top_k"),
             top_p: &graph.scalar("top_p"),

@@ -11,7 +11,7 @@ use pollster::block_on;
 const V: usize = 29;
 
 /// The most dispatches of a decoded token on a GPU, for each layer and besides, of each of [`models`].
-const DISPATCHES: [[u64; 2]; 2] = [[5, 6], [9, 5]];
+const DISPATCHES: [[u64; 2]; 2] = [[5, 4], [9, 4]];
 
 /// Two small models, one with grouped queries, with weights that are large enough for decided opinions.
 fn models() -> [ModelConfig; 2] {

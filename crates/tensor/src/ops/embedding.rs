@@ -26,12 +26,7 @@ impl Op for Embedding {
         "embedding"
     }
     fn grad(&self, vjp: &Vjp) -> Vec<Option<Tensor>> {
-        let (w, ids, dy) = (vjp.x(0), vjp.x(1), vjp.dy(0));
-        let graph = w.graph();
-        let buckets = Buckets { vocab_size: w.dim(0) };
-        let order = graph.record(buckets, &[ids], &[((2, ids.dim(0)).into(), DType::U32)]).remove(0);
-        let dw = graph.record(EmbeddingGrad, &[dy, &order], &[(w.shape().clone(), DType::F32)]).remove(0);
-        vec![Some(dw), None]
+        vec![Some(table_grad(vjp.x(0), vjp.x(1), vjp.dy(0))), None]
     }
     fn flops(&self, _: &Operands) -> u64 {
         0
@@ -53,18 +48,30 @@ impl Op for Embedding {
 
 impl Embedding {
     fn run<F: Real>(&self, mut io: CpuIo<F>) {
-        let (w, ids) = (io.x(0), io.ids(1));
-        let &[vocab_size, c] = io.dims(0) else { unreachable!() };
+        let (w, ids, c) = (io.x(0), io.ids(1), io.dims(0)[1]);
         split_chunks(io.take(0), c, |first, rows| {
             for (y, &id) in rows.chunks_exact_mut(c).zip(&ids[first..]) {
-                assert!(
-                    (id as usize) < vocab_size,
-                    "embedding: id {id} is beyond the vocabulary of {vocab_size}"
-                );
-                y.copy_from_slice(&w[id as usize * c..][..c]);
+                y.copy_from_slice(row(w, c, id));
             }
         });
     }
+}
+
+/// Row `id` of a table of width `c`.
+///
+/// # Panics
+/// When the table ends before it.
+pub(super) fn row<F>(w: &[F], c: usize, id: u32) -> &[F] {
+    let at = id as usize * c;
+    w.get(at..at + c)
+        .unwrap_or_else(|| panic!("embedding: id {id} is beyond the table of {} rows", w.len() / c))
+}
+
+/// The gradient of the table w `(V, C)` from that of its rows `ids`: dy `(R, C)`.
+pub(super) fn table_grad(w: &Tensor, ids: &Tensor, dy: &Tensor) -> Tensor {
+    let buckets = Buckets { vocab_size: w.dim(0) };
+    let order = w.graph().record(buckets, &[ids], &[((2, ids.dim(0)).into(), DType::U32)]).remove(0);
+    w.graph().record(EmbeddingGrad, &[dy, &order], &[(w.shape().clone(), DType::F32)]).remove(0)
 }
 
 /// ids (R) → order (2, R): the ids, and the indices of their tokens, both sorted by (id, index).
@@ -182,9 +189,7 @@ impl Tensor {
     /// a GPU reads as V − 1.
     #[track_caller]
     pub fn embedding(&self, ids: &Tensor) -> Tensor {
-        expect_dtype("embedding", self, DType::F32);
-        expect_dtype("embedding", ids, DType::U32);
-        assert!(self.shape().len() == 2, "embedding: the table must be (V, C), found {}", self.shape());
+        expect_table(self, ids);
         let (r, c) = (ids.shape().numel(), self.dim(1));
         let shape = [ids.dims(), &[c]].concat();
         let y = self
@@ -193,6 +198,15 @@ impl Tensor {
             .remove(0);
         y.reshape(shape)
     }
+}
+
+/// # Panics
+/// When `w` is not a matrix of f32 or the ids are not u32.
+#[track_caller]
+pub(super) fn expect_table(w: &Tensor, ids: &Tensor) {
+    expect_dtype("embedding", w, DType::F32);
+    expect_dtype("embedding", ids, DType::U32);
+    assert!(w.shape().len() == 2, "embedding: the table must be (V, C), found {}", w.shape());
 }
 
 fn samples() -> Vec<Sample> {

@@ -25,6 +25,7 @@ pub mod assign;
 pub mod reduce;
 pub mod softmax;
 pub mod embedding;
+pub mod embedding_sum;
 pub mod rope;
 pub mod attention;
 pub mod attention_cached;
@@ -68,6 +69,7 @@ pub const OPS: &[OpEntry] = &[
     softmax::ENTRY,
     assign::ENTRY,
     embedding::ENTRY,
+    embedding_sum::ENTRY,
     rope::ENTRY,
     attention::ENTRY,
     attention_cached::ENTRY,

@@ -23,11 +23,13 @@ const SHADER: Shader = shader!("sample");
 /// The second word of the generator's key: no other consumer of the same seed gets these numbers.
 const KEY: u32 = stream_id("sample") as u32;
 
-/// What [`Tensor::sample`] draws by. All but `seen` are per-run scalars.
+/// What [`Tensor::sample`] draws by. All but the two states are per-run scalars.
 pub struct SampleInputs<'a> {
     /// State (B, V) of u32: not 0 where a token has occurred in the row's sequence. The drawn token is added. Without it
     /// there is no repetition penalty.
     pub seen: Option<&'a Tensor>,
+    /// State (B) of u32 that becomes the ids, for the next run to begin with.
+    pub chosen: Option<&'a Tensor>,
     /// f32: what scores are divided by; 0 takes the most likely token (the first of several).
     pub temperature: &'a Tensor,
     /// u32: how many tokens are left; 0 for all.
@@ -44,11 +46,13 @@ pub struct SampleInputs<'a> {
     pub step: &'a Tensor,
 }
 
-/// (logits (B, V), seven scalars, seen (B, V) if there is one) → ids (B) of u32, log_probs (B), seen in place (else one
-/// unused element), and scratch: scores (B, V), then five numbers for each part of each row.
+/// (logits (B, V), seven scalars, seen (B, V) if there is one, chosen (B) if there is one) → ids (B) of u32, in place of
+/// `chosen`, log_probs (B), seen in place (else one unused element), and scratch: scores (B, V), then five numbers for each part
+/// of each row.
 #[derive(Debug)]
 struct Draw {
     seen: bool,
+    chosen: bool,
 }
 
 impl Op for Draw {
@@ -63,7 +67,12 @@ impl Op for Draw {
         100 * io.inputs[0].layout.numel() as u64
     }
     fn in_place(&self) -> &'static [(usize, usize)] {
-        if self.seen { &[(2, 8)] } else { &[] }
+        match (self.seen, self.chosen) {
+            (true, true) => &[(2, 8), (0, 9)],
+            (true, false) => &[(2, 8)],
+            (false, true) => &[(0, 8)],
+            (false, false) => &[],
+        }
     }
     cpu_kernel!(run);
     fn gpu(&self, io: &GpuIo) -> Vec<Dispatch> {
@@ -284,7 +293,8 @@ impl Tensor {
             "sample: logits need shape (B, V), found {}",
             self.shape()
         );
-        let SampleInputs { seen, temperature, top_k, top_p, min_p, repetition_penalty, seed, step } = inputs;
+        let SampleInputs { seen, chosen, temperature, top_k, top_p, min_p, repetition_penalty, seed, step } =
+            inputs;
         for (x, dtype) in [
             (temperature, DType::F32),
             (top_k, DType::U32),
@@ -305,25 +315,33 @@ impl Tensor {
                 self.shape()
             );
         }
+        let rows = Shape::from((self.dim(0),));
+        if let Some(chosen) = chosen {
+            expect_dtype("sample", chosen, DType::U32);
+            assert!(*chosen.shape() == rows, "sample: chosen is {}, expected {rows}", chosen.shape());
+        }
         let mut all = vec![self, temperature, top_k, top_p, min_p, repetition_penalty, seed, step];
         all.extend(seen);
-        let rows = Shape::from((self.dim(0),));
+        all.extend(chosen);
         // Parts of a row are not smaller than those of 32 threads.
         let scratch = Shape::from((self.dim(0) * (self.dim(1) + 5 * self.dim(1).div_ceil(4 * 32)),));
         let seen_shape = if seen.is_some() { self.shape().clone() } else { (1,).into() };
         let outputs =
             [(rows.clone(), DType::U32), (rows, DType::F32), (seen_shape, DType::U32), (scratch, DType::F32)];
-        let mut outputs = self.graph().record(Draw { seen: seen.is_some() }, &all, &outputs).into_iter();
+        let op = Draw { seen: seen.is_some(), chosen: chosen.is_some() };
+        let mut outputs = self.graph().record(op, &all, &outputs).into_iter();
         (outputs.next().expect("ids"), outputs.next().expect("log_probs"))
     }
 }
 
 /// [`Tensor::sample`] with the scalars that samples and tests set.
-fn record(logits: &Tensor, seen: bool) -> (Tensor, Tensor) {
+fn record(logits: &Tensor, seen: bool, chosen: bool) -> (Tensor, Tensor) {
     let graph = logits.graph();
-    let state = seen.then(|| graph.state("seen", logits.shape(), DType::U32));
+    let seen = seen.then(|| graph.state("seen", logits.shape(), DType::U32));
+    let chosen = chosen.then(|| graph.state("chosen", (logits.dim(0),), DType::U32));
     logits.sample(SampleInputs {
-        seen: state.as_ref(),
+        seen: seen.as_ref(),
+        chosen: chosen.as_ref(),
         temperature: &graph.scalar("temperature"),
         top_k: &graph.scalar_u32("top_k"),
         top_p: &graph.scalar("top_p"),
@@ -337,7 +355,9 @@ fn record(logits: &Tensor, seen: bool) -> (Tensor, Tensor) {
 fn samples() -> Vec<Sample> {
     let sample = |name: &str, (b, v): (usize, usize), temperature: f32, top_k: u32, top_p: f32| {
         Sample::new(name, &[(&[b, v], Range::Normal)], |x| {
-            let (ids, log_probs) = record(&x[0], true);
+            // Both states, or one of them.
+            let [seen, chosen] = [x[0].dim(0) != 3, x[0].dim(0) != 40];
+            let (ids, log_probs) = record(&x[0], seen, chosen);
             vec![ids, log_probs]
         })
         .forward_only()

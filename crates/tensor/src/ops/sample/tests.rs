@@ -19,7 +19,7 @@ fn sample(
 ) -> (Vec<u32>, Vec<f32>) {
     let graph = Graph::new();
     let x = graph.input("logits", (b, logits.len() / b), DType::F32);
-    let (ids, log_probs) = record(&x, seen.is_some());
+    let (ids, log_probs) = record(&x, seen.is_some(), false);
     let states: Vec<(&str, &State)> = seen.map(|state| ("seen", state)).into_iter().collect();
     let mut program = device.compile(&graph, &[("ids", &ids), ("log_probs", &log_probs)], &states).unwrap();
     program.write("logits", logits);
