@@ -15,7 +15,7 @@ export const RESUMING = [
 ];
 
 const GROW = { data: "to be or not to be, that is the question. ".repeat(60), steps: 8, contextLen: 32, batchSize: 2, chatTokens: true };
-const SHORT = { steps: 6, batchSize: 4, exam: 4, evalEvery: 0, init: "tiny", contextLen: 32 };
+const SHORT = { steps: 16, batchSize: 4, exam: 4, evalEvery: 0, init: "tiny", contextLen: 32 };
 const SUMS = Array.from({ length: 30 }, (_, n) => ({ prompt: `${n}+1=`, chosen: `${n + 1}`, rejected: `${n + 2}` }));
 const TASK = { ...SHORT, data: "task:addition", examples: 40 };
 

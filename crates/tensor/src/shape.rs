@@ -125,7 +125,12 @@ pub struct Layout {
 impl Layout {
     /// Row-major, from the start of the buffer.
     pub fn contiguous(shape: impl Into<Shape>) -> Self {
-        let shape = shape.into();
+        Self::row_major(shape.into())
+    }
+
+    /// Apart from [`Layout::contiguous`], so that it is compiled once, not for every way to write a shape.
+    #[inline(never)]
+    fn row_major(shape: Shape) -> Self {
         Layout { strides: shape.row_major(), shape, offset: 0 }
     }
 
@@ -136,9 +141,14 @@ impl Layout {
 
     /// Whether the elements lie one after another, in order, from `offset` on.
     pub fn is_contiguous(&self) -> bool {
-        let row_major = self.shape.row_major();
+        let mut row_major = 1;
+        let mut dims = self.shape.iter().zip(&self.strides).rev();
         self.numel() == 0
-            || (0..self.shape.len()).all(|d| self.shape[d] == 1 || self.strides[d] == row_major[d])
+            || dims.all(|(&n, &stride)| {
+                let lies = n == 1 || stride == row_major;
+                row_major *= n;
+                lies
+            })
     }
 
     /// One past the highest index that this layout touches.
