@@ -2,7 +2,7 @@
 
 use crate::shell::{output, root};
 use crate::wasm;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use std::collections::BTreeSet;
 use std::fs;
 
@@ -46,6 +46,7 @@ fn loads() -> Result<Vec<Load>> {
     let (name, entries, budget) = CORE;
     let mut core = BTreeSet::new();
     entries.iter().try_for_each(|entry| follow(entry, &mut core))?;
+    ensure!(core.len() > entries.len(), "{name}: no import was found in {}", entries.join(", "));
     core.insert(wasm::engine());
     loads.push(Load { name, files: core.into_iter().collect(), budget });
     Ok(loads)
@@ -58,8 +59,12 @@ fn follow(file: &str, found: &mut BTreeSet<String>) -> Result<()> {
     }
     let text = fs::read_to_string(root().join(file)).with_context(|| format!("cannot read {file}"))?;
     let folder = file.rsplit_once('/').map_or("", |(folder, _)| folder);
-    let imports = text.split("from \"./").skip(1).filter_map(|rest| rest.split_once('"'));
-    imports.map(|(name, _)| format!("{folder}/{name}")).try_for_each(|import| follow(&import, found))
+    // With a blank or without one, as the shortened files have it.
+    let after = text.split("from").skip(1).filter_map(|rest| rest.trim_start().strip_prefix("\"./"));
+    for (name, _) in after.filter_map(|rest| rest.split_once('"')) {
+        follow(&format!("{folder}/{name}"), found)?;
+    }
+    Ok(())
 }
 
 /// Compressed sizes, measured by Node, which has brotli built in.
