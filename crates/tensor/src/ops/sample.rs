@@ -355,9 +355,8 @@ fn record(logits: &Tensor, seen: bool, chosen: bool) -> (Tensor, Tensor) {
 fn samples() -> Vec<Sample> {
     let sample = |name: &str, (b, v): (usize, usize), temperature: f32, top_k: u32, top_p: f32| {
         Sample::new(name, &[(&[b, v], Range::Normal)], |x| {
-            // Both states, or one of them.
-            let [seen, chosen] = [x[0].dim(0) != 3, x[0].dim(0) != 40];
-            let (ids, log_probs) = record(&x[0], seen, chosen);
+            // With both states; where there is one token only, a penalty would change nothing.
+            let (ids, log_probs) = record(&x[0], x[0].dim(1) > 1, true);
             vec![ids, log_probs]
         })
         .forward_only()
