@@ -75,14 +75,16 @@ fn generator(device: &Device, network: &Network, batch: usize, max_tokens: usize
     generator
 }
 
-fn next(generator: &mut Generator) -> Vec<Token> {
-    pollster::block_on(generator.next()).expect("a device that decodes").expect("as many tokens as asked for")
+/// The next tokens, on a GPU several of them; `None` behind the last.
+fn next(generator: &mut Generator) -> Option<Vec<Token>> {
+    pollster::block_on(generator.next()).expect("a device that decodes")
 }
 
 /// Each token's log-probability, as the cache yields it, is that of the model without a cache.
 fn validate(device: &Device, network: &Network) {
     let mut generator = generator(device, network, 1, 8);
-    let tokens: Vec<Token> = (0..8).map(|_| next(&mut generator)[0]).collect();
+    let tokens: Vec<Token> = std::iter::from_fn(|| next(&mut generator)).flatten().collect();
+    assert_eq!(tokens.len(), 8, "as many tokens as asked for");
     let ids = generator.tokens(0);
     let logits = pollster::block_on(forward_logits(device, network, ids)).expect("memory for the logits");
     let rows: Vec<&[f32]> = logits.chunks_exact(network.config.vocab_size).collect();
@@ -138,9 +140,7 @@ fn time_gpu(device: &Device, network: &Network, batch: usize, bytes: usize) {
     let mut times = Vec::new();
     while times.len() < 16 {
         let start = Instant::now();
-        let Some(tokens) = pollster::block_on(generator.next()).expect("a device that decodes") else {
-            break;
-        };
+        let Some(tokens) = next(&mut generator) else { break };
         let tokens = tokens.len() / batch;
         times.push(start.elapsed().as_secs_f64() / tokens as f64);
     }

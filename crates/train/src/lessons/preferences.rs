@@ -76,10 +76,11 @@ pub struct Preference {
 }
 
 impl Preference {
-    /// Comparison number `index` of a seed, on one side of the [`Split`]. The kinds of [`PREFERENCES`] take turns.
+    /// Comparison number `index` of a seed, on one side of the [`Split`]. Every other one is honest: they alone make a judge
+    /// read the passage, and that takes the most examples to learn. The other kinds take turns between them.
     pub fn new(seed: u64, split: Split, index: u64) -> Preference {
-        let kind = &PREFERENCES[(index % PREFERENCES.len() as u64) as usize];
-        kind.preference(seed, split, index / PREFERENCES.len() as u64)
+        const TURNS: [PreferenceKind; 4] = [HELPFUL, HONEST, POLITE, HONEST];
+        TURNS[(index % TURNS.len() as u64) as usize].preference(seed, split, index)
     }
 
     /// Judges any answer to the prompt; see [`Truth::judge`].

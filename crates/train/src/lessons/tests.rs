@@ -128,7 +128,7 @@ fn not_to_know_is_sometimes_right() {
         preferences(7, Split::Train).take(3000).filter(move |p| answer(p) == DONT_KNOW).count()
     };
     let (chosen, rejected) = (said(|p| &p.chosen), said(|p| &p.rejected));
-    assert!((350..700).contains(&chosen) && (350..700).contains(&rejected), "{chosen} {rejected}");
+    assert!((600..900).contains(&chosen) && (300..500).contains(&rejected), "{chosen} {rejected}");
 }
 
 #[test]
@@ -205,7 +205,7 @@ fn a_seed_names_its_lessons() {
     let preference = Preference::new(1337, Split::Train, 1);
     assert_eq!(
         text(&preference.prompt),
-        "user: Sally wore a pink hat. Can you tell me which animal Sally had?\n"
+        "user: George lost a storybook. Pam lost a mask. Can you tell me where Pam went?\n"
     );
-    assert_eq!([&*preference.chosen, &*preference.rejected], [DONT_KNOW, "A puppy."]);
+    assert_eq!([&*preference.chosen, &*preference.rejected], [DONT_KNOW, "To the lighthouse."]);
 }
