@@ -1,10 +1,11 @@
 // y[z, m, n] = sum over k of a[z, m, k] * b[z, k, n], then the epilogue, wherever the operands lie.
-// Host side: crates/tensor/src/ops/matmul_scalar.rs. Dispatch: one thread for each tile of up to 12 x 8 sums.
+// Host side: crates/tensor/src/ops/matmul_scalar.rs. Dispatch: one thread for each tile of up to 16 x 8 sums.
 //
 // SwiftShader makes a load of four lanes by four loads, each guarded, in some 700 bytes of code; and it copies all that a
 // loop carries, twice, each time around. So few k at a time and few sums: the loop must fit into 32 KB, where processors
 // keep what they execute. A tile begins at most where all of it fits, so that a compiler which knows the lengths of a and
-// b sees that no index lies beyond, and adds no guards of its own.
+// b sees that no index lies beyond, and adds no guards of its own. How a is read, the file in front of this one says:
+// scalar_alone.wgsl or scalar_quads.wgsl.
 
 override Z: u32 = 1u; override M: u32 = 1u; override N: u32 = 1u; override K: u32 = 1u;
 
@@ -13,7 +14,7 @@ override A0: u32 = 0u; override AZ: u32 = 0u; override AM: u32 = 0u; override AK
 override B0: u32 = 0u; override BZ: u32 = 0u; override BK: u32 = 0u; override BN: u32 = 0u;
 override Y0: u32 = 0u; override YZ: u32 = 0u; override YM: u32 = 0u; override YN: u32 = 0u;
 
-override BLOCKS: u32 = 3u; // of four rows: 1, 2 or 3
+override BLOCKS: u32 = 3u; // of four rows: 1 to 4
 
 @group(0) @binding(1) var<storage, read> a: Known1;
 @group(0) @binding(2) var<storage, read> b: Known2;
@@ -21,9 +22,10 @@ override BLOCKS: u32 = 3u; // of four rows: 1, 2 or 3
 
 /// Four rows of eight columns.
 alias Rows = array<mat4x4<f32>, 2>;
+alias Sums = ptr<function, Rows>;
 
 /// Adds the products of a column of a and a row of b. Sum by sum, because whole matrices would go through the stack.
-fn grow(c: ptr<function, Rows>, a: vec4<f32>, b: mat2x4<f32>) {
+fn grow(c: Sums, a: vec4<f32>, b: mat2x4<f32>) {
     (*c)[0][0] = fma(vec4(a.x), b[0], (*c)[0][0]);
     (*c)[1][0] = fma(vec4(a.x), b[1], (*c)[1][0]);
     (*c)[0][1] = fma(vec4(a.y), b[0], (*c)[0][1]);
@@ -43,10 +45,28 @@ fn store(tile: Tile, m: u32, n: u32, rows: Rows) {
     for (var i = 0u; i < 32u; i++) {
         let row = m + i / 8u;
         let column = n + i % 8u;
-        if (row >= tile.m && row < M && column >= tile.n && column < N) {
+        if (tile.z < Z && row >= tile.m && row < M && column >= tile.n && column < N) {
             let sum = sums[i % 8u / 4u][i / 8u][i % 4u];
             y[Y0 + tile.z * YZ + row * YM + column * YN] = epilogue((tile.z * M + row) * N + column, sum);
         }
+    }
+}
+
+/// Adds the products of a column of a, from element i on, and a row of b, from element j on, to the blocks.
+fn add(c0: Sums, c1: Sums, c2: Sums, c3: Sums, i: u32, j: u32, lane: u32) {
+    let row = mat2x4<f32>(
+        b[j], b[j + BN], b[j + 2u * BN], b[j + 3u * BN],
+        b[j + 4u * BN], b[j + 5u * BN], b[j + 6u * BN], b[j + 7u * BN],
+    );
+    grow(c0, four(i, lane), row);
+    if (BLOCKS >= 2u) {
+        grow(c1, four(i + 4u * AM, lane), row);
+    }
+    if (BLOCKS >= 3u) {
+        grow(c2, four(i + 8u * AM, lane), row);
+    }
+    if (BLOCKS == 4u) {
+        grow(c3, four(i + 12u * AM, lane), row);
     }
 }
 
@@ -55,42 +75,36 @@ fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    // 1. Which tile: neighbours lie side by side along n.
+    // 1. Which tile: neighbours lie side by side along n, and those that share rows of a do.
     let thread = flat_id(workgroup, grid) * 8u + lane;
-    let across = (N + 7u) / 8u;
+    let across = (N + 8u * SHARING - 1u) / (8u * SHARING) * SHARING;
     let down = (M + 4u * BLOCKS - 1u) / (4u * BLOCKS);
     let tile = Tile(thread / across / down, thread / across % down * 4u * BLOCKS, thread % across * 8u);
-    if (tile.z >= Z) {
-        return;
-    }
     // 2. Where it begins in a and in b.
     let m = min(tile.m, max(M, 4u * BLOCKS) - 4u * BLOCKS);
     let n = min(tile.n, max(N, 8u) - 8u);
     let a0 = A0 + min(tile.z, Z - 1u) * AZ + m * AM;
     let b0 = B0 + min(tile.z, Z - 1u) * BZ + n * BN;
     // 3. The sums, a column of a and a row of b at a time.
-    var c0: Rows; var c1: Rows; var c2: Rows;
-    for (var k = 0u; k < K; k++) {
-        let i = a0 + k * AK;
-        let j = b0 + k * BK;
-        let row = mat2x4<f32>(
-            b[j], b[j + BN], b[j + 2u * BN], b[j + 3u * BN],
-            b[j + 4u * BN], b[j + 5u * BN], b[j + 6u * BN], b[j + 7u * BN],
-        );
-        grow(&c0, vec4(a[i], a[i + AM], a[i + 2u * AM], a[i + 3u * AM]), row);
-        if (BLOCKS >= 2u) {
-            grow(&c1, vec4(a[i + 4u * AM], a[i + 5u * AM], a[i + 6u * AM], a[i + 7u * AM]), row);
+    var c0: Rows; var c1: Rows; var c2: Rows; var c3: Rows;
+    for (var k = STEP - 1u; k < K; k += STEP) {
+        if (STEP == 2u) {
+            add(&c0, &c1, &c2, &c3, a0 + (k - 1u) * AK, b0 + (k - 1u) * BK, lane);
         }
-        if (BLOCKS == 3u) {
-            grow(&c2, vec4(a[i + 8u * AM], a[i + 9u * AM], a[i + 10u * AM], a[i + 11u * AM]), row);
-        }
+        add(&c0, &c1, &c2, &c3, a0 + k * AK, b0 + k * BK, lane);
+    }
+    if (K % STEP == 1u) {
+        add(&c0, &c1, &c2, &c3, a0 + (K - 1u) * AK, b0 + (K - 1u) * BK, lane);
     }
     // 4. Bias, activation, residual, and out.
     store(tile, m, n, c0);
     if (BLOCKS >= 2u) {
         store(tile, m + 4u, n, c1);
     }
-    if (BLOCKS == 3u) {
+    if (BLOCKS >= 3u) {
         store(tile, m + 8u, n, c2);
+    }
+    if (BLOCKS == 4u) {
+        store(tile, m + 12u, n, c3);
     }
 }

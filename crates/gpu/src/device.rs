@@ -76,7 +76,7 @@ pub struct AdapterInfo {
 pub struct AdapterFeatures {
     /// `shader-f16`: half-precision arithmetic in shaders.
     pub f16: bool,
-    /// `subgroups`: operations across the lanes of a subgroup. Always false in browsers, see `web.rs`.
+    /// `subgroups`: operations across the lanes of a subgroup.
     pub subgroups: bool,
     /// `timestamp-query`: what [`Gpu::profile`] needs.
     pub timestamps: bool,
@@ -131,9 +131,20 @@ impl Gpu {
             memory_hints: wgpu::MemoryHints::MemoryUsage,
             ..Default::default()
         };
-        let (device, queue) = adapter.request_device(&descriptor).await.map_err(|error| {
-            GpuError::NoAdapter { reason: format!("adapter \"{}\" gave no device: {error}", info.name) }
+        #[cfg(not(target_arch = "wasm32"))]
+        let request = adapter.request_device(&descriptor);
+        #[cfg(target_arch = "wasm32")]
+        let request = match info.features.subgroups {
+            true => crate::web::with_subgroups(|| adapter.request_device(&descriptor)),
+            false => adapter.request_device(&descriptor),
+        };
+        let (device, queue) = request.await.map_err(|error| GpuError::NoAdapter {
+            reason: format!("adapter \"{}\" gave no device: {error}", info.name),
         })?;
+        #[cfg(target_arch = "wasm32")]
+        {
+            info.features.subgroups &= crate::web::has_subgroups(&device);
+        }
         let faults = Faults::default();
         crate::scope::listen(&device, &faults);
         let limits = Limits::of(&device.limits());

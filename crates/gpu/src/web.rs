@@ -4,7 +4,7 @@
 
 use std::cell::RefCell;
 
-use js_sys::{Function, Object, Promise, Reflect};
+use js_sys::{Array, Function, Object, Promise, Proxy, Reflect};
 use wasm_bindgen::{JsCast, JsValue, closure::Closure, prelude::wasm_bindgen};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 
@@ -42,6 +42,13 @@ fn text(object: &JsValue, name: &str) -> String {
     member(object, name).as_string().unwrap_or_default()
 }
 
+/// Whether an adapter or a device has a feature.
+fn has(object: &JsValue, feature: &str) -> bool {
+    let features = member(object, "features");
+    let test = member(&features, "has").dyn_into::<Function>();
+    test.and_then(|test| test.call1(&features, &feature.into())).is_ok_and(|found| found.is_truthy())
+}
+
 /// Whether `navigator.gpu` exists and wgpu would find it.
 pub(crate) fn has_webgpu() -> bool {
     let global: JsValue = js_sys::global().into();
@@ -66,11 +73,6 @@ pub(crate) async fn describe_adapter(force_fallback: bool) -> Option<AdapterInfo
     // The flag has moved from the adapter to its info; older browsers have it in the old place.
     let fallback = [&info, &adapter].iter().any(|object| member(object, "isFallbackAdapter").is_truthy());
     let words = format!("{vendor} {architecture} {device} {description}");
-    let features = member(&adapter, "features");
-    let has = |name: &str| -> bool {
-        let test = member(&features, "has").dyn_into::<Function>();
-        test.and_then(|test| test.call1(&features, &name.into())).is_ok_and(|found| found.is_truthy())
-    };
     let name = [description, device, format!("{vendor} {architecture}").trim().to_owned()]
         .into_iter()
         .find(|name| !name.is_empty());
@@ -80,13 +82,40 @@ pub(crate) async fn describe_adapter(force_fallback: bool) -> Option<AdapterInfo
         vendor,
         backend: "webgpu",
         driver: architecture,
-        // Subgroups stay off: wgpu's web backend cannot request the feature (gfx-rs/wgpu#10146).
         features: AdapterFeatures {
-            f16: has("shader-f16"),
-            subgroups: false,
-            timestamps: has("timestamp-query"),
+            f16: has(&adapter, "shader-f16"),
+            subgroups: has(&adapter, SUBGROUPS),
+            timestamps: has(&adapter, "timestamp-query"),
         },
     })
+}
+
+const SUBGROUPS: &str = "subgroups";
+
+/// Whether a device got what [`with_subgroups`] asked for: where `GPUAdapter` is not known by name, nobody asked.
+pub(crate) fn has_subgroups(device: &wgpu::Device) -> bool {
+    has(&raw(device), SUBGROUPS)
+}
+
+/// Lets `request` ask an adapter for a device, and for subgroups with it, for which wgpu's web backend has no name
+/// (gfx-rs/wgpu#10146).
+pub(crate) fn with_subgroups<T>(request: impl FnOnce() -> T) -> T {
+    const METHOD: &str = "requestDevice";
+    let adapters = member(&member(&js_sys::global().into(), "GPUAdapter"), "prototype");
+    let Ok(original) = member(&adapters, METHOD).dyn_into::<Function>() else { return request() };
+    let ask = Closure::<dyn FnMut(Function, JsValue, Array) -> JsValue>::new(
+        |original: Function, adapter: JsValue, arguments: Array| {
+            member(&arguments.get(0), "requiredFeatures").unchecked_into::<Array>().push(&SUBGROUPS.into());
+            Reflect::apply(&original, &adapter, &arguments)
+                .unwrap_or_else(|error| Promise::reject(&error).into())
+        },
+    );
+    let handler = Object::new();
+    let _ = Reflect::set(&handler, &"apply".into(), ask.as_ref());
+    let _ = Reflect::set(&adapters, &METHOD.into(), &Proxy::new(&original, &handler));
+    let device = request();
+    let _ = Reflect::set(&adapters, &METHOD.into(), &original);
+    device
 }
 
 /// Error scopes that have been closed but may not have answered yet.
@@ -187,7 +216,7 @@ pub(crate) async fn sleep(milliseconds: u32) {
 
 fn global_call(name: &str, arguments: &[&JsValue]) -> JsValue {
     let global: JsValue = js_sys::global().into();
-    let arguments: js_sys::Array = arguments.iter().copied().collect();
+    let arguments: Array = arguments.iter().copied().collect();
     let function = member(&global, name).dyn_into::<Function>();
     function.and_then(|function| function.apply(&global, &arguments)).unwrap_or(JsValue::UNDEFINED)
 }

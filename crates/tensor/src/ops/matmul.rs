@@ -112,7 +112,7 @@ impl Product {
     pub fn on(&self, io: &GpuIo, [a, b, y]: [Bind; 3]) -> Dispatch {
         let dispatch = match self.software_fits(io) {
             true if self.in_fours() && io.class == AdapterClass::Software => self.software(),
-            true => self.scalar(),
+            true => self.scalar(io),
             false => self.gpu(io),
         };
         Dispatch { bindings: vec![a, b, y], ..dispatch }
@@ -191,11 +191,18 @@ impl Product {
         self.dispatch(SHADER, "software", &[("BLOCKS_M", m), ("BLOCKS_N", n)], groups([m, n]))
     }
 
-    /// Tiles of up to 12×8 sums, one a thread, wherever the operands lie.
-    fn scalar(&self) -> Dispatch {
-        let blocks = self.m.div_ceil(4).min(3);
-        let tiles = self.batch * self.m.div_ceil(4 * blocks) * self.n.div_ceil(8);
-        self.dispatch(matmul_scalar::SHADER, "main", &[("BLOCKS", blocks)], groups(tiles, SOFTWARE_GROUP))
+    /// Tiles of up to 12×8 sums, one a thread, wherever the operands lie. Or of 16×8, where four threads share rows of a,
+    /// unless more than one in six of them would lie beyond the last column.
+    fn scalar(&self, io: &GpuIo) -> Dispatch {
+        let across = self.n.div_ceil(8);
+        let fours = across.next_multiple_of(4);
+        let (shader, across, most) = match io.subgroups && 5 * fours <= 6 * across {
+            true => (matmul_scalar::QUADS, fours, 4),
+            false => (matmul_scalar::SHADER, across, 3),
+        };
+        let blocks = self.m.div_ceil(4).min(most);
+        let tiles = self.batch * self.m.div_ceil(4 * blocks) * across;
+        self.dispatch(shader, "main", &[("BLOCKS", blocks)], groups(tiles, SOFTWARE_GROUP))
     }
 
     fn dispatch(

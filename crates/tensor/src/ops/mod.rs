@@ -214,6 +214,8 @@ pub struct GpuIo<'a> {
     /// Whether this is Vulkan, where threads may store the numbers of one vector in workgroup memory. Elsewhere each may
     /// write the whole vector (<https://github.com/gpuweb/gpuweb/issues/2112>).
     pub vulkan: bool,
+    /// Whether threads can ask those beside them for a number.
+    pub subgroups: bool,
 }
 
 impl GpuIo<'_> {
@@ -271,13 +273,15 @@ macro_rules! shader {
 }
 
 /// Files of `shaders/` that are part of other kernels' text and belong to no operation.
-pub const SHADER_PARTS: [&str; 8] = [
+pub const SHADER_PARTS: [&str; 10] = [
     "prelude",
     "elementwise",
     "tile",
     "wide_fours",
     "wide_singles",
     "row_plain",
+    "scalar_alone",
+    "scalar_quads",
     "attention_product",
     "attention_few",
 ];

@@ -235,6 +235,7 @@ fn prepare(gpu: &Gpu, buffers: &Buffers, uniform: &Buffer, step: &Step, launches
                 class: gpu.info().class,
                 limits: gpu.limits(),
                 vulkan: gpu.info().backend == "vulkan",
+                subgroups: gpu.info().features.subgroups,
             };
             let dispatches = op.gpu(&io);
             let first_binding = dispatches.iter().map(|d| d.bindings.len() + 1).max().unwrap_or(1);
@@ -293,7 +294,11 @@ fn launch(
             bound.push((step.outputs.last().expect("the kept value"), Access::ReadWrite));
         }
     }
-    // 2. The text: prelude, generated part, file.
+    // 2. The text: prelude, generated part, file. A browser wants to know first what not all adapters have.
+    let enabled = match cfg!(target_arch = "wasm32") && dispatch.shader.source.contains("quadBroadcast") {
+        true => "enable subgroups;",
+        false => "",
+    };
     let generated = chain.map_or(NO_EPILOGUE, |(_, text)| text);
     let lengths = match dispatch.shader.source.contains("Known1") {
         true => known([0, 1].map(|i| bound[i].0.layout.end() - bound_from(bound[i].0))),
@@ -301,7 +306,7 @@ fn launch(
     };
     let spec = KernelSpec {
         label: format!("{}.{}", step.label(), dispatch.entry),
-        source: format!("{PRELUDE}\n{lengths}{generated}\n{}", dispatch.shader.source).into(),
+        source: format!("{enabled}{PRELUDE}\n{lengths}{generated}\n{}", dispatch.shader.source).into(),
         entry: dispatch.entry,
         constants: dispatch.constants,
         bindings: std::iter::once(Access::Uniform).chain(bound.iter().map(|(_, access)| *access)).collect(),

@@ -76,11 +76,13 @@ pub struct Preference {
 }
 
 impl Preference {
-    /// Comparison number `index` of a seed, on one side of the [`Split`]. Every other one is honest: they alone make a judge
-    /// read the passage, and that takes the most examples to learn. The other kinds take turns between them.
+    /// Comparison number `index` of a seed, on one side of the [`Split`]. The kinds of [`PREFERENCES`] take turns where they
+    /// are held out. To train on, two of three are honest: they alone make a judge read the passage, and that takes the
+    /// most examples to learn.
     pub fn new(seed: u64, split: Split, index: u64) -> Preference {
-        const TURNS: [PreferenceKind; 4] = [HELPFUL, HONEST, POLITE, HONEST];
-        TURNS[(index % TURNS.len() as u64) as usize].preference(seed, split, index)
+        const LEARNT: &[PreferenceKind] = &[HELPFUL, HONEST, HONEST, POLITE, HONEST, HONEST];
+        let turns = if split == Split::Train { LEARNT } else { PREFERENCES };
+        turns[(index % turns.len() as u64) as usize].preference(seed, split, index)
     }
 
     /// Judges any answer to the prompt; see [`Truth::judge`].
