@@ -77,11 +77,14 @@ pub struct Preference {
 
 impl Preference {
     /// Comparison number `index` of a seed, on one side of the [`Split`]. The kinds of [`PREFERENCES`] take turns where they
-    /// are held out. To train on, two of three are honest: they alone make a judge read the passage, and that takes the
-    /// most examples to learn.
+    /// are held out. To train on, every other one is honest, mostly about what the passage tells: these alone make a judge
+    /// read it, and that takes the most examples to learn.
     pub fn new(seed: u64, split: Split, index: u64) -> Preference {
-        const LEARNT: &[PreferenceKind] = &[HELPFUL, HONEST, HONEST, POLITE, HONEST, HONEST];
-        let turns = if split == Split::Train { LEARNT } else { PREFERENCES };
+        const TOLD: PreferenceKind = PreferenceKind { told: 3, ..HONEST };
+        let turns = match split {
+            Split::Train => &[HELPFUL, TOLD, POLITE, TOLD],
+            Split::HeldOut => PREFERENCES,
+        };
         turns[(index % turns.len() as u64) as usize].preference(seed, split, index)
     }
 
