@@ -87,14 +87,11 @@ fn main(
     let b0 = B0 + min(tile.z, Z - 1u) * BZ + n * BN;
     // 3. The sums, a column of a and a row of b at a time.
     var c0: Rows; var c1: Rows; var c2: Rows; var c3: Rows;
-    for (var k = STEP - 1u; k < K; k += STEP) {
-        if (STEP == 2u) {
-            add(&c0, &c1, &c2, &c3, a0 + (k - 1u) * AK, b0 + (k - 1u) * BK, lane);
-        }
+    for (var k = 0u; k < K; k += STEP) {
         add(&c0, &c1, &c2, &c3, a0 + k * AK, b0 + k * BK, lane);
-    }
-    if (K % STEP == 1u) {
-        add(&c0, &c1, &c2, &c3, a0 + (K - 1u) * AK, b0 + (K - 1u) * BK, lane);
+        if (STEP == 2u) {
+            add(&c0, &c1, &c2, &c3, a0 + (k + 1u) * AK, b0 + (k + 1u) * BK, lane);
+        }
     }
     // 4. Bias, activation, residual, and out.
     store(tile, m, n, c0);

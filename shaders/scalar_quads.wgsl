@@ -2,7 +2,7 @@
 // that saves makes room for a loop of two steps, which copies half as often what it carries.
 
 const SHARING = 4u; // threads side by side that read the same rows
-const STEP = 2u; // how far a turn of the loop gets along k
+const STEP = 2u; // how far a turn of the loop gets along k, which is even
 
 /// Four elements of a, one below the other.
 fn four(i: u32, lane: u32) -> vec4<f32> {

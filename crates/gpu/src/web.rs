@@ -106,8 +106,8 @@ pub(crate) fn with_subgroups<T>(request: impl FnOnce() -> T) -> T {
     let ask = Closure::<dyn FnMut(Function, JsValue, Array) -> JsValue>::new(
         |original: Function, adapter: JsValue, arguments: Array| {
             member(&arguments.get(0), "requiredFeatures").unchecked_into::<Array>().push(&SUBGROUPS.into());
-            Reflect::apply(&original, &adapter, &arguments)
-                .unwrap_or_else(|error| Promise::reject(&error).into())
+            // What fails is a promise as well.
+            Reflect::apply(&original, &adapter, &arguments).unwrap_or_default()
         },
     );
     let handler = Object::new();

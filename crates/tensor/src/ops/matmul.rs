@@ -191,12 +191,12 @@ impl Product {
         self.dispatch(SHADER, "software", &[("BLOCKS_M", m), ("BLOCKS_N", n)], groups([m, n]))
     }
 
-    /// Tiles of up to 12×8 sums, one a thread, wherever the operands lie. Or of 16×8, where four threads share rows of a,
-    /// unless more than one in six of them would lie beyond the last column.
+    /// Tiles of up to 12×8 sums, one a thread, wherever the operands lie. Or of 16×8, where four threads share rows of a and
+    /// take two k at a time, unless k is odd or more than one in six of the threads would lie beyond the last column.
     fn scalar(&self, io: &GpuIo) -> Dispatch {
         let across = self.n.div_ceil(8);
         let fours = across.next_multiple_of(4);
-        let (shader, across, most) = match io.subgroups && 5 * fours <= 6 * across {
+        let (shader, across, most) = match io.subgroups && self.k % 2 == 0 && 5 * fours <= 6 * across {
             true => (matmul_scalar::QUADS, fours, 4),
             false => (matmul_scalar::SHADER, across, 3),
         };
@@ -348,9 +348,16 @@ fn matmul3(a: &Tensor, b: &Tensor) -> Tensor {
 fn samples() -> Vec<Sample> {
     let n = Range::Normal;
     let mut samples = Vec::new();
-    for (m, k, cols) in
-        [(1, 1, 1), (3, 5, 2), (64, 64, 64), (33, 17, 65), (128, 96, 72), (1, 257, 31), (100, 3, 1)]
-    {
+    for (m, k, cols) in [
+        (1, 1, 1),
+        (3, 5, 2),
+        (64, 64, 64),
+        (33, 17, 65),
+        (128, 96, 72),
+        (21, 30, 61),
+        (1, 257, 31),
+        (100, 3, 1),
+    ] {
         samples.push(Sample::new(format!("{m}x{k}x{cols}"), &[(&[m, k], n), (&[k, cols], n)], |x| {
             vec![x[0].matmul(&x[1])]
         }));
