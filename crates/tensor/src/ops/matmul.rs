@@ -196,7 +196,8 @@ impl Product {
     fn scalar(&self, io: &GpuIo) -> Dispatch {
         let across = self.n.div_ceil(8);
         let fours = across.next_multiple_of(4);
-        let (shader, across, most) = match io.subgroups && self.k % 2 == 0 && 5 * fours <= 6 * across {
+        let shared = io.subgroups && self.k.is_multiple_of(2) && 5 * fours <= 6 * across;
+        let (shader, across, most) = match shared {
             true => (matmul_scalar::QUADS, fours, 4),
             false => (matmul_scalar::SHADER, across, 3),
         };
