@@ -1,5 +1,7 @@
 //! The learning rate, step by step.
 
+use cloche_tensor::math::cos_turn;
+
 /// Linear warm-up, then a cosine down to `min_lr`, where it stays.
 ///
 /// Loshchilov and Hutter 2017, <https://arxiv.org/abs/1608.03983>, without restarts; the warm-up and the counting of
@@ -36,7 +38,7 @@ impl Schedule {
             return self.min_lr;
         }
         let progress = (step - self.warmup_steps) as f64 / (self.steps - self.warmup_steps) as f64;
-        let share = 0.5 * (1.0 + (std::f64::consts::PI * progress).cos());
+        let share = 0.5 * (1.0 + cos_turn(0.5 * progress));
         (min_lr + share * (lr - min_lr)) as f32
     }
 }

@@ -32,6 +32,7 @@ mod program;
 mod memory;
 mod device;
 pub mod cpu;
+pub mod math;
 pub mod rng;
 pub mod check;
 pub mod bench;

@@ -4,9 +4,11 @@
 //! seed `k` is `philox(i, s; k)`, whoever asks, in whatever order, on whichever device. That is what makes a resumed
 //! run equal an uninterrupted one, and what lets a shader draw the same dropout mask as the CPU.
 //!
-//! Everything here is integer arithmetic or f64 `+ − × ÷ √`, which IEEE 754 defines to the last bit. The logarithm,
-//! sine and cosine that a normal variate needs are polynomials of this file, because those of the platform's own
+//! Everything here is integer arithmetic or f64 `+ − × ÷ √`, which IEEE 754 defines to the last bit. The logarithm
+//! and the cosine that a normal variate needs are those of [`math`](crate::math), because those of the platform's own
 //! library differ by a last bit between native code and wasm.
+
+use crate::math::{cos_turn, ln};
 
 /// Philox4x32-10: four random words from a 128-bit counter and a 64-bit key.
 ///
@@ -131,7 +133,7 @@ impl Rng {
     /// never 0, which bounds the result by 6.77.
     pub fn normal(&mut self) -> f32 {
         let u = (self.next_u32() as f64 + 0.5) * (1.0 / (1u64 << 32) as f64);
-        let v = self.next_u32();
+        let v = self.next_u32() as f64 * (1.0 / (1u64 << 32) as f64);
         ((-2.0 * ln(u)).sqrt() * cos_turn(v)) as f32
     }
 
@@ -182,63 +184,6 @@ pub const fn stream_id(name: &str) -> u64 {
         i += 1;
     }
     hash
-}
-
-/// Natural logarithm of a positive, normal f64; within 3 units of the last place, the same bits everywhere.
-///
-/// `x = m · 2ᵉ` with `m` in `[√½, √2)`, then `ln m = 2 artanh s` with `s = (m − 1) / (m + 1)`, `|s| ≤ 0.172`, as the
-/// series `2 (s + s³/3 + s⁵/5 + …)`, whose eleventh term is below 2⁻⁵⁵ of the first.
-fn ln(x: f64) -> f64 {
-    const MANTISSA: u64 = (1 << 52) - 1;
-    let bits = x.to_bits();
-    let mut e = (bits >> 52) as i64 - 1023;
-    let mut m = f64::from_bits(bits & MANTISSA | 1023 << 52);
-    if m > std::f64::consts::SQRT_2 {
-        m *= 0.5;
-        e += 1;
-    }
-    let s = (m - 1.0) / (m + 1.0);
-    let z = s * s;
-    // Horner's rule from the smallest term to the largest.
-    let mut series = 0.0;
-    for odd in (1..=21).rev().step_by(2) {
-        series = series * z + 1.0 / odd as f64;
-    }
-    e as f64 * std::f64::consts::LN_2 + 2.0 * s * series
-}
-
-/// `cos(2π · v / 2³²)`: the angle as a fraction of a turn, so that the reduction to an eighth is exact.
-fn cos_turn(v: u32) -> f64 {
-    // The nearest quarter turn, and what is left of it, in ±⅛ turn; adding ⅛ first may wrap to quarter 0, as it should.
-    let quarter = v.wrapping_add(1 << 29) >> 30;
-    let rest = v.wrapping_sub(quarter << 30) as i32;
-    let angle = rest as f64 * (std::f64::consts::TAU / (1u64 << 32) as f64);
-    match quarter {
-        0 => cos_eighth(angle),
-        1 => -sin_eighth(angle),
-        2 => -cos_eighth(angle),
-        _ => sin_eighth(angle),
-    }
-}
-
-/// Taylor's series of the cosine for `|x| ≤ π/4`; the first term left out is below 2⁻⁵⁵.
-fn cos_eighth(x: f64) -> f64 {
-    let z = x * x;
-    let mut sum = 1.0;
-    for n in (1..=8).rev() {
-        sum = 1.0 - sum * z / ((2 * n - 1) * (2 * n)) as f64;
-    }
-    sum
-}
-
-/// Taylor's series of the sine for `|x| ≤ π/4`; the first term left out is below 2⁻⁵⁵ of the sum.
-fn sin_eighth(x: f64) -> f64 {
-    let z = x * x;
-    let mut sum = 1.0;
-    for n in (1..=8).rev() {
-        sum = 1.0 - sum * z / ((2 * n) * (2 * n + 1)) as f64;
-    }
-    x * sum
 }
 
 #[cfg(test)]
@@ -297,20 +242,6 @@ mod tests {
         // Each bin holds 10,000 ± 97; five standard deviations never fail by chance, and the seed is fixed anyway.
         assert!(bins.iter().all(|&n| (9_515..10_485).contains(&n)), "{bins:?}");
         assert!((sum / 160_000.0 - 0.5).abs() < 0.004);
-    }
-
-    #[test]
-    fn own_functions_agree_with_the_platform() {
-        let mut rng = Rng::new(2, 2);
-        for _ in 0..100_000 {
-            let x = rng.uniform_f64() + 1e-12;
-            assert!((ln(x) - x.ln()).abs() <= 1e-15 * (1.0 + x.ln().abs()), "ln {x}");
-            let v = rng.next_u32();
-            let angle = v as f64 / (1u64 << 32) as f64 * std::f64::consts::TAU;
-            assert!((cos_turn(v) - angle.cos()).abs() < 1e-15, "cos {angle}");
-        }
-        assert_eq!(ln(1.0), 0.0);
-        assert_eq!([0, 1 << 30, 2 << 30, 3 << 30].map(cos_turn), [1.0, 0.0, -1.0, 0.0]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::check::{Range, Sample};
 use crate::cpu::{CpuIo, Real};
 use crate::cpu_kernel;
 use crate::dtype::DType;
+use crate::math::cos_turn;
 use crate::ops::{Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, expect_dtype, groups};
 use crate::shader;
 use crate::shape::Shape;
@@ -134,8 +135,9 @@ impl Rope {
     }
 
     fn cos_sin<F: Real>(&self, phase: u32) -> (F, F) {
-        let (sin, cos) = (phase as i32 as f64 * (TAU / TURN)).sin_cos();
-        (F::of(cos), F::of(if self.inverse { -sin } else { sin }))
+        let turns = phase as f64 / TURN;
+        let sin = cos_turn(turns - 0.25);
+        (F::of(cos_turn(turns)), F::of(if self.inverse { -sin } else { sin }))
     }
 }
 
