@@ -1,6 +1,6 @@
 //! Every shader of the engine, as text: naga accepts it with the prelude in front, for each entry point.
 
-use cloche_tensor::ops::{ELEMENTWISE, OPS, PRELUDE, SHADER_PARTS, Shader};
+use cloche_tensor::ops::{ELEMENTWISE, NEED_SUBGROUPS, OPS, PRELUDE, SHADER_PARTS, Shader};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 
 /// What the planner writes in front of a kernel: the identity, and a chain that ends it.
@@ -10,14 +10,13 @@ const EPILOGUES: [&str; 2] = [
      fn epilogue(i: u32, v: f32) -> f32 { return safe_tanh(v + e30[i % 5u]) + run_f32(2u); }",
 ];
 
-/// The text of a kernel, or what naga says against it.
-fn validate(shader: Shader, generated: &str) -> Result<naga::Module, String> {
+/// The text of a kernel, or what naga says against it. Only `beyond` what WebGPU has everywhere is allowed.
+fn validate(shader: Shader, generated: &str, beyond: Capabilities) -> Result<naga::Module, String> {
     let known = "alias Known1 = array<f32, 64>; alias Known2 = array<f32, 96>;";
     let source = format!("{PRELUDE}\n{known}\n{generated}\n{}", shader.source);
     let explain = |text: String| format!("{}.wgsl: {text}", shader.stem);
     let module = naga::front::wgsl::parse_str(&source).map_err(|e| explain(e.emit_to_string(&source)))?;
-    // What WebGPU has everywhere, and nothing more.
-    Validator::new(ValidationFlags::all(), Capabilities::empty())
+    Validator::new(ValidationFlags::all(), beyond)
         .validate(&module)
         .map_err(|e| explain(e.emit_to_string(&source)))?;
     Ok(module)
@@ -25,9 +24,10 @@ fn validate(shader: Shader, generated: &str) -> Result<naga::Module, String> {
 
 #[test]
 fn naga_accepts_every_shader() {
-    for shader in OPS.iter().filter_map(|op| op.shader) {
+    let everywhere = OPS.iter().filter_map(|op| op.shader).map(|shader| (shader, Capabilities::empty()));
+    for (shader, beyond) in everywhere.chain(NEED_SUBGROUPS.map(|shader| (shader, Capabilities::SUBGROUP))) {
         for generated in EPILOGUES {
-            let module = validate(shader, generated).unwrap_or_else(|error| panic!("{error}"));
+            let module = validate(shader, generated, beyond).unwrap_or_else(|error| panic!("{error}"));
             assert!(!module.entry_points.is_empty(), "{}.wgsl has no entry point", shader.stem);
         }
     }
@@ -36,7 +36,7 @@ fn naga_accepts_every_shader() {
         "alias Out = u32; fn place(i: u32) -> u32 { return 2u * i + 1u; }",
     ] {
         let generated = format!("{store}\n{}", EPILOGUES[1]);
-        validate(ELEMENTWISE, &generated).unwrap_or_else(|error| panic!("{error}"));
+        validate(ELEMENTWISE, &generated, Capabilities::empty()).unwrap_or_else(|error| panic!("{error}"));
     }
 }
 
@@ -55,7 +55,7 @@ fn every_shader_file_belongs_to_an_operation() {
 #[test]
 fn shaders_are_ascii() {
     // Some drivers' compilers stop at the first byte beyond.
-    for shader in OPS.iter().filter_map(|op| op.shader).chain([ELEMENTWISE]) {
+    for shader in OPS.iter().filter_map(|op| op.shader).chain([ELEMENTWISE]).chain(NEED_SUBGROUPS) {
         let line = shader.source.lines().position(|line| !line.is_ascii());
         assert!(line.is_none(), "{}.wgsl, line {}", shader.stem, line.unwrap_or(0) + 1);
     }

@@ -272,6 +272,9 @@ macro_rules! shader {
     };
 }
 
+/// Kernels in the place of others where an adapter has what they need: threads that ask each other (`subgroups`).
+pub const NEED_SUBGROUPS: [Shader; 1] = [matmul_scalar::QUADS];
+
 /// Files of `shaders/` that are part of other kernels' text and belong to no operation.
 pub const SHADER_PARTS: [&str; 10] = [
     "prelude",
