@@ -4,7 +4,7 @@ use std::f64::consts::TAU;
 
 use crate::autograd::Vjp;
 use crate::check::{Range, Sample};
-use crate::cpu::{CpuIo, Real};
+use crate::cpu::{CpuIo, HeadRows, Real, join_chunks};
 use crate::cpu_kernel;
 use crate::dtype::DType;
 use crate::math::cos_turn;
@@ -99,39 +99,44 @@ impl Op for Rope {
 
 impl Rope {
     fn run<F: Real>(&self, mut io: CpuIo<F>) {
-        let (x, lx, frequency) = (io.x(0), io.layout(0), io.ids(1));
+        let (x, frequency) = (HeadRows::read(io.x(0), io.layout(0)), io.ids(1));
         let position = (self.position != Position::Counted).then(|| io.ids(2));
         let &[batch, t_len, heads, d] = io.dims(0) else { unreachable!() };
-        let half = d / 2;
-        let (y, ly) = io.take_strided(0);
-        let start = |layout: &crate::Layout, b: usize, t: usize, h: usize| {
-            b * layout.strides[0] + t * layout.strides[1] + h * layout.strides[2]
+        let (y, layout) = io.take_strided(0);
+        let y = HeadRows::write(y, layout);
+        let rows = batch * t_len;
+        let position = |row: usize| match (position, self.position) {
+            (Some(position), Position::Given) => position[row] as usize,
+            (Some(position), _) => position[row / t_len] as usize + row % t_len,
+            (None, _) => row % t_len,
         };
-        let mut rotation = vec![(F::ONE, F::ZERO); half];
-        // One row of angles serves all heads at a position, and without `position` all sequences of a batch.
-        for t in 0..t_len {
-            for b in 0..batch {
-                let p = match (position, self.position) {
-                    (Some(position), Position::Given) => position[b * t_len + t],
-                    (Some(position), _) => position[b] + t as u32,
-                    (None, _) => t as u32,
-                };
-                if b == 0 || position.is_some() {
-                    rotation
-                        .iter_mut()
-                        .zip(frequency)
-                        .for_each(|(r, &f)| *r = self.cos_sin(p.wrapping_mul(f)));
-                }
+        // A batch has fewer positions than rows: each has its angles once. Where text is generated it is the other way round.
+        let positions = (0..rows).map(position).max().map_or(0, |last| last.saturating_add(1));
+        let shared = positions <= rows;
+        let mut angles = vec![F::ZERO; d * positions.min(rows)]; // rows of D/2 cosines and as many sines
+        for (row, angles) in angles.chunks_exact_mut(d).enumerate() {
+            let p = if shared { row } else { position(row) } as u32;
+            let (cos, sin) = angles.split_at_mut(d / 2);
+            for ((cos, sin), &f) in cos.iter_mut().zip(sin).zip(frequency) {
+                (*cos, *sin) = self.cos_sin(p.wrapping_mul(f));
+            }
+        }
+        let piece = (PIECE / (heads * d)).max(1);
+        join_chunks(rows.div_ceil(piece), |unit| {
+            for row in unit * piece..rows.min((unit + 1) * piece) {
+                let angles = &angles[if shared { position(row) } else { row } * d..][..d];
                 for h in 0..heads {
-                    let (x, y) = (&x[start(lx, b, t, h)..][..d], &mut y[start(ly, b, t, h)..][..d]);
+                    let at = [row / t_len, row % t_len, h];
+                    // SAFETY: the indices are within both tensors, and each row is written by one unit alone.
+                    let (x, y) = unsafe { (x.row(at, d), y.row_mut(at, d)) };
                     if h < self.rotated {
-                        rotate(x, &rotation, y);
+                        rotate(x, angles, y);
                     } else {
                         y.copy_from_slice(x);
                     }
                 }
             }
-        }
+        });
     }
 
     fn cos_sin<F: Real>(&self, phase: u32) -> (F, F) {
@@ -141,11 +146,16 @@ impl Rope {
     }
 }
 
+/// Elements that a thread takes at once.
+const PIECE: usize = 16 * 1024;
+
+/// One row of one head, by D/2 cosines and as many sines.
 #[inline(always)]
-fn rotate<F: Real>(x: &[F], rotation: &[(F, F)], y: &mut [F]) {
-    let half = rotation.len();
-    let ((x0, x1), (y0, y1)) = (x.split_at(half), y.split_at_mut(half));
-    for ((((&a, &b), &(cos, sin)), ya), yb) in x0.iter().zip(x1).zip(rotation).zip(y0).zip(y1) {
+fn rotate<F: Real>(x: &[F], angles: &[F], y: &mut [F]) {
+    let half = x.len() / 2;
+    let ((x0, x1), (cos, sin)) = (x.split_at(half), angles.split_at(half));
+    let (y0, y1) = y.split_at_mut(half);
+    for (((((&a, &b), &cos), &sin), ya), yb) in x0.iter().zip(x1).zip(cos).zip(sin).zip(y0).zip(y1) {
         *ya = a * cos - b * sin;
         *yb = a * sin + b * cos;
     }
