@@ -25,7 +25,7 @@ pub use gemm::{Gemm, set_gemm};
 pub(crate) use gemv::{FEW_ROWS, gemv};
 pub(crate) use heads::{HeadRows, dot};
 pub use io::{CpuIn, CpuIo, CpuOut};
-pub(crate) use parallel::SendPtr;
+pub(crate) use parallel::{GRAIN, SendPtr};
 pub use parallel::{
     for_each_index, join_chunks, join_chunks_with, split_chunks, split_chunks2, split_rows, split_rows2,
 };

@@ -3,7 +3,7 @@
 use crate::shape::Layout;
 
 /// Below this many elements a loop is not worth a second thread.
-const GRAIN: usize = 16 * 1024;
+pub(crate) const GRAIN: usize = 16 * 1024;
 
 /// Calls `f(first_row, rows)` on pieces of `y`, a tensor of rows of `row_len` elements; pieces may run side by side.
 ///

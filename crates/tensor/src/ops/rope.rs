@@ -4,7 +4,7 @@ use std::f64::consts::TAU;
 
 use crate::autograd::Vjp;
 use crate::check::{Range, Sample};
-use crate::cpu::{CpuIo, HeadRows, Real, join_chunks};
+use crate::cpu::{CpuIo, GRAIN, HeadRows, Real, join_chunks};
 use crate::cpu_kernel;
 use crate::dtype::DType;
 use crate::math::cos_turn;
@@ -121,7 +121,7 @@ impl Rope {
                 (*cos, *sin) = self.cos_sin(p.wrapping_mul(f));
             }
         }
-        let piece = (PIECE / (heads * d)).max(1);
+        let piece = (GRAIN / (heads * d)).max(1);
         join_chunks(rows.div_ceil(piece), |unit| {
             for row in unit * piece..rows.min((unit + 1) * piece) {
                 let angles = &angles[if shared { position(row) } else { row } * d..][..d];
@@ -145,9 +145,6 @@ impl Rope {
         (F::of(cos_turn(turns)), F::of(if self.inverse { -sin } else { sin }))
     }
 }
-
-/// Elements that a thread takes at once.
-const PIECE: usize = 16 * 1024;
 
 /// One row of one head, by D/2 cosines and as many sines.
 #[inline(always)]
