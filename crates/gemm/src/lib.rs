@@ -1,38 +1,43 @@
-//! Matrix product for WebAssembly: packed panels, and a kernel whose sums stay in registers.
+//! Matrix products: packed panels, and a kernel whose sums stay in registers.
 //!
 //! The scheme of Goto and van de Geijn (2008, <https://doi.org/10.1145/1356052.1356053>): a block of B and a block of A are
 //! copied into panels that the kernel reads in order, each panel from a cache that it fits into. Operands in any layout cost
-//! the same, because only the copying sees it. Natively the same code runs on plain arrays, for the tests.
+//! the same, because only the copying sees it. On x86-64 with wide registers the kernel reads A where it lies instead: there
+//! a number is copied in the time of eight products or more, and in the layers of a small model it takes part in few.
 //!
-//! It is compiled twice: into the engine, for any browser, and with relaxed SIMD, whose multiply-add rounds once and takes
-//! one instruction, as a module of its own (`wasm-gemm`). That module works in the engine's memory and has neither stack nor
-//! data there: hence raw pointers, nothing that could panic, and no array that is not in registers.
+//! For WebAssembly it is compiled twice: into the engine, for any browser, and with relaxed SIMD, whose multiply-add rounds
+//! once and takes one instruction, as a module of its own (`wasm-gemm`). That module works in the engine's memory and has
+//! neither stack nor data there: hence raw pointers, nothing that could panic, and no array that is not in registers.
 
 #![no_std]
 
 #[cfg(test)]
 extern crate std;
 
+mod pack;
 mod register;
 
-use register::F32x4;
+use pack::pack;
+use register::{F32x4, FUSED, Register};
+#[cfg(target_arch = "x86_64")]
+use register::{F32x8, F32x16};
 
-/// Columns of the kernel: two registers.
-const COLUMNS: usize = 8;
-/// Rows of the kernel. Of x86's 16 registers V8 keeps one for itself. Fused: 12 of sums, 2 of B, 1 of A. Otherwise a
-/// product needs one more before it is added: 8 of sums are as fast there.
-const ROWS: usize = if register::FUSED { 6 } else { FEW_ROWS };
+/// Registers side by side in the kernel.
+const ACROSS: usize = 2;
+/// Rows of the kernel for WebAssembly. Of x86's 16 registers V8 keeps one for itself. Fused: 12 of sums, 2 of B, 1 of A.
+/// Otherwise a product needs one more before it is added: 8 of sums are as fast there.
+const ROWS: usize = if FUSED { 6 } else { FEW_ROWS };
 /// Rows of a kernel for the last few: 128 are 20 times six and twice four.
 const FEW_ROWS: usize = 4;
-/// Extent along k of a block: a panel of B (8 KiB) stays in the first-level cache.
+/// Extent along k of a block: a panel of B (8 KiB in WebAssembly) stays in the first-level cache.
 const DEPTH: usize = 256;
-/// Rows of a block of A (120 KiB), a multiple of [`ROWS`] either way, and columns of a block of B (at most 1 MiB), for the
+/// Rows of a block of A (120 KiB), a multiple of what any kernel has, and columns of a block of B (at most 1 MiB), for the
 /// second-level cache.
 const BLOCK_ROWS: usize = 120;
 const BLOCK_COLUMNS: usize = 1024;
 
 /// Panels that are copied at once: a fiftieth faster, for some size. In the engine every kilobyte counts.
-const GROUP: usize = if register::FUSED { 4 } else { 1 };
+const GROUP: usize = if FUSED { 4 } else { 1 };
 
 /// A product C ← A·B + beta·C of strided matrices A (m, k), B (k, n), C (m, n), as one module passes it to the other.
 #[repr(C)]
@@ -66,33 +71,81 @@ pub type Gemm = unsafe extern "C" fn(&Product);
 
 /// How many numbers a product keeps at `panels`: a block of A, a block of B, and one tile of sums.
 pub fn panels_len([m, k, n]: [usize; 3]) -> usize {
-    a_len(m, k) + n.min(BLOCK_COLUMNS).next_multiple_of(COLUMNS) * k.min(DEPTH) + ROOM * COLUMNS
+    // Where C is written by columns, A may be what B is here.
+    let [m, n] = if cfg!(target_arch = "x86_64") { [m.max(n); 2] } else { [m, n] };
+    MOST_ROWS * MOST_COLUMNS + b_len(k, n) + m.min(BLOCK_ROWS).next_multiple_of(MOST_ROWS) * k.min(DEPTH)
 }
 
-/// Either number of rows divides this one, so that the room is the same for both.
-const ROOM: usize = 12;
-
-fn a_len(m: usize, k: usize) -> usize {
-    m.min(BLOCK_ROWS).next_multiple_of(ROOM) * k.min(DEPTH)
+fn b_len(k: usize, n: usize) -> usize {
+    n.min(BLOCK_COLUMNS).next_multiple_of(MOST_COLUMNS) * k.min(DEPTH)
 }
 
-/// Computes a product.
+/// Rows of the kernel that has most; the others divide it.
+const MOST_ROWS: usize = 12;
+/// Columns of the kernel that has most.
+const MOST_COLUMNS: usize = if cfg!(target_arch = "x86_64") { 32 } else { 8 };
+
+/// Computes a product in registers of four floats.
 ///
 /// # Safety
 /// That of [`Gemm`].
 pub unsafe extern "C" fn gemm(product: &Product) {
     // SAFETY: the caller's promise.
-    unsafe { gemm_by::<ROWS>(product) }
+    unsafe { gemm_by::<F32x4, ROWS, { ACROSS * F32x4::LEN }>(product) }
 }
 
-/// The same with a kernel of `R` rows. SAFETY, here and below: the caller's promise; blocks lie within their matrices.
+/// Computes a product in registers of eight floats: 12 of 16 are sums, 2 of B, 1 of A.
+///
+/// # Safety
+/// That of [`Gemm`], and the processor has `avx2` and `fma`.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+pub unsafe extern "C" fn gemm_avx2(product: &Product) {
+    // SAFETY: the caller's promise.
+    unsafe { gemm_by_rows::<F32x8, 6, { ACROSS * F32x8::LEN }>(product) }
+}
+
+/// Computes a product in registers of sixteen floats: 24 of 32 are sums, 2 of B, and A comes with the instruction.
+///
+/// # Safety
+/// That of [`Gemm`], and the processor has `avx512f`.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+pub unsafe extern "C" fn gemm_avx512(product: &Product) {
+    // SAFETY: the caller's promise.
+    unsafe { gemm_by_rows::<F32x16, 12, { ACROSS * F32x16::LEN }>(product) }
+}
+
+/// Writes whole registers where only the columns of C are contiguous, too: Cᵀ = Bᵀ·Aᵀ.
+#[cfg(target_arch = "x86_64")]
 #[inline(always)]
-unsafe fn gemm_by<const R: usize>(p: &Product) {
+unsafe fn gemm_by_rows<V: Register, const R: usize, const W: usize>(p: &Product) {
+    let turn = |[row, column]: [isize; 2]| [column, row];
+    if p.c_strides[1] == 1 || p.c_strides[0] != 1 {
+        return unsafe { gemm_by::<V, R, W>(p) };
+    }
+    let [m, k, n] = p.dims;
+    let turned = Product {
+        dims: [n, k, m],
+        a: p.b,
+        a_strides: turn(p.b_strides),
+        b: p.a,
+        b_strides: turn(p.a_strides),
+        c_strides: turn(p.c_strides),
+        ..*p
+    };
+    unsafe { gemm_by::<V, R, W>(&turned) }
+}
+
+/// A product with a kernel of `R` rows and `W` columns. SAFETY, here and below: the caller's promise; blocks lie within their
+/// matrices.
+#[inline(always)]
+unsafe fn gemm_by<V: Register, const R: usize, const W: usize>(p: &Product) {
     let [m, k, n] = p.dims;
     let ([a_row, a_column], [b_row, b_column], [c_row, c_column]) = (p.a_strides, p.b_strides, p.c_strides);
     let tile = p.panels;
-    let a_panels = unsafe { tile.add(ROOM * COLUMNS) };
-    let b_panels = unsafe { a_panels.add(a_len(m, k)) };
+    let b_panels = unsafe { tile.add(MOST_ROWS * MOST_COLUMNS) };
+    let a_panels = unsafe { b_panels.add(b_len(k, n)) };
     let mut j = 0;
     while j < n {
         let columns = BLOCK_COLUMNS.min(n - j);
@@ -101,18 +154,22 @@ unsafe fn gemm_by<const R: usize>(p: &Product) {
             let depth = DEPTH.min(k - l);
             // The first block along k meets beta, the others add to what it left.
             let beta = if l == 0 { p.beta } else { 1.0 };
-            let from = unsafe { p.b.offset(l as isize * b_row + j as isize * b_column) };
-            unsafe { pack::<COLUMNS>(from, [columns, depth], [b_column, b_row], b_panels) };
+            let b = unsafe { p.b.offset(l as isize * b_row + j as isize * b_column) };
+            // For few rows copying takes longer than it saves.
+            let there = if V::MASKED && b_column == 1 && m <= 2 * R { columns / W * W } else { 0 };
+            let rest = unsafe { b.offset(there as isize * b_column) };
+            unsafe { pack::<V, W, GROUP>(rest, [columns - there, depth], [b_column, b_row], b_panels) };
             let mut i = 0;
             while i < m {
                 let (rows, few) = next_rows::<R>(m - i);
                 let a = unsafe { p.a.offset(i as isize * a_row + l as isize * a_column) };
                 let c = unsafe { p.c.offset(i as isize * c_row + j as isize * c_column) };
-                let block = Block { a_panels, b_panels, beta, c, c_strides: p.c_strides, tile };
+                let block =
+                    Block { a_panels, b_panels, b, b_row, there, beta, c, c_strides: p.c_strides, tile };
                 let (extent, steps) = ([rows, depth, columns], [a_row, a_column]);
                 match few {
-                    false => unsafe { block.compute::<R>(a, steps, extent) },
-                    true => unsafe { block.compute::<FEW_ROWS>(a, steps, extent) },
+                    false => unsafe { block.compute::<V, R, W>(a, steps, extent) },
+                    true => unsafe { block.compute::<V, FEW_ROWS, W>(a, steps, extent) },
                 }
                 i += rows;
             }
@@ -126,119 +183,31 @@ unsafe fn gemm_by<const R: usize>(p: &Product) {
 }
 
 /// How many of the rows that are left make the next block, and whether the kernel for few rows takes them: sixes and fours
-/// together make every even number from four on.
+/// together make every even number from four on, twelves and fours every multiple of four.
 #[inline(always)]
 fn next_rows<const R: usize>(left: usize) -> (usize, bool) {
     if left > BLOCK_ROWS {
         return (BLOCK_ROWS, false);
     }
-    // The rows that sixes take, where four or twice four follow.
+    // The rows that the larger kernel takes, where four or twice four follow.
     let whole = match left % R {
         _ if R == FEW_ROWS => left,
-        1 | 2 => (left / R * R).saturating_sub(R),
+        1 | 2 if R == 6 => (left / R * R).saturating_sub(R),
+        1..=8 if R == 12 => left / R * R,
         3 | 4 => left / R * R,
         _ => left,
     };
     if whole > 0 { (whole, false) } else { (left, true) }
 }
 
-/// Copies rows (or columns) of a matrix into panels of `W` of them, the elements of equal k side by side; zeros fill
-/// the last panel.
-#[inline(always)]
-unsafe fn pack<const W: usize>(
-    from: *const f32,
-    [extent, depth]: [usize; 2],
-    [step, step_k]: [isize; 2],
-    to: *mut f32,
-) {
-    let mut start = 0;
-    // What lies in memory as the panels want it is read in its own order, a few panels at a time.
-    if step == 1 {
-        while start + GROUP * W <= extent {
-            unsafe { copy::<W, GROUP>(from.add(start), depth, step_k, to.add(start * depth)) };
-            start += GROUP * W;
-        }
-    }
-    while start < extent {
-        let (from, to) = unsafe { (from.offset(start as isize * step), to.add(start * depth)) };
-        let width = W.min(extent - start);
-        let mut done = 0;
-        if GROUP > 1 && width == W && step == 1 {
-            unsafe { copy::<W, 1>(from, depth, step_k, to) };
-            done = depth;
-        } else if width == W && step_k == 1 {
-            done = depth / 4 * 4;
-            unsafe { transpose::<W>(from, done, step, to) };
-        }
-        unsafe { gather::<W>(from, (width, done..depth), [step, step_k], to) };
-        start += W;
-    }
-}
-
-/// Panels whose elements of equal k already lie side by side.
-#[inline(always)]
-unsafe fn copy<const W: usize, const PANELS: usize>(
-    mut from: *const f32,
-    depth: usize,
-    step_k: isize,
-    mut to: *mut f32,
-) {
-    let end = unsafe { to.add(W * depth) };
-    while to != end {
-        for panel in 0..PANELS {
-            let (from, to) = unsafe { (from.add(panel * W), to.add(panel * W * depth)) };
-            unsafe { to.cast::<[f32; W]>().write_unaligned(from.cast::<[f32; W]>().read_unaligned()) };
-        }
-        (from, to) = (from.wrapping_offset(step_k), unsafe { to.add(W) });
-    }
-}
-
-/// A panel whose rows lie in memory one after the other, four columns at a time; `depth` is a multiple of four.
-#[inline(always)]
-unsafe fn transpose<const W: usize>(from: *const f32, depth: usize, step: isize, to: *mut f32) {
-    let mut l = 0;
-    while l < depth {
-        let row = |i: usize| unsafe { F32x4::load(from.offset(i as isize * step).add(l)) };
-        let column = |l: usize, i: usize| unsafe { to.add(l * W + i) };
-        for i in (0..W).step_by(4) {
-            // Two rows are left where there are six: they come twice, and only half of what they give is kept.
-            let [second, third] = if i + 2 < W { [i + 2, i + 3] } else { [i, i + 1] };
-            let columns = F32x4::transpose([row(i), row(i + 1), row(second), row(third)]);
-            for (k, x) in columns.iter().enumerate() {
-                match i + 2 < W {
-                    true => unsafe { x.store(column(l + k, i)) },
-                    false => unsafe { x.store_half(column(l + k, i)) },
-                }
-            }
-        }
-        l += 4;
-    }
-}
-
-/// Any panel, or what the others leave of theirs, one number at a time.
-#[inline(always)]
-unsafe fn gather<const W: usize>(
-    from: *const f32,
-    (width, depth): (usize, core::ops::Range<usize>),
-    [step, step_k]: [isize; 2],
-    to: *mut f32,
-) {
-    for l in depth {
-        for i in 0..W {
-            let x = if i < width {
-                unsafe { *from.offset(i as isize * step + l as isize * step_k) }
-            } else {
-                0.0
-            };
-            unsafe { *to.add(l * W + i) = x };
-        }
-    }
-}
-
 /// A block of C, and the panels that it is the product of.
 struct Block {
     a_panels: *mut f32,
     b_panels: *const f32,
+    /// The block of B itself, the step to its next row, and how many of its columns are read there.
+    b: *const f32,
+    b_row: isize,
+    there: usize,
     beta: f32,
     c: *mut f32,
     c_strides: [isize; 2],
@@ -246,47 +215,115 @@ struct Block {
     tile: *mut f32,
 }
 
+/// Rows of A for the kernel, which reads one number of each at a time.
+#[derive(Clone, Copy)]
+enum Rows {
+    /// These numbers lie side by side, and the next ones so far from them.
+    Together(*const f32, isize),
+    /// Each row is contiguous, and the next one so far from it.
+    Apart(*const f32, isize),
+}
+
 impl Block {
-    /// Copies the block of A as well, which begins at `a`.
+    /// Copies what the kernel cannot read where it lies, of the block of A that begins at `a`, and multiplies.
     #[inline(always)]
-    unsafe fn compute<const R: usize>(
+    unsafe fn compute<V: Register, const R: usize, const W: usize>(
         &self,
         a: *const f32,
-        steps: [isize; 2],
+        [row, column]: [isize; 2],
         [rows, depth, columns]: [usize; 3],
     ) {
-        unsafe { pack::<R>(a, [rows, depth], steps, self.a_panels) };
-        let [c_row, c_column] = self.c_strides;
+        // Rows 4 KiB apart lie in one set of the first-level cache, which has room for eight.
+        let readable = V::MASKED && (row == 1 || (column == 1 && row % 1024 != 0));
+        let there = if readable { rows / R * R } else { 0 };
+        let rest = unsafe { a.offset(there as isize * row) };
+        unsafe { pack::<V, R, GROUP>(rest, [rows - there, depth], [row, column], self.a_panels) };
         let mut j = 0;
         while j < columns {
+            let b = match j < self.there {
+                true => (unsafe { self.b.add(j) }, self.b_row),
+                false => (unsafe { self.b_panels.add((j - self.there) * depth) }, W as isize),
+            };
             let mut i = 0;
             while i < rows {
-                let a = unsafe { self.a_panels.add(i * depth) };
-                let b = unsafe { self.b_panels.add(j * depth) };
-                let c = unsafe { self.c.offset(i as isize * c_row + j as isize * c_column) };
-                let sums = unsafe { kernel::<R>(a, b, depth) };
-                let extent = [R.min(rows - i), COLUMNS.min(columns - j)];
-                if extent == [R, COLUMNS] && c_column == 1 {
-                    unsafe { self.store(&sums, c) };
+                let a = if i >= there {
+                    Rows::Together(unsafe { self.a_panels.add((i - there) * depth) }, R as isize)
+                } else if row == 1 {
+                    Rows::Together(unsafe { a.add(i) }, column)
                 } else {
-                    unsafe { self.store_part(&sums, extent, c) };
+                    Rows::Apart(unsafe { a.offset(i as isize * row) }, row)
+                };
+                let extent = [R.min(rows - i), depth, W.min(columns - j)];
+                let [c_row, c_column] = self.c_strides;
+                let c = unsafe { self.c.offset(i as isize * c_row + j as isize * c_column) };
+                match V::MASKED && extent[2] <= V::LEN {
+                    false => unsafe { self.tile::<V, R, ACROSS>(a, b, c, extent) },
+                    true => unsafe { self.tile::<V, R, 1>(a, b, c, extent) },
                 }
                 i += R;
             }
-            j += COLUMNS;
+            j += W;
         }
     }
 
-    /// Four numbers of a row at a time.
+    /// One tile of C, of which `rows` and `columns` are there.
     #[inline(always)]
-    unsafe fn store<const R: usize>(&self, sums: &Sums<R>, c: *mut f32) {
+    unsafe fn tile<V: Register, const R: usize, const C: usize>(
+        &self,
+        a: Rows,
+        b: (*const f32, isize),
+        c: *mut f32,
+        [rows, depth, columns]: [usize; 3],
+    ) {
+        let sums: Sums<V, R, C> = match a {
+            Rows::Together(a, step) => unsafe { kernel(a, [1, step], b, depth) },
+            Rows::Apart(a, row) => unsafe { kernel(a, [row, 1], b, depth) },
+        };
+        let by_rows = self.c_strides[1] == 1;
+        if [rows, columns] == [R, C * V::LEN] && by_rows {
+            unsafe { self.store(&sums, c) };
+        } else if V::MASKED && by_rows {
+            unsafe { self.store_first(&sums, [rows, columns], c) };
+        } else {
+            unsafe { self.store_part(&sums, [rows, columns], c) };
+        }
+    }
+
+    /// A register at a time.
+    #[inline(always)]
+    unsafe fn store<V: Register, const R: usize, const C: usize>(&self, sums: &Sums<V, R, C>, c: *mut f32) {
         for (i, row) in sums.iter().enumerate() {
             for (j, sum) in row.iter().enumerate() {
                 unsafe {
-                    let c = c.offset(i as isize * self.c_strides[0]).add(4 * j);
+                    let c = c.offset(i as isize * self.c_strides[0]).add(V::LEN * j);
                     match self.beta {
                         0.0 => sum.store(c),
-                        beta => F32x4::load(c).scaled(beta).add(*sum).store(c),
+                        beta => V::load(c).scaled(beta).add(*sum).store(c),
+                    }
+                }
+            }
+        }
+    }
+
+    /// The first numbers of the first rows.
+    #[inline(always)]
+    unsafe fn store_first<V: Register, const R: usize, const C: usize>(
+        &self,
+        sums: &Sums<V, R, C>,
+        [rows, columns]: [usize; 2],
+        c: *mut f32,
+    ) {
+        for (i, row) in sums.iter().enumerate() {
+            if i == rows {
+                break;
+            }
+            for (j, sum) in row.iter().enumerate() {
+                unsafe {
+                    let c = c.offset(i as isize * self.c_strides[0]).add(V::LEN * j);
+                    let n = columns.saturating_sub(V::LEN * j);
+                    match self.beta {
+                        0.0 => sum.store_first(c, n),
+                        beta => V::load_first(c, n).scaled(beta).add(*sum).store_first(c, n),
                     }
                 }
             }
@@ -295,16 +332,21 @@ impl Block {
 
     /// One number at a time, by way of memory, because registers have no index.
     #[inline(always)]
-    unsafe fn store_part<const R: usize>(&self, sums: &Sums<R>, [rows, columns]: [usize; 2], c: *mut f32) {
+    unsafe fn store_part<V: Register, const R: usize, const C: usize>(
+        &self,
+        sums: &Sums<V, R, C>,
+        [rows, columns]: [usize; 2],
+        c: *mut f32,
+    ) {
         for (i, row) in sums.iter().enumerate() {
             for (j, sum) in row.iter().enumerate() {
-                unsafe { sum.store(self.tile.add(i * COLUMNS + 4 * j)) };
+                unsafe { sum.store(self.tile.add((i * C + j) * V::LEN)) };
             }
         }
         for i in 0..rows {
             for j in 0..columns {
                 unsafe {
-                    let sum = *self.tile.add(i * COLUMNS + j);
+                    let sum = *self.tile.add(i * C * V::LEN + j);
                     let [c_row, c_column] = self.c_strides;
                     let c = c.offset(i as isize * c_row + j as isize * c_column);
                     *c = if self.beta == 0.0 { sum } else { sum + self.beta * *c };
@@ -314,20 +356,26 @@ impl Block {
     }
 }
 
-type Sums<const R: usize> = [[F32x4; 2]; R];
+type Sums<V, const R: usize, const C: usize> = [[V; C]; R];
 
-/// The products of one panel of A and one of B, summed in the order of k.
+/// The products of `R` rows of A and the first `C` registers of a panel of B, summed in the order of k.
 #[inline(always)]
-unsafe fn kernel<const R: usize>(mut a: *const f32, mut b: *const f32, depth: usize) -> Sums<R> {
-    let mut sums = [[F32x4::ZERO; 2]; R];
+unsafe fn kernel<V: Register, const R: usize, const C: usize>(
+    mut a: *const f32,
+    [row, column]: [isize; 2],
+    (mut b, b_row): (*const f32, isize),
+    depth: usize,
+) -> Sums<V, R, C> {
+    let mut sums = [[unsafe { V::zero() }; C]; R];
     for _ in 0..depth {
-        let (b0, b1) = unsafe { (F32x4::load(b), F32x4::load(b.add(4))) };
-        for (i, row) in sums.iter_mut().enumerate() {
-            let a = unsafe { F32x4::splat(a.add(i)) };
-            row[0] = row[0].add_product(a, b0);
-            row[1] = row[1].add_product(a, b1);
+        let bs: [V; C] = core::array::from_fn(|j| unsafe { V::load(b.add(V::LEN * j)) });
+        for (i, sums) in sums.iter_mut().enumerate() {
+            let a = unsafe { V::splat(a.offset(i as isize * row)) };
+            for (sum, b) in sums.iter_mut().zip(bs) {
+                *sum = unsafe { sum.add_product(a, b) };
+            }
         }
-        (a, b) = unsafe { (a.add(R), b.add(COLUMNS)) };
+        (a, b) = unsafe { (a.offset(column), b.offset(b_row)) };
     }
     sums
 }
@@ -337,7 +385,27 @@ mod tests {
     use super::*;
     use std::vec::Vec;
 
-    /// The product of matrices with gaps between their elements, by kernels of four and of six rows, against sums in f64.
+    unsafe extern "C" fn six_rows(product: &Product) {
+        unsafe { gemm_by::<F32x4, 6, 8>(product) }
+    }
+
+    /// All that this processor can run.
+    fn kernels() -> Vec<Gemm> {
+        #[allow(unused_mut, reason = "other processors have no more")]
+        let mut kernels: Vec<Gemm> = std::vec![gemm, six_rows];
+        #[cfg(target_arch = "x86_64")]
+        {
+            if std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma") {
+                kernels.push(gemm_avx2);
+            }
+            if std::is_x86_feature_detected!("avx512f") {
+                kernels.push(gemm_avx512);
+            }
+        }
+        kernels
+    }
+
+    /// The product of matrices with gaps between their elements, by every kernel, against sums in f64.
     fn check([m, k, n]: [usize; 3], [a_steps, b_steps, c_steps]: [[usize; 2]; 3], beta: f32) {
         let span = |rows: usize, columns: usize, [r, c]: [usize; 2]| {
             (rows.max(1) - 1) * r + (columns.max(1) - 1) * c + 1
@@ -363,7 +431,7 @@ mod tests {
             }
         }
         let signed = |steps: [usize; 2]| steps.map(|step| step as isize);
-        for by in [gemm_by::<4>, gemm_by::<6>] {
+        for by in kernels() {
             let (mut c, mut panels) = (before.clone(), std::vec![f32::NAN; panels_len([m, k, n])]);
             let product = Product {
                 dims: [m, k, n],

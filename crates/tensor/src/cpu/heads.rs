@@ -41,37 +41,21 @@ impl<'a, F: Real> HeadRows<'a, F> {
     }
 
     /// The matrix (T, D) from row `t` on, for [`Real::gemm`].
+    pub fn rows(&self, at: [usize; 3]) -> (*const F, [isize; 2]) {
+        let (start, strides) = self.matrix(at);
+        (start, strides)
+    }
+
+    /// Its transpose, a matrix (D, T).
+    pub fn columns(&self, at: [usize; 3]) -> (*const F, [isize; 2]) {
+        let (start, [row, column]) = self.matrix(at);
+        (start, [column, row])
+    }
+
+    /// The matrix as [`rows`](Self::rows) has it, to be written.
     pub fn matrix(&self, [b, t, h]: [usize; 3]) -> (*mut F, [isize; 2]) {
         let at = b * self.strides[0] + t * self.strides[1] + h * self.strides[2];
         (self.start.wrapping_add(at), [self.strides[1] as isize, 1])
-    }
-
-    /// `n` rows of a head from row `t` on, transposed: a matrix (D, n) for [`Real::gemm`]. Native products read columns
-    /// several times faster than rows, so there it is a copy in `to`; those in wasm read either as fast.
-    pub fn columns(&self, at: [usize; 3], [n, d]: [usize; 2], to: &mut Vec<F>) -> (*const F, [isize; 2]) {
-        if cfg!(target_arch = "wasm32") {
-            let (start, [row, column]) = self.matrix(at);
-            return (start, [column, row]);
-        }
-        self.transpose(at, [n, d], to);
-        (to.as_ptr(), [n as isize, 1])
-    }
-
-    fn transpose(&self, [b, t, h]: [usize; 3], [n, d]: [usize; 2], to: &mut Vec<F>) {
-        const ROWS: usize = 8;
-        to.resize(n * d, F::ZERO);
-        // SAFETY: the caller's rows are within the tensor, and nobody writes them meanwhile.
-        let row = |i: usize| unsafe { self.row([b, t + i, h], d) };
-        let whole = n / ROWS * ROWS;
-        for i in (0..whole).step_by(ROWS) {
-            let rows: [&[F]; ROWS] = std::array::from_fn(|r| row(i + r));
-            for (c, to) in to.chunks_exact_mut(n).enumerate() {
-                to[i..i + ROWS].iter_mut().zip(&rows).for_each(|(to, row)| *to = row[c]);
-            }
-        }
-        for i in whole..n {
-            to.chunks_exact_mut(n).zip(row(i)).for_each(|(to, &x)| to[i] = x);
-        }
     }
 
     /// Row `t` of head `h`.

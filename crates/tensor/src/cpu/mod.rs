@@ -4,7 +4,6 @@
 //! gradient checks). Work is cut into pieces that do not depend on the number of threads, so the results do not either.
 
 mod expr;
-#[cfg(target_arch = "wasm32")]
 mod gemm;
 mod gemv;
 mod heads;
@@ -20,8 +19,6 @@ mod wide;
 pub const HAS_F64: bool = cfg!(any(not(target_arch = "wasm32"), feature = "f64"));
 
 pub(crate) use expr::run_expr;
-#[cfg(target_arch = "wasm32")]
-pub use gemm::{Gemm, set_gemm};
 pub(crate) use gemv::{FEW_ROWS, gemv};
 pub(crate) use heads::{HeadRows, dot};
 pub use io::{CpuIn, CpuIo, CpuOut};
@@ -34,3 +31,5 @@ pub(crate) use row::whole;
 pub use row::{row_max, row_sum, row_sums};
 pub(crate) use softmax::{MOST_QUERIES, softmax_columns};
 pub(crate) use wide::{Kernel, add_product, wide, wide_fn};
+#[cfg(target_arch = "wasm32")]
+pub use {cloche_gemm::Gemm, gemm::set_gemm};

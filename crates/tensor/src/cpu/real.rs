@@ -254,22 +254,14 @@ impl Real for f32 {
         f32::is_finite(self)
     }
     unsafe fn gemm(
-        [m, k, n]: [usize; 3],
+        dims: [usize; 3],
         a: (*const f32, [isize; 2]),
         b: (*const f32, [isize; 2]),
         beta: f32,
         c: (*mut f32, [isize; 2]),
     ) {
         // SAFETY: the caller's promise.
-        #[cfg(target_arch = "wasm32")]
-        unsafe {
-            super::gemm::gemm([m, k, n], a, b, beta, c)
-        }
-        #[cfg(not(target_arch = "wasm32"))]
-        unsafe {
-            let ([ra, ca], [rb, cb], [rc, cc]) = (a.1, b.1, c.1);
-            matrixmultiply::sgemm(m, k, n, 1.0, a.0, ra, ca, b.0, rb, cb, beta, c.0, rc, cc)
-        }
+        unsafe { super::gemm::gemm(dims, a, b, beta, c) }
     }
 }
 

@@ -279,9 +279,6 @@ struct Forward<'a, F> {
 /// Memory that a thread uses again for each block of each head.
 #[derive(Default)]
 struct Scratch<F> {
-    /// The head's keys, and a block of its queries, transposed: (D, S), (D, rows).
-    kt: Vec<F>,
-    qt: Vec<F>,
     /// Scores of the block with the keys it sees: (keys, rows).
     scores: Vec<F>,
     /// The queries of the block that see each key.
@@ -290,18 +287,16 @@ struct Scratch<F> {
 
 impl<F: Real> Forward<'_, F> {
     /// One head of one sequence, block of queries by block of queries.
-    fn head(&self, b: usize, h: usize, Scratch { qt, kt, scores, seeing }: &mut Scratch<F>) {
+    fn head(&self, b: usize, h: usize, Scratch { scores, seeing }: &mut Scratch<F>) {
         let ([q, k, v], d) = (&self.qkv, self.heads.d);
         let g = h / (self.heads.h / self.heads.g);
         // SAFETY: each pair (b, h) writes rows of its own.
         let lse = unsafe { self.lse.row_mut([b, 0, h], self.t_len) };
-        let (kt, along) = k.columns([b, 0, g], [self.s_len, d], kt); // (D, S)
         let block_len = block_len(self.t_len);
         for (block, lse) in lse.chunks_mut(block_len).enumerate() {
             let (t0, rows) = (block * block_len, lse.len());
             let Range { start: from, end: to } = self.seen.by_some([b, t0], rows, self.s_len);
             let keys = to - from;
-            let qt = q.columns([b, t0, h], [rows, d], qt); // (D, rows)
             // 1. Scores of a block of queries with all keys that one of them sees; (keys, rows), so that softmax takes
             //    neighbouring queries at once.
             scores.resize(rows * keys, F::ZERO);
@@ -309,8 +304,7 @@ impl<F: Real> Forward<'_, F> {
             // SAFETY: the extents are those of the buffers.
             unsafe {
                 let c = (scores.as_mut_ptr(), [rows as isize, 1]);
-                let a = (kt.offset(from as isize * along[1]), [along[1], along[0]]);
-                F::gemm([keys, d, rows], a, qt, F::ZERO, c);
+                F::gemm([keys, d, rows], k.rows([b, from, g]), q.columns([b, t0, h]), F::ZERO, c);
             }
             // 2. exp(score − largest), not yet divided by its sum.
             seeing.clear();
@@ -319,9 +313,8 @@ impl<F: Real> Forward<'_, F> {
             // 3. Weights times values.
             // SAFETY: the rows are within v and y; each pair (b, h) writes rows of its own.
             unsafe {
-                let (v, strides) = v.matrix([b, from, g]);
-                let a = (scores.as_ptr(), columns);
-                F::gemm([rows, keys, d], a, (v, strides), F::ZERO, self.y.matrix([b, t0, h]));
+                let (a, v) = ((scores.as_ptr(), columns), v.rows([b, from, g]));
+                F::gemm([rows, keys, d], a, v, F::ZERO, self.y.matrix([b, t0, h]));
             }
             for (i, &sum) in sums[..rows].iter().enumerate() {
                 // SAFETY: as above.

@@ -152,30 +152,18 @@ impl AttentionGrad {
     }
 }
 
-/// The first element of a matrix, and the steps to the next row and the next column.
-type Matrix<F> = (*const F, [isize; 2]);
-
 /// Memory that a thread uses again for each block of each head.
 #[derive(Default)]
 struct Scratch<F> {
-    /// k and v of the head, transposed: (D, S).
-    kt: Vec<F>,
-    vt: Vec<F>,
-    /// q and dy of the block, transposed: (D, rows).
-    qt: Vec<F>,
-    dyt: Vec<F>,
-    /// Weights and the gradients of the scores, (rows, keys), and the latter transposed.
+    /// Weights and the gradients of the scores: (rows, keys).
     p: Vec<F>,
     ds: Vec<F>,
-    dst: Vec<F>,
 }
 
 impl<F: Real> Job<'_, F> {
     /// The gradients of one key/value head, and of the query heads that share it.
     fn group(&self, b: usize, g: usize, scratch: &mut Scratch<F>) {
         let Heads { h: n_head, g: n_kv_head, d, .. } = self.heads;
-        let kt = self.qkv[1].columns([b, 0, g], [self.s_len, d], &mut scratch.kt);
-        let vt = self.qkv[2].columns([b, 0, g], [self.s_len, d], &mut scratch.vt);
         let n = n_head / n_kv_head;
         // The last queries come first: in most cases they see all keys, whose gradients then begin with what these give.
         let rows = block_len(self.t_len);
@@ -190,32 +178,20 @@ impl<F: Real> Job<'_, F> {
         }
         for h in g * n..(g + 1) * n {
             for t0 in (0..=last).rev().step_by(rows) {
-                self.block([b, t0, h], [b, 0, g], [kt, vt], beta, scratch);
+                self.block([b, t0, h], g, beta, scratch);
                 beta = F::ONE;
             }
         }
     }
 
-    /// What one block of queries gives to dq, and to dk and dv, whose old values are multiplied by `beta`; `kv` are the head's
-    /// keys and values, transposed.
-    fn block(
-        &self,
-        at_q: [usize; 3],
-        at_k: [usize; 3],
-        kv: [Matrix<F>; 2],
-        beta: F,
-        scratch: &mut Scratch<F>,
-    ) {
+    /// What one block of queries gives to dq, and to dk and dv of head `g`, whose old values are multiplied by `beta`.
+    fn block(&self, at_q: [usize; 3], g: usize, beta: F, Scratch { p, ds }: &mut Scratch<F>) {
         let ([b, t0, _], d) = (at_q, self.heads.d);
-        let ([q, k, _], [dq, dk, dv]) = (&self.qkv, &self.grads);
+        let ([q, k, v], [dq, dk, dv]) = (&self.qkv, &self.grads);
         let rows = block_len(self.t_len).min(self.t_len - t0);
         let Range { start: from, end: to } = self.seen.by_some([b, t0], rows, self.s_len);
-        let (keys, at_k) = (to - from, [b, from, at_k[2]]);
-        let Scratch { qt, dyt, p, ds, dst, .. } = scratch;
+        let (keys, at_k) = (to - from, [b, from, g]);
         // 1. Scores, and the products of dy with the values.
-        let of_rows = |(start, [row, column]): Matrix<F>| (start, [column, row]);
-        let q_rows = of_rows(q.columns(at_q, [rows, d], qt));
-        let dy_rows = of_rows(self.dy.columns(at_q, [rows, d], dyt));
         p.resize(rows * keys, F::ZERO);
         ds.resize(rows * keys, F::ZERO);
         let (by_row, by_column) = ([keys as isize, 1], [1, keys as isize]);
@@ -223,26 +199,17 @@ impl<F: Real> Job<'_, F> {
         // this thread writes these rows of dq, dk and dv.
         unsafe {
             let dims = [rows, d, keys];
-            let [kt, vt] = kv.map(|(start, along)| (start.offset(from as isize * along[1]), along));
-            F::gemm(dims, q_rows, kt, F::ZERO, (p.as_mut_ptr(), by_row));
-            F::gemm(dims, dy_rows, vt, F::ZERO, (ds.as_mut_ptr(), by_row));
+            F::gemm(dims, q.rows(at_q), k.columns(at_k), F::ZERO, (p.as_mut_ptr(), by_row));
+            F::gemm(dims, self.dy.rows(at_q), v.columns(at_k), F::ZERO, (ds.as_mut_ptr(), by_row));
         }
         // 2. Weights, and the gradients of the scores.
         self.slopes(at_q, from..to, p, ds);
         // 3. What they give to q, k and v.
-        let by_query = HeadRows::read(ds, &Layout::contiguous((1, rows, 1, keys)));
-        let ds_rows = of_rows(by_query.columns([0; 3], [rows, keys], dst));
-        let of = |(start, strides): (*mut F, [isize; 2])| (start.cast_const(), strides);
+        let dims = [keys, rows, d];
         unsafe {
-            F::gemm([rows, keys, d], ds_rows, of(k.matrix(at_k)), F::ZERO, dq.matrix(at_q));
-            F::gemm([keys, rows, d], (ds.as_ptr(), by_column), of(q.matrix(at_q)), beta, dk.matrix(at_k));
-            F::gemm(
-                [keys, rows, d],
-                (p.as_ptr(), by_column),
-                of(self.dy.matrix(at_q)),
-                beta,
-                dv.matrix(at_k),
-            );
+            F::gemm([rows, keys, d], (ds.as_ptr(), by_row), k.rows(at_k), F::ZERO, dq.matrix(at_q));
+            F::gemm(dims, (ds.as_ptr(), by_column), q.rows(at_q), beta, dk.matrix(at_k));
+            F::gemm(dims, (p.as_ptr(), by_column), self.dy.rows(at_q), beta, dv.matrix(at_k));
         }
     }
 
