@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use cloche_nn::checkpoint::Checkpoint;
-use command::{cloche, lines, prose, succeed, text, train};
+use command::{cloche, lines, prose, refuse, succeed, text, train};
 use serde_json::Value;
 
 /// Of the largest logit.
@@ -115,6 +115,21 @@ fn a_trained_folder_speaks_the_same_words_for_the_same_seed() {
     assert!(plain.starts_with("The owl") && plain.len() > 30, "{plain}");
     assert_eq!(plain, say(&["--max-tokens", "30"]));
     assert_ne!(plain, say(&["--max-tokens", "30", "--seed", "1"]));
+
+    // The same with a draft, here the model itself: rounded, its guesses are sometimes wrong.
+    let draft = ["--draft", text(&out), "--draft-quantize", "int4", "--ahead", "3"];
+    assert_eq!(plain, say(&[&["--max-tokens", "30"][..], &draft].concat()));
+    let printed = lines(&say(&[&["--max-tokens", "30", "--json"][..], &draft].concat()));
+    let counts = ["guessed", "right"].map(|key| printed.last().unwrap()[key].as_u64().unwrap());
+    assert!(0 < counts[1] && counts[1] <= counts[0], "{counts:?}");
+    let other = place.path().join("other");
+    succeed(&train(&data, &other, &["--steps", "1", "--tokenizer", "bpe:268"]));
+    let mut asked = vec!["generate", "--model", text(&out), "--prompt", "x", "--device", "cpu", "--draft"];
+    asked.push(text(&other));
+    refuse(&asked, "other: tokenizer.json: token ");
+    *asked.last_mut().unwrap() = text(&out);
+    refuse(&[&asked[..], &["--n", "2"]].concat(), "draft: found 2 sequences at once, expected 1");
+    refuse(&[&asked[..], &["--ahead", "7"]].concat(), "draft: found 7 guesses at once, expected 1 to 6");
 
     // Beyond the context of 8 tokens, several at once, each token with its log-probability.
     let printed = lines(&say(&["--max-tokens", "20", "--n", "3", "--json"]));

@@ -1,11 +1,11 @@
 //! `cloche generate`: a model continues a prompt, word by word.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use clap::Args;
-use cloche_models::config::GenerationConfig;
+use cloche_models::config::{GenerationConfig, ModelConfig};
 use cloche_models::{Finish, GenerateSettings, Generator};
 use cloche_text::{StreamDecoder, Tokenizer};
 use serde_json::json;
@@ -38,6 +38,16 @@ pub struct GenerateArgs {
     /// Round the weights of linear layers: less memory, and on the CPU more tokens a second, for a little of the quality.
     #[arg(long, value_enum)]
     quantize: Option<Quantize>,
+    /// A smaller model with the same tokenizer, which guesses tokens that the model then reads at once: the same text, sooner
+    /// where it guesses well. May be the model itself, rounded.
+    #[arg(long, value_name = "DIR")]
+    draft: Option<PathBuf>,
+    /// So many guesses at once.
+    #[arg(long, value_name = "N", default_value_t = 4, requires = "draft")]
+    ahead: usize,
+    /// Round the draft's weights.
+    #[arg(long, value_enum, requires = "draft")]
+    draft_quantize: Option<Quantize>,
     /// Where to compute.
     #[arg(long, value_enum, default_value_t)]
     device: Choice,
@@ -60,11 +70,15 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     let ids = prompt_ids(&args.prompt, &tokenizer)?;
     let settings = args.settings(&model.generation, &tokenizer)?;
     let config = &model.network.config;
-    let cache = [2, 4, args.n, config.n_layer, config.context_len, config.n_kv_head, config.d_head];
-    let cache = cache.iter().fold(1u64, |bytes, &n| bytes.saturating_mul(n as u64));
-    device::require_memory(&device, "the cache of keys and values", cache)?;
+    device::require_memory(&device, "the cache of keys and values", cache_bytes(config, args.n))?;
 
     let mut generator = Generator::new(&device, &model.network, args.n, settings)?;
+    if let Some(folder) = &args.draft {
+        let draft = folder::open_quantized(folder, args.draft_quantize, &device)?;
+        expect_same_tokens(folder, &tokenizer)?;
+        device::require_memory(&device, "the draft's cache", cache_bytes(&draft.network.config, 1))?;
+        generator = generator.with_draft(&draft.network, args.ahead)?;
+    }
     generator.start(std::slice::from_ref(&ids))?;
     let mut texts: Vec<Continuation> = (0..args.n).map(|_| Continuation::new(&args.stop)).collect();
     let live = !args.json && args.n == 1;
@@ -101,14 +115,37 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
         let stopped = text.stopped || generator.finish(sequence) == Some(Finish::Stop);
         let finish = if stopped { "stop" } else { "length" };
         if args.json {
+            let [guessed, right] = generator.guessed();
             print_json(&json!({
                 "event": "done", "sequence": sequence, "text": text.shown, "finish": finish, "tokens": text.n_tokens,
+                "guessed": guessed, "right": right,
             }));
         } else if live {
             print_line(rest);
         } else {
             print_line(format_args!("--- {} ({finish}) ---\n{}{}", sequence + 1, args.prompt, text.shown));
         }
+    }
+    if let (Some(_), [guessed, right], false) = (&args.draft, generator.guessed(), args.json) {
+        eprintln!("the draft guessed {guessed} tokens, {right} of them right");
+    }
+    Ok(())
+}
+
+/// What keys and values of `n` sequences take.
+fn cache_bytes(config: &ModelConfig, n: usize) -> u64 {
+    let extents = [2, 4, n, config.n_layer, config.context_len, config.n_kv_head, config.d_head];
+    extents.iter().fold(1u64, |bytes, &n| bytes.saturating_mul(n as u64))
+}
+
+/// Requires that a draft means by each id what the model does.
+fn expect_same_tokens(draft: &Path, tokenizer: &Tokenizer) -> Result<()> {
+    let other = folder::tokenizer(draft)?;
+    let ids = 0..tokenizer.vocab_size().max(other.vocab_size()) as u32;
+    if let Some(id) = ids.into_iter().find(|&id| tokenizer.token(id) != other.token(id)) {
+        let name = |token: Option<&str>| token.map_or("nothing".into(), |token| format!("{token:?}"));
+        let [found, expected] = [other.token(id), tokenizer.token(id)].map(name);
+        bail!("{}: tokenizer.json: token {id} is {found}, the model's is {expected}", draft.display());
     }
     Ok(())
 }

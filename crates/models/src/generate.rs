@@ -11,6 +11,9 @@ use crate::kv_cache::{KvCache, KvStates};
 use crate::network::Network;
 use crate::sample::Sampling;
 use crate::{Model, Pass, hidden, logits};
+use speculate::Draft;
+
+mod speculate;
 
 /// Tokens of each sequence between two readings, on a GPU, where each reading waits for the device.
 const GPU_READ_EVERY: usize = 8;
@@ -76,6 +79,16 @@ pub enum GenerateError {
         /// Tokens that the model has.
         vocab_size: usize,
     },
+    /// A draft that cannot guess for this model.
+    #[error("draft: found {found} {what}, expected {expected}")]
+    Draft {
+        /// What does not fit.
+        what: &'static str,
+        /// How many there are.
+        found: usize,
+        /// How many there should be.
+        expected: String,
+    },
     /// The device.
     #[error(transparent)]
     Device(#[from] Error),
@@ -99,6 +112,7 @@ pub struct Generator {
     sequences: Vec<Sequence>,
     /// Tokens chosen in each sequence since the start.
     step: u32,
+    draft: Option<Draft>,
 }
 
 struct Sequence {
@@ -142,7 +156,26 @@ impl Generator {
             decode,
             sequences: Vec::new(),
             step: 0,
+            draft: None,
         })
+    }
+
+    /// Lets a smaller model guess `ahead` tokens, which are then read at once: where guesses come true, a reading of this
+    /// model's weights yields several tokens. The text is that which it would generate alone; see `generate/speculate.rs`.
+    ///
+    /// Under a repetition penalty, and at the end of either context, nothing is guessed.
+    ///
+    /// # Errors
+    /// More than one sequence, another vocabulary, a number of tokens that does not fit into both contexts; a device that
+    /// cannot hold the smaller model's cache.
+    pub fn with_draft(mut self, network: &Network, ahead: usize) -> Result<Self, GenerateError> {
+        self.draft = Some(Draft::new(&self, network, ahead)?);
+        Ok(self)
+    }
+
+    /// How many tokens have been guessed since the start, and how many of these were right.
+    pub fn guessed(&self) -> [u64; 2] {
+        self.draft.as_ref().map_or([0; 2], Draft::guessed)
     }
 
     /// Begins new sequences. A single prompt begins all `batch` of them, which then differ by chance only.
@@ -178,6 +211,7 @@ impl Generator {
         }
         self.seen.write(&Data::U32(seen));
         self.step = 0;
+        self.draft.iter_mut().for_each(Draft::start);
         Ok(())
     }
 
@@ -193,7 +227,11 @@ impl Generator {
         }
         let room = self.active().map(|s| self.network.config.context_len - s.cached).min().unwrap_or(0);
         let unread = self.active().any(|s| s.cached == 0);
-        let chosen = if unread || room == 0 { self.read_prompts().await? } else { self.grow(room).await? };
+        let chosen = match &self.draft {
+            _ if unread || room == 0 => self.read_prompts().await?,
+            Some(draft) if draft.can_guess(room, &self.settings.sampling) => self.speculate().await?,
+            _ => self.grow(room).await?,
+        };
         let mut tokens = Vec::new();
         for (ids, log_probs) in chosen {
             for (sequence, (&id, &log_prob)) in ids.u32().iter().zip(log_probs.f32()).enumerate() {
@@ -277,6 +315,9 @@ impl Generator {
 
     /// Runs the decode program as often as may be before somebody has to look.
     async fn grow(&mut self, room: usize) -> Result<Vec<(Data, Data)>, Error> {
+        if self.draft.is_some() {
+            self.chosen.write(&Data::U32(self.sequences[0].tokens.last().copied().into_iter().collect()));
+        }
         let at_once = if self.device.gpu().is_some() && self.batch <= LOGGED { GPU_READ_EVERY } else { 1 };
         let left = |s: &Sequence| s.n_prompt + self.settings.max_tokens - s.tokens.len();
         let n = self.active().map(left).max().unwrap_or(1).min(at_once).min(room);
@@ -292,6 +333,19 @@ impl Generator {
             self.decode.throttle().await;
         }
         collect(&mut self.decode, n, self.batch).await
+    }
+
+    /// The tokens on which the draft and the model agree, and the one behind them, which is the model's.
+    async fn speculate(&mut self) -> Result<Vec<(Data, Data)>, Error> {
+        let draft = self.draft.as_mut().expect("a draft");
+        let s = &mut self.sequences[0];
+        let tokens = draft.next(&s.tokens, s.cached, &self.settings.sampling, self.step).await?;
+        s.cached += tokens.len();
+        self.step += tokens.len() as u32;
+        Ok(tokens
+            .into_iter()
+            .map(|(id, log_prob)| (Data::U32(vec![id]), Data::F32(vec![log_prob])))
+            .collect())
     }
 
     fn compile_prefill(&self, t: usize) -> Result<Program, Error> {

@@ -10,29 +10,34 @@ use crate::config::ModelConfig;
 pub struct KvCache {
     layers: Vec<Tensor>,
     position: Option<Tensor>,
-    /// Where the new rows go: `position`, or 0 for each sequence.
+    /// Where the new rows go: behind those that are there, `(B,)`.
     start: Tensor,
 }
 
 impl KvCache {
     /// For a program that reads prompts: tokens go to the rows from 0 on, and see each other only.
     pub fn prefill(graph: &Graph, config: &ModelConfig, batch: usize) -> Self {
-        Self::record(graph, config, batch, None)
+        Self::record(graph, config, None, graph.data((batch,), vec![0u32; batch]))
     }
 
     /// For a program that adds one token to each sequence, where `position` `(B,)` tokens are already.
     pub fn decode(graph: &Graph, config: &ModelConfig, position: &Tensor) -> Self {
-        Self::record(graph, config, position.dim(0), Some(position.clone()))
+        Self::extend(graph, config, position, position)
     }
 
-    fn record(graph: &Graph, config: &ModelConfig, batch: usize, position: Option<Tensor>) -> Self {
-        let shape = (batch, config.context_len, 2 * config.n_kv_head, config.d_head);
+    /// For a program that adds some tokens to each sequence, where `start` `(B,)` tokens are already, so that they are at the
+    /// positions `position` `(B, T)`, one after the other.
+    pub fn extend(graph: &Graph, config: &ModelConfig, start: &Tensor, position: &Tensor) -> Self {
+        Self::record(graph, config, Some(position.clone()), start.clone())
+    }
+
+    fn record(graph: &Graph, config: &ModelConfig, position: Option<Tensor>, start: Tensor) -> Self {
+        let shape = (start.dim(0), config.context_len, 2 * config.n_kv_head, config.d_head);
         let layers = (0..config.n_layer).map(|i| graph.state(&name(i), shape, DType::F32)).collect();
-        let start = position.clone().unwrap_or_else(|| graph.data((batch,), vec![0u32; batch]));
         KvCache { layers, position, start }
     }
 
-    /// Tokens before this one, `(B,)`, in a program that decodes.
+    /// Tokens before each of the new ones, `(B,)` or `(B, T)`, in a program that finds some in the cache.
     pub fn position(&self) -> Option<&Tensor> {
         self.position.as_ref()
     }
@@ -46,9 +51,9 @@ impl KvCache {
     /// q `(B, T, H, D)`, kv `(B, T, 2·G, D)` → `(B, T, H, D)`
     pub fn attention(&self, layer: usize, q: &Tensor, kv: &Tensor) -> Tensor {
         let stored = self.layers[layer].cache_write(kv, &self.start); // (B, S, 2·G, D)
-        let seen = if self.position.is_some() { &stored } else { kv };
+        let (seen, start) = if self.position.is_some() { (&stored, Some(&self.start)) } else { (kv, None) };
         let heads = seen.chunk(2, 2);
-        q.attention(&heads[0], &heads[1], self.position.as_ref())
+        q.attention(&heads[0], &heads[1], start)
     }
 }
 

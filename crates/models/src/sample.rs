@@ -46,27 +46,44 @@ impl Sampling {
     /// logits `(B, V)` → ids `(B,)` and their log-probabilities `(B,)` under the model itself, before any filter
     pub(crate) fn record(logits: &Tensor) -> (Tensor, Tensor) {
         let graph = logits.graph();
+        let seen = graph.state("seen", logits.shape(), DType::U32);
+        let chosen = graph.state("chosen", (logits.dim(0),), DType::U32);
+        Self::draw(logits, [Some(&seen), Some(&chosen)], "step")
+    }
+
+    /// The same for token number `step` by the scalar of that name, without a repetition penalty where `seen` is missing.
+    pub(crate) fn draw(
+        logits: &Tensor,
+        [seen, chosen]: [Option<&Tensor>; 2],
+        step: &str,
+    ) -> (Tensor, Tensor) {
+        let graph = logits.graph();
         logits.sample(SampleInputs {
-            seen: Some(&graph.state("seen", logits.shape(), DType::U32)),
-            chosen: Some(&graph.state("chosen", (logits.dim(0),), DType::U32)),
+            seen,
+            chosen,
             temperature: &graph.scalar("temperature"),
             top_k: &graph.scalar_u32("top_k"),
             top_p: &graph.scalar("top_p"),
             min_p: &graph.scalar("min_p"),
             repetition_penalty: &graph.scalar("repetition_penalty"),
             seed: &graph.scalar_u32("seed"),
-            step: &graph.scalar_u32("step"),
+            step: &graph.scalar_u32(step),
         })
     }
 
     /// Sets the scalars of a program that [`record`](Self::record)s the choice of token number `step`.
     pub(crate) fn set(&self, program: &mut Program, step: u32) {
+        self.set_filters(program);
+        program.set_u32("step", step);
+    }
+
+    /// Sets all scalars but the number of the token.
+    pub(crate) fn set_filters(&self, program: &mut Program) {
         program.set("temperature", self.temperature);
         program.set_u32("top_k", self.top_k.min(u32::MAX as usize) as u32);
         program.set("top_p", self.top_p);
         program.set("min_p", self.min_p);
         program.set("repetition_penalty", self.repetition_penalty);
         program.set_u32("seed", (self.seed ^ self.seed >> 32) as u32);
-        program.set_u32("step", step);
     }
 }

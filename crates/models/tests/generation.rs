@@ -151,6 +151,64 @@ fn sequences_end(device: &Device) {
     }
 }
 
+/// With any draft, however bad, the text and its probabilities are those of the model alone: from the likeliest tokens and
+/// drawn, past the end of either context.
+fn a_draft_changes_nothing(device: &Device) {
+    let [large, other] = models();
+    let good = network(device, &large);
+    // The model itself, of which every guess is right; another one with a shorter context; one that knows nothing.
+    let unlike = ModelConfig { context_len: 16, ..other };
+    let blank = ModelConfig { init_std: 1e-3, ..unlike };
+    let drawn = Sampling { top_k: 20, ..Sampling::default() };
+    for (sampling, n_prompt) in [(Sampling::greedy(), 5), (drawn, 1), (drawn, 40)] {
+        let settings = GenerateSettings { sampling, max_tokens: 60, ..Default::default() };
+        let alone = generate(&mut generator(device, &large, 1, settings.clone()), &[prompt(n_prompt)]);
+        for (draft, ahead) in
+            [(&good, 1), (&good, 4), (&network(device, &unlike), 3), (&network(device, &blank), 4)]
+        {
+            let generator = generator(device, &large, 1, settings.clone());
+            let mut generator = generator.with_draft(draft, ahead).unwrap();
+            for _ in 0..2 {
+                let tokens = generate(&mut generator, &[prompt(n_prompt)]);
+                let ids = |tokens: &[Token]| tokens.iter().map(|t| t.id).collect::<Vec<_>>();
+                assert_eq!(ids(&tokens), ids(&alone), "{ahead} guesses at once");
+                let close = |(a, b): (&Token, &Token)| (a.log_prob - b.log_prob).abs() < 2e-4;
+                assert!(tokens.iter().zip(&alone).all(close), "log-probabilities");
+            }
+            let [guessed, right] = generator.guessed();
+            assert!(guessed > 20, "{guessed} guesses");
+            match std::ptr::eq(draft, &good) {
+                // Where the contexts forget at different times, even the model itself guesses from other words.
+                true => assert!(right * 10 > guessed * 7, "{right} of {guessed} guesses of the model itself"),
+                false => assert!(right < guessed, "{right} of {guessed} guesses"),
+            }
+        }
+    }
+    // A penalty looks at all tokens before, so nothing is guessed.
+    let sampling = Sampling { repetition_penalty: 1.5, ..Sampling::default() };
+    let settings = GenerateSettings { sampling, max_tokens: 40, ..Default::default() };
+    let alone = generate(&mut generator(device, &large, 1, settings.clone()), &[prompt(5)]);
+    let mut with_draft = generator(device, &large, 1, settings).with_draft(&good, 3).unwrap();
+    assert_eq!(generate(&mut with_draft, &[prompt(5)]), alone);
+    assert_eq!(with_draft.guessed(), [0, 0]);
+}
+
+#[test]
+fn drafts_that_do_not_fit_are_refused() {
+    let device = Device::cpu();
+    let [config, _] = models();
+    let refusal = |batch, draft: ModelConfig, ahead| {
+        let large = generator(&device, &config, batch, greedy(5));
+        large.with_draft(&network(&device, &draft), ahead).err().expect("an error").to_string()
+    };
+    assert_eq!(refusal(2, config, 3), "draft: found 2 sequences at once, expected 1");
+    let words = ModelConfig { vocab_size: 30, ..config };
+    assert_eq!(refusal(1, words, 3), "draft: found 30 tokens in its vocabulary, expected 29");
+    let short = ModelConfig { context_len: 8, ..config };
+    assert_eq!(refusal(1, short, 7), "draft: found 7 guesses at once, expected 1 to 6");
+    assert_eq!(refusal(1, short, 0), "draft: found 0 guesses at once, expected 1 to 6");
+}
+
 #[test]
 fn bad_prompts_are_refused() {
     let config = models()[0];
@@ -168,6 +226,7 @@ fn generation_on_the_cpu() {
     a_batch_equals_single_runs(&device);
     sampling_follows_the_seed(&device);
     sequences_end(&device);
+    a_draft_changes_nothing(&device);
 }
 
 #[test]
@@ -177,6 +236,7 @@ fn generation_on_the_gpu() {
     a_batch_equals_single_runs(&device);
     sampling_follows_the_seed(&device);
     sequences_end(&device);
+    a_draft_changes_nothing(&device);
 }
 
 /// The kernels and the plan for GPUs, whatever the adapter is.

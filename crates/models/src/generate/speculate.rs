@@ -1,0 +1,154 @@
+//! Speculative decoding: a small model guesses a few tokens, and the large one reads all of them at once.
+//!
+//! A decoded token costs one reading of all weights, and a few tokens at once cost hardly more. Leviathan, Kalman and Matias
+//! (2023, <https://arxiv.org/abs/2211.17192>) accept a guess by chance, so that the text has the large model's distribution.
+//! Here both models draw with the same noise, which depends on the token's number only: mostly they draw the same token, and
+//! what the large model draws does not depend on what was guessed (Daliri, Musco and Suresh 2024,
+//! <https://arxiv.org/abs/2408.07978>). So a seed gives the same text with any draft and without one, as far as several rows
+//! are rounded as one is.
+
+use super::*;
+
+/// A smaller model that guesses for one sequence.
+pub(super) struct Draft {
+    /// What guesses. Its sequence is a copy of the one that it guesses for.
+    small: Box<Generator>,
+    /// Tokens of a guess.
+    ahead: usize,
+    /// Reads the newest token and a guess behind it, and draws the next token after each.
+    verify: Program,
+    /// How many tokens of the sequence the small model has forgotten, and how many it has read.
+    forgotten: usize,
+    read: usize,
+    /// How many tokens have been guessed, and how many of these were right.
+    guessed: [u64; 2],
+}
+
+impl Draft {
+    /// See [`Generator::with_draft`].
+    pub fn new(large: &Generator, network: &Network, ahead: usize) -> Result<Self, GenerateError> {
+        let (config, small) = (&large.network.config, &network.config);
+        let most = config.context_len.min(small.context_len).saturating_sub(2);
+        let refuse = |what, found, expected: String| Err(GenerateError::Draft { what, found, expected });
+        if large.batch != 1 {
+            return refuse("sequences at once", large.batch, "1".into());
+        }
+        if small.vocab_size != config.vocab_size {
+            return refuse("tokens in its vocabulary", small.vocab_size, config.vocab_size.to_string());
+        }
+        if ahead == 0 || ahead > most {
+            return refuse("guesses at once", ahead, format!("1 to {most}"));
+        }
+        Ok(Draft {
+            small: Box::new(Generator::new(&large.device, network, 1, GenerateSettings::default())?),
+            ahead,
+            verify: compile_verify(large, ahead + 1)?,
+            forgotten: 0,
+            read: 0,
+            guessed: [0; 2],
+        })
+    }
+
+    /// Another sequence begins.
+    pub fn start(&mut self) {
+        (self.forgotten, self.read, self.guessed) = (0, 0, [0; 2]);
+    }
+
+    /// See [`Generator::guessed`].
+    pub fn guessed(&self) -> [u64; 2] {
+        self.guessed
+    }
+
+    /// Whether the context has `room` for a guess, and drawing depends on nothing but the logits.
+    pub fn can_guess(&self, room: usize, sampling: &Sampling) -> bool {
+        room > self.ahead && sampling.repetition_penalty == 1.0
+    }
+
+    /// The next tokens of a sequence, of which the last `cached` but one are in the large model's cache, and their
+    /// log-probabilities: guesses that came true, and what the large model draws behind them. The first has the number `step`.
+    pub async fn next(
+        &mut self,
+        tokens: &[u32],
+        cached: usize,
+        sampling: &Sampling,
+        step: u32,
+    ) -> Result<Vec<(u32, f32)>, Error> {
+        let guess = self.guess(tokens, sampling, step).await?;
+        // 1. All of the guess in one run.
+        let ids: Vec<u32> = tokens[tokens.len() - 1..].iter().chain(&guess).copied().collect();
+        let positions: Vec<u32> = (cached as u32..).take(ids.len()).collect();
+        self.verify.write("ids", &ids);
+        self.verify.write("start", &positions[..1]);
+        self.verify.write("position", &positions);
+        sampling.set_filters(&mut self.verify);
+        (0..ids.len()).for_each(|i| self.verify.set_u32(&step_of(i), step + i as u32));
+        self.verify.run();
+        let drawn = self.verify.drain().await?.pop().expect("one run");
+        let drawn = drawn.chunks_exact(2).map(|pair| (pair[0].u32()[0], pair[1].f32()[0]));
+        // 2. What was drawn after a wrong guess does not count.
+        let mut next: Vec<(u32, f32)> = drawn.collect();
+        let right = guess.iter().zip(&next).take_while(|(guess, (id, _))| *guess == id).count();
+        next.truncate(right + 1);
+        self.read += right + 1;
+        self.guessed[0] += guess.len() as u64;
+        self.guessed[1] += right as u64;
+        Ok(next)
+    }
+
+    /// What the small model would write next.
+    async fn guess(&mut self, tokens: &[u32], sampling: &Sampling, step: u32) -> Result<Vec<u32>, Error> {
+        let (full, small) = (self.small.network.config.context_len, &mut self.small);
+        let (last, before) = tokens.split_last().expect("a prompt");
+        // 1. It has to have read all tokens but the last, and needs room for a guess.
+        if self.forgotten + self.read != before.len() || self.read + self.ahead >= full {
+            self.read =
+                if before.len() + self.ahead < full { before.len() } else { before.len().min(full / 2) };
+            self.forgotten = before.len() - self.read;
+            let tokens = before[self.forgotten..].to_vec();
+            small.sequences = vec![Sequence { n_prompt: tokens.len(), tokens, cached: 0, finish: None }];
+            if self.read > 0 {
+                small.read_prompts().await?;
+            }
+        }
+        // 2. One token after the other. The last one is drawn for nothing: only so is the guess before it read.
+        small.chosen.write(&Data::U32(vec![*last]));
+        for i in 0..=self.ahead {
+            small.decode.write("position", &vec![(self.read + i) as u32]);
+            sampling.set(&mut small.decode, step + i as u32);
+            small.decode.run();
+            small.decode.throttle().await;
+        }
+        let runs = collect(&mut small.decode, self.ahead + 1, 1).await?;
+        Ok(runs[..self.ahead].iter().map(|(ids, _)| ids.u32()[0]).collect())
+    }
+}
+
+/// The scalar that numbers the token drawn after the `i`-th of a guess.
+fn step_of(i: usize) -> String {
+    format!("step.{i}")
+}
+
+/// A program that reads `t` tokens behind those in the cache, and draws the next one after each. Its outputs are ids and
+/// log-probabilities by turns.
+fn compile_verify(large: &Generator, t: usize) -> Result<Program, Error> {
+    let (graph, network) = (Graph::new(), &large.network);
+    let ids = graph.input("ids", (1, t), DType::U32);
+    let start = graph.input("start", (1,), DType::U32);
+    let position = graph.input("position", (1, t), DType::U32);
+    let kv = KvCache::extend(&graph, &network.config, &start, &position);
+    let x = logits(&network.config, &network.params(&graph), &ids, &Pass::cached(kv)); // (1, T, V)
+    let x = x.reshape((t, network.config.vocab_size));
+    // Each as if it were alone, because noise depends on the row.
+    let draws: Vec<_> =
+        (0..t).map(|i| Sampling::draw(&x.slice(0, i, i + 1), [None; 2], &step_of(i))).collect();
+    let names: Vec<[String; 2]> =
+        (0..t).map(|i| ["chosen", "log_prob"].map(|x| format!("{x}.{i}"))).collect();
+    let outputs: Vec<(&str, &Tensor)> = names
+        .iter()
+        .zip(&draws)
+        .flat_map(|(name, draw)| [(name[0].as_str(), &draw.0), (name[1].as_str(), &draw.1)])
+        .collect();
+    let mut states: Vec<(&str, &State)> = network.states();
+    states.extend(large.cache.bind());
+    large.device.compile(&graph, &outputs, &states)
+}
