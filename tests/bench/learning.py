@@ -28,7 +28,7 @@ TASKS = {
     "reverse": dict(difficulty=2, examples=10_000, shown=2000, exam=(500, 1), enough=0.22, warmup_lr=3e-3, questions=32, runs=[
         {"steps": 700, "lr": 1.5e-3, "beta": 0.1}]),
     "game24": dict(difficulty=2, examples=30_000, shown=300, exam=(200, 5), enough=1, warmup_lr=2e-3, questions=64, runs=[
-        {"steps": 150, "lr": 5e-4}]),
+        {"steps": 400, "lr": 5e-4}]),
 }
 
 

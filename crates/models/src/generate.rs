@@ -11,7 +11,7 @@ use crate::kv_cache::{KvCache, KvStates};
 use crate::network::Network;
 use crate::sample::Sampling;
 use crate::{Model, Pass, hidden, logits};
-use speculate::Draft;
+use speculate::{Draft, Guesses};
 
 mod speculate;
 
@@ -112,7 +112,7 @@ pub struct Generator {
     sequences: Vec<Sequence>,
     /// Tokens chosen in each sequence since the start.
     step: u32,
-    draft: Option<Draft>,
+    draft: Option<Box<dyn Guesses>>,
 }
 
 struct Sequence {
@@ -169,13 +169,13 @@ impl Generator {
     /// More than one sequence, another vocabulary, a number of tokens that does not fit into both contexts; a device that
     /// cannot hold the smaller model's cache.
     pub fn with_draft(mut self, network: &Network, ahead: usize) -> Result<Self, GenerateError> {
-        self.draft = Some(Draft::new(&self, network, ahead)?);
+        self.draft = Some(Box::new(Draft::new(&self, network, ahead)?));
         Ok(self)
     }
 
     /// How many tokens have been guessed since the start, and how many of these were right.
     pub fn guessed(&self) -> [u64; 2] {
-        self.draft.as_ref().map_or([0; 2], Draft::guessed)
+        self.draft.as_ref().map_or([0; 2], |draft| draft.guessed())
     }
 
     /// Begins new sequences. A single prompt begins all `batch` of them, which then differ by chance only.
@@ -211,7 +211,7 @@ impl Generator {
         }
         self.seen.write(&Data::U32(seen));
         self.step = 0;
-        self.draft.iter_mut().for_each(Draft::start);
+        self.draft.iter_mut().for_each(|draft| draft.start());
         Ok(())
     }
 

@@ -7,7 +7,32 @@
 //! <https://arxiv.org/abs/2408.07978>). So a seed gives the same text with any draft and without one, as far as several rows
 //! are rounded as one is.
 
+use std::future::Future;
+use std::pin::Pin;
+
 use super::*;
+
+/// Tokens and their log-probabilities.
+type Drawn = Vec<(u32, f32)>;
+
+/// What guesses for a model. It is a trait so that a module in which nothing does, such as `engine`, does not contain how.
+pub(super) trait Guesses {
+    /// Another sequence begins.
+    fn start(&mut self);
+    /// See [`Generator::guessed`].
+    fn guessed(&self) -> [u64; 2];
+    /// Whether the context has `room` for a guess, and drawing depends on nothing but the logits.
+    fn can_guess(&self, room: usize, sampling: &Sampling) -> bool;
+    /// The next tokens of a sequence, of which the last `cached` but one are in the large model's cache, and their
+    /// log-probabilities: guesses that came true, and what the large model draws behind them. The first has the number `step`.
+    fn next<'a>(
+        &'a mut self,
+        tokens: &'a [u32],
+        cached: usize,
+        sampling: &'a Sampling,
+        step: u32,
+    ) -> Pin<Box<dyn Future<Output = Result<Drawn, Error>> + 'a>>;
+}
 
 /// A smaller model that guesses for one sequence.
 pub(super) struct Draft {
@@ -17,9 +42,9 @@ pub(super) struct Draft {
     ahead: usize,
     /// Reads the newest token and a guess behind it, and draws the next token after each.
     verify: Program,
-    /// How many tokens of the sequence the small model has forgotten, and how many it has read.
+    /// How many tokens of the sequence the small model has forgotten, and how many behind them it knows.
     forgotten: usize,
-    read: usize,
+    known: usize,
     /// How many tokens have been guessed, and how many of these were right.
     guessed: [u64; 2],
 }
@@ -44,35 +69,19 @@ impl Draft {
             ahead,
             verify: compile_verify(large, ahead + 1)?,
             forgotten: 0,
-            read: 0,
+            known: 0,
             guessed: [0; 2],
         })
     }
 
-    /// Another sequence begins.
-    pub fn start(&mut self) {
-        (self.forgotten, self.read, self.guessed) = (0, 0, [0; 2]);
-    }
-
-    /// See [`Generator::guessed`].
-    pub fn guessed(&self) -> [u64; 2] {
-        self.guessed
-    }
-
-    /// Whether the context has `room` for a guess, and drawing depends on nothing but the logits.
-    pub fn can_guess(&self, room: usize, sampling: &Sampling) -> bool {
-        room > self.ahead && sampling.repetition_penalty == 1.0
-    }
-
-    /// The next tokens of a sequence, of which the last `cached` but one are in the large model's cache, and their
-    /// log-probabilities: guesses that came true, and what the large model draws behind them. The first has the number `step`.
-    pub async fn next(
+    /// See [`Guesses::next`].
+    async fn read(
         &mut self,
         tokens: &[u32],
         cached: usize,
         sampling: &Sampling,
         step: u32,
-    ) -> Result<Vec<(u32, f32)>, Error> {
+    ) -> Result<Drawn, Error> {
         let guess = self.guess(tokens, sampling, step).await?;
         // 1. All of the guess in one run.
         let ids: Vec<u32> = tokens[tokens.len() - 1..].iter().chain(&guess).copied().collect();
@@ -86,10 +95,10 @@ impl Draft {
         let drawn = self.verify.drain().await?.pop().expect("one run");
         let drawn = drawn.chunks_exact(2).map(|pair| (pair[0].u32()[0], pair[1].f32()[0]));
         // 2. What was drawn after a wrong guess does not count.
-        let mut next: Vec<(u32, f32)> = drawn.collect();
+        let mut next: Drawn = drawn.collect();
         let right = guess.iter().zip(&next).take_while(|(guess, (id, _))| *guess == id).count();
         next.truncate(right + 1);
-        self.read += right + 1;
+        self.known += right + 1;
         self.guessed[0] += guess.len() as u64;
         self.guessed[1] += right as u64;
         Ok(next)
@@ -100,26 +109,50 @@ impl Draft {
         let (full, small) = (self.small.network.config.context_len, &mut self.small);
         let (last, before) = tokens.split_last().expect("a prompt");
         // 1. It has to have read all tokens but the last, and needs room for a guess.
-        if self.forgotten + self.read != before.len() || self.read + self.ahead >= full {
-            self.read =
+        if self.forgotten + self.known != before.len() || self.known + self.ahead >= full {
+            self.known =
                 if before.len() + self.ahead < full { before.len() } else { before.len().min(full / 2) };
-            self.forgotten = before.len() - self.read;
+            self.forgotten = before.len() - self.known;
             let tokens = before[self.forgotten..].to_vec();
             small.sequences = vec![Sequence { n_prompt: tokens.len(), tokens, cached: 0, finish: None }];
-            if self.read > 0 {
+            if self.known > 0 {
                 small.read_prompts().await?;
             }
         }
         // 2. One token after the other. The last one is drawn for nothing: only so is the guess before it read.
         small.chosen.write(&Data::U32(vec![*last]));
         for i in 0..=self.ahead {
-            small.decode.write("position", &vec![(self.read + i) as u32]);
+            small.decode.write("position", &vec![(self.known + i) as u32]);
             sampling.set(&mut small.decode, step + i as u32);
             small.decode.run();
             small.decode.throttle().await;
         }
         let runs = collect(&mut small.decode, self.ahead + 1, 1).await?;
         Ok(runs[..self.ahead].iter().map(|(ids, _)| ids.u32()[0]).collect())
+    }
+}
+
+impl Guesses for Draft {
+    fn start(&mut self) {
+        (self.forgotten, self.known, self.guessed) = (0, 0, [0; 2]);
+    }
+
+    fn guessed(&self) -> [u64; 2] {
+        self.guessed
+    }
+
+    fn can_guess(&self, room: usize, sampling: &Sampling) -> bool {
+        room > self.ahead && sampling.repetition_penalty == 1.0
+    }
+
+    fn next<'a>(
+        &'a mut self,
+        tokens: &'a [u32],
+        cached: usize,
+        sampling: &'a Sampling,
+        step: u32,
+    ) -> Pin<Box<dyn Future<Output = Result<Drawn, Error>> + 'a>> {
+        Box::pin(self.read(tokens, cached, sampling, step))
     }
 }
 
