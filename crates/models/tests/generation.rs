@@ -164,7 +164,7 @@ fn a_draft_changes_nothing(device: &Device) {
         let settings = GenerateSettings { sampling, max_tokens: 60, ..Default::default() };
         let alone = generate(&mut generator(device, &large, 1, settings.clone()), &[prompt(n_prompt)]);
         for (draft, ahead) in
-            [(&good, 1), (&good, 4), (&network(device, &unlike), 3), (&network(device, &blank), 4)]
+            [(&good, 1), (&good, 4), (&network(device, &unlike), 11), (&network(device, &blank), 4)]
         {
             let generator = generator(device, &large, 1, settings.clone());
             let mut generator = generator.with_draft(draft, ahead).unwrap();
@@ -176,7 +176,7 @@ fn a_draft_changes_nothing(device: &Device) {
                 assert!(tokens.iter().zip(&alone).all(close), "log-probabilities");
             }
             let [guessed, right] = generator.guessed();
-            assert!(guessed > 20, "{guessed} guesses");
+            assert!(guessed > 10, "{guessed} guesses");
             match std::ptr::eq(draft, &good) {
                 // Where the contexts forget at different times, even the model itself guesses from other words.
                 true => assert!(right * 10 > guessed * 7, "{right} of {guessed} guesses of the model itself"),

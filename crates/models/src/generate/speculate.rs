@@ -110,8 +110,10 @@ impl Draft {
         let (last, before) = tokens.split_last().expect("a prompt");
         // 1. It has to have read all tokens but the last, and needs room for a guess.
         if self.forgotten + self.known != before.len() || self.known + self.ahead >= full {
-            self.known =
-                if before.len() + self.ahead < full { before.len() } else { before.len().min(full / 2) };
+            self.known = match before.len() {
+                n if n + self.ahead < full => n,
+                n => n.min(full / 2).min(full - 1 - self.ahead),
+            };
             self.forgotten = before.len() - self.known;
             let tokens = before[self.forgotten..].to_vec();
             small.sequences = vec![Sequence { n_prompt: tokens.len(), tokens, cached: 0, finish: None }];
