@@ -65,9 +65,9 @@ export class Forecast {
 
   /** The speed of the device as it was found on another visit, or else now, unless it `isBusy`. */
   async #found(engine: () => Engine, isBusy: boolean): Promise<Speed | undefined> {
-    const { kind, name } = engine().describe() as DeviceInfo;
+    const { kind, name, threads } = engine().describe() as DeviceInfo;
     // The browser compiles what the CPU computes.
-    const key = [VERSION, kind, name, globalThis.navigator?.userAgent].join(" ");
+    const key = [VERSION, kind, name, threads, globalThis.navigator?.userAgent].join(" ");
     const known = (await speeds())[key];
     if (known && Date.now() - known.at < KEPT_MS && isSpeed(known)) return known;
     if (isBusy) return undefined;

@@ -88,6 +88,11 @@ export {
 export interface CreateOptions {
   /** `auto` takes WebGPU where the adapter is real hardware, else the CPU, which beats software adapters. */
   device?: OpenOptions["device"];
+  /**
+   * The most threads that the CPU device may use, in a page that is cross-origin isolated, and in Node: as many as there are
+   * processors, up to 8, if it is not given. Results do not depend on it.
+   */
+  threads?: number;
   /** The engine's wasm module. */
   wasmUrl?: string | URL;
   /** The wasm module that has the stages after pre-training too; it takes the engine's place when one is asked for. */
@@ -148,6 +153,7 @@ export class Cloche extends Speaker {
       options.signal?.throwIfAborted();
       const device = await remote.request("open", {
         device: options.device ?? "auto",
+        threads: options.threads,
         wasmUrl: options.wasmUrl && String(options.wasmUrl),
         teachWasmUrl: options.teachWasmUrl && String(options.teachWasmUrl),
         textWasmUrl: options.textWasmUrl && String(options.textWasmUrl),

@@ -1,35 +1,55 @@
 /** The wasm modules, each loaded when it is first needed. */
 import { ClocheError } from "./errors.js";
-import type { OpenOptions } from "./protocol.js";
+import type { DeviceInfo, OpenOptions } from "./protocol.js";
 import { fuse, type Products } from "./wasm/gemm.js";
+import type { Exports, Shared, Task, Threads } from "./wasm/threads.js";
 
-/** Where they lie, if not beside this file. */
-type Places = Pick<OpenOptions, "wasmUrl" | "teachWasmUrl" | "textWasmUrl" | "storiesWasmUrl">;
+/** Where they lie, if not beside this file, and how many threads they may have. */
+type Places = Omit<OpenOptions, "device">;
 
 /** What a module with an engine in it offers. */
-interface WithProducts extends Products {
-  default(options?: { module_or_path: string }): Promise<{ memory: WebAssembly.Memory }>;
+interface WithEngine<Engine> extends Products, Shared {
+  default(options?: { module_or_path?: string; opening?: Threads["open"] }): Promise<Exports>;
+  Engine: { open(kind: OpenOptions["device"]): Promise<Engine> };
 }
+
+/** More threads than these gain little on models that fit into a page. */
+const MOST_THREADS = 8;
 
 export class Modules {
   /** The memory of those that have been loaded. */
   readonly #memories = new Set<WebAssembly.Memory>();
+  /** What has been loaded, or is being. */
+  readonly #loaded = new Map<string, Promise<unknown>>();
+  /** How threads begin to work in a module's memory. */
+  readonly #employ = new Map<object, () => Promise<void>>();
   /** Set once, before anything is loaded. */
   places: Places = {};
 
   /** The engine. */
   engine(): Promise<typeof import("./wasm/engine.js")> {
-    return loading(async () => this.#ready(await import("./wasm/engine.js"), this.places.wasmUrl));
+    return this.#once("engine", async () => this.#ready(await import("./wasm/engine.js"), this.places.wasmUrl));
   }
 
   /** The engine with the stages after pre-training, and what looks inside models. */
   teach(): Promise<typeof import("./wasm/teach.js")> {
-    return loading(async () => this.#ready(await import("./wasm/teach.js"), this.places.teachWasmUrl));
+    return this.#once("teach", async () => this.#ready(await import("./wasm/teach.js"), this.places.teachWasmUrl));
+  }
+
+  /** Opens a device. The CPU's work is shared among threads from then on, where the page can have some. */
+  async device<Engine extends { describe(): DeviceInfo }>(module: WithEngine<Engine>, kind: OpenOptions["device"]): Promise<Engine> {
+    const engine = await module.Engine.open(kind);
+    if (engine.describe().kind === "cpu") {
+      const employ = this.#employ.get(module);
+      this.#employ.delete(module);
+      await employ?.();
+    }
+    return engine;
   }
 
   /** Tokenizers. */
   text(): Promise<typeof import("./wasm/text.js")> {
-    return loading(async () => {
+    return this.#once("text", async () => {
       const text = await import("./wasm/text.js");
       this.#memories.add((await text.default(at(this.places.textWasmUrl))).memory);
       return text;
@@ -38,7 +58,7 @@ export class Modules {
 
   /** Stories, lessons and tasks. */
   stories(): Promise<typeof import("./wasm/stories.js")> {
-    return loading(async () => {
+    return this.#once("stories", async () => {
       const stories = await import("./wasm/stories.js");
       this.#memories.add((await stories.default(at(this.places.storiesWasmUrl))).memory);
       return stories;
@@ -50,13 +70,30 @@ export class Modules {
     return [...this.#memories].reduce((sum, { buffer }) => sum + buffer.byteLength, 0);
   }
 
+  /** Loads what has not been loaded yet; what could not be is tried again. */
+  #once<Module>(name: string, load: () => Promise<Module>): Promise<Module> {
+    const begun = (this.#loaded.get(name) as Promise<Module> | undefined) ?? loading(load);
+    this.#loaded.set(name, begun);
+    begun.catch(() => this.#loaded.delete(name));
+    return begun;
+  }
+
   /** Starts a module, and has it compute products with fused multiply-add where the browser can. */
-  async #ready<Module extends WithProducts>(module: Module, url: string | undefined): Promise<Module> {
-    const { memory } = await module.default(at(url));
-    this.#memories.add(memory);
-    await fuse(module, memory);
+  async #ready<Module extends WithEngine<object>>(module: Module, url: string | undefined): Promise<Module> {
+    const { threads = Math.min(navigator.hardwareConcurrency, MOST_THREADS) } = this.places;
+    const shares = threads > 1 && globalThis.crossOriginIsolated && (await import("./wasm/threads.js"));
+    const shared = shares ? new shares.Threads() : undefined;
+    const exports = await module.default({ ...at(url), ...(shared && { opening: (source) => shared.open(source) }) });
+    this.#memories.add(exports.memory);
+    const gemm = await fuse(module, exports.memory);
+    if (shared) this.#employ.set(module, () => shared.employ(module, exports, gemm, threads, start));
     return module;
   }
+}
+
+/** Starts a thread: the worker's own script again, which is where it was, whatever has become of its name. */
+function start(task: Task): void {
+  new Worker(location.href, { type: "module" }).postMessage({ task });
 }
 
 function at(url: string | undefined): { module_or_path: string } | undefined {

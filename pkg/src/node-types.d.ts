@@ -15,6 +15,10 @@ declare module "node:worker_threads" {
   export const workerData: unknown;
 }
 
+declare module "node:os" {
+  export function availableParallelism(): number;
+}
+
 declare module "node:fs/promises" {
   export function readFile(file: URL): Promise<Uint8Array<ArrayBuffer>>;
 }

@@ -1,12 +1,21 @@
 /** The worker as a thread of Node: what a page's worker finds in its global scope is put there first. */
 import { readFile } from "node:fs/promises";
-import { parentPort, workerData } from "node:worker_threads";
+import { availableParallelism } from "node:os";
+import { parentPort, Worker as Thread, workerData } from "node:worker_threads";
 
 const port = parentPort!;
 const overHttp = globalThis.fetch;
 
+/** Another thread by this script, as a page's worker starts one. */
+class Helper {
+  readonly #thread = new Thread(new URL(import.meta.url), { workerData: { webgpu: false } });
+  postMessage = (message: unknown) => this.#thread.postMessage(message);
+}
+
 Object.assign(globalThis, {
   self: globalThis,
+  location: new URL(import.meta.url),
+  Worker: Helper,
   postMessage: (message: unknown, transfer: Transferable[] = []) => port.postMessage(message, transfer),
   addEventListener(type: string, listener: (event: object) => void) {
     if (type === "message") port.on("message", (data) => listener({ data }));
@@ -21,21 +30,29 @@ Object.assign(globalThis, {
   },
 });
 
-if ((workerData as { webgpu: boolean }).webgpu) await openWebgpu();
+// Dawn in Node does not read memory that threads share.
+const webgpu = (workerData as { webgpu: boolean }).webgpu && (await openWebgpu());
+provide("crossOriginIsolated", !webgpu);
+provide("navigator", { ...(webgpu && { gpu: webgpu }), hardwareConcurrency: availableParallelism() });
 await import("./worker.js");
 
 /** Dawn, where npm's `webgpu` is installed. wgpu asks whether the global object is a Window before it looks for it. */
-async function openWebgpu(): Promise<void> {
+async function openWebgpu(): Promise<object | undefined> {
   const name = "webgpu";
   const dawn = (await import(/* @vite-ignore */ name).catch(() => undefined)) as
     | { create(flags: string[]): object; globals: object }
     | undefined;
-  if (!dawn) return;
+  if (!dawn) return undefined;
   class Window {
     static [Symbol.hasInstance](value: unknown): boolean {
       return value === globalThis;
     }
   }
   Object.assign(globalThis, dawn.globals, { Window });
-  Object.defineProperty(globalThis, "navigator", { value: { gpu: dawn.create([]) }, configurable: true });
+  return dawn.create([]);
+}
+
+/** In the place of what Node may have itself. */
+function provide(name: string, value: unknown): void {
+  Object.defineProperty(globalThis, name, { value, configurable: true });
 }

@@ -29,6 +29,8 @@ export interface DeviceInfo {
   name: string;
   /** Which device it is and why, for the user: `the CPU, because there is no WebGPU`. */
   why: string;
+  /** How many threads share the work of the CPU; 1 on WebGPU, and where the page is not cross-origin isolated. */
+  threads: number;
 }
 
 /** Sizes of the models that can be grown; the `llama-` ones are of that family, the others GPT-2's. */
@@ -216,6 +218,7 @@ export type Steer = "pause" | "resume" | "stop" | "profile";
 /** What the worker is told first. */
 export interface OpenOptions {
   device: "auto" | DeviceKind;
+  threads?: number | undefined;
   wasmUrl?: string | undefined;
   teachWasmUrl?: string | undefined;
   textWasmUrl?: string | undefined;

@@ -4,18 +4,23 @@
  */
 declare module "*/wasm/engine.js" {
   import type { DeviceInfo } from "../protocol.js";
+  import type { Exports, Threads } from "*/wasm/threads.js";
 
   /** A file. */
   export type NamedBytes = [name: string, bytes: Uint8Array<ArrayBuffer>];
 
-  export default function init(
-    options?: { module_or_path: string | URL | Request | BufferSource },
-  ): Promise<{ memory: WebAssembly.Memory }>;
+  /** `opening` is given where the module lies, and brings the module and a memory for it. */
+  export default function init(options?: {
+    module_or_path?: string | URL | Request | BufferSource;
+    opening?: Threads["open"];
+  }): Promise<Exports>;
 
   /** The engine's functions. */
   export function functionTable(): WebAssembly.Table;
   /** Makes one of them the matrix product of the CPU device. */
   export function useGemm(index: number): void;
+  /** Has threads share the loops of the CPU device, by the functions from this one on; returns where they count. */
+  export function useThreads(first: number, threads: number): number;
 
   export class Engine {
     static open(kind: "auto" | "webgpu" | "cpu"): Promise<Engine>;
@@ -57,7 +62,7 @@ declare module "*/wasm/teach.js" {
   import type { Spread } from "../probes.js";
   import type { Engine as PlainEngine, Generator, NamedBytes, Pretrain } from "*/wasm/engine.js";
 
-  export { default, functionTable, useGemm } from "*/wasm/engine.js";
+  export { default, functionTable, useGemm, useThreads } from "*/wasm/engine.js";
 
   /** The engine, and the stages after pre-training. */
   export class Engine extends PlainEngine {
@@ -149,10 +154,36 @@ declare module "*/jinja.js" {
 }
 
 declare module "*/wasm/gemm.js" {
+  import type { Part } from "*/wasm/threads.js";
+
   export interface Products { functionTable(): WebAssembly.Table; useGemm(index: number): void }
 
-  /** Lets an engine compute its products with fused multiply-add, where the browser has it; resolves to whether. */
-  export function fuse(engine: Products, memory: WebAssembly.Memory): Promise<boolean>;
+  /** Lets an engine compute its products with fused multiply-add, where the browser has it; resolves to what does. */
+  export function fuse(engine: Products, memory: WebAssembly.Memory): Promise<Part | undefined>;
+}
+
+declare module "*/wasm/threads.js" {
+  /** What an engine's module exports, as far as others ask for it. */
+  export type Exports = Record<string, unknown> & {
+    memory: WebAssembly.Memory;
+    __wbindgen_malloc(size: number, align: number): number;
+  };
+  export interface Part { module: WebAssembly.Module; index: number }
+  /** What a thread needs to know. */
+  export interface Task { engine: WebAssembly.Module }
+  export interface Shared { functionTable(): WebAssembly.Table; useThreads(first: number, threads: number): number }
+
+  /** An engine's memory, for threads to share. */
+  export class Threads {
+    open(
+      source: string | URL | Promise<Response> | Uint8Array<ArrayBuffer>,
+    ): Promise<{ module_or_path: WebAssembly.Module | Uint8Array; memory?: WebAssembly.Memory }>;
+    /** Has so many threads share the engine's loops; `start` has `help` do a task in a new worker. */
+    employ(engine: Shared, exports: Exports, gemm: Part | undefined, threads: number, start: (task: Task) => void): Promise<void>;
+  }
+
+  /** Works on the engine's loops, forever. */
+  export function help(task: Task): void;
 }
 
 declare module "*/wasm/text.js" {

@@ -67,7 +67,7 @@ class Session implements Api {
   /** The tokenizers that the page holds, apart from any model. */
   readonly #vocabularies = new Vocabularies(() => this.#modules.text());
   readonly #store = new RunStore();
-  readonly #viewer = new Viewer(async () => (await this.#modules.teach()).Engine.open("cpu"));
+  readonly #viewer = new Viewer(async () => this.#modules.device(await this.#modules.teach(), "cpu"));
   readonly #modules = new Modules();
   #kind: OpenOptions["device"] = "auto";
   /** The engine in use: the smaller one until a stage is asked for, then that of `#teach`. */
@@ -82,6 +82,10 @@ class Session implements Api {
   #stopping = false;
 
   async open(options: OpenOptions): Promise<DeviceInfo> {
+    const { threads = 1 } = options;
+    if (!Number.isInteger(threads) || threads < 1 || threads > 64) {
+      throw new ClocheError("SETTINGS", `threads: found ${threads}, expected a whole number from 1 to 64`);
+    }
     this.#kind = options.device;
     this.#modules.places = options;
     return this.#use(await this.#plainEngine()).describe();
@@ -108,7 +112,7 @@ class Session implements Api {
 
   /** The smaller module's engine, on a device that is opened for it. */
   async #plainEngine(): Promise<PlainEngine> {
-    return (await this.#modules.engine()).Engine.open(this.#kind);
+    return this.#modules.device(await this.#modules.engine(), this.#kind);
   }
 
   /** Takes an engine into use, and tells the page which device it has. */
@@ -534,14 +538,14 @@ class Session implements Api {
   /** The module with the stages, loaded when one is first asked for: from then on it does the work of the smaller one. */
   async #stages(): Promise<Teach> {
     if (this.#teach) return this.#teach;
-    const { Engine, Material } = await this.#modules.teach();
-    const engine = await Engine.open(this.#kind);
+    const teach = await this.#modules.teach();
+    const engine = await this.#modules.device(teach, this.#kind);
     if (this.#shelf.current) await this.#taught(this.#shelf.current, engine);
     await this.#turns.take(() => {
       this.#engine?.free();
       this.#use(engine);
     });
-    return (this.#teach = { engine, Material });
+    return (this.#teach = { engine, Material: teach.Material });
   }
 
   async *#prepare(
@@ -584,5 +588,10 @@ const scope = self as unknown as Port;
 const crash = (reason: unknown) => scope.postMessage({ crash: { ...toWire(reason), code: "ENGINE_CRASHED" } });
 self.addEventListener("unhandledrejection", (event) => crash(event.reason));
 self.addEventListener("error", (event) => crash(event.error ?? event.message));
+
+// The same script is what a thread of the engine runs: it is told what to do once, and hears nothing any more.
+scope.addEventListener("message", async ({ data }) => {
+  if ("task" in data) (await import("./wasm/threads.js")).help(data.task);
+});
 
 serve<Api>(scope, new Session(), expectSeed);

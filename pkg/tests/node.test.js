@@ -12,6 +12,18 @@ async function losses(run) {
   return found;
 }
 
+test("threads share the work of the CPU, and learn what one does", { timeout: 120_000 }, async () => {
+  const learnt = [];
+  for (const threads of [1, 3]) {
+    const cloche = await Cloche.create({ device: "cpu", threads });
+    assert.equal(cloche.device.threads, threads);
+    learnt.push(await losses(cloche.grow({ ...GROW, preset: "nano" })));
+    cloche.dispose();
+  }
+  assert.equal(learnt[0]?.length, 6);
+  assert.deepEqual(learnt[1], learnt[0]);
+});
+
 for (const device of /** @type {const} */ (["cpu", "webgpu"])) {
   test(`a model grows in a thread, on ${device}`, { timeout: 120_000 }, async () => {
     const cloche = await Cloche.create({ device });

@@ -1,16 +1,19 @@
 /**
  * The engine's module as a contestant of `cargo xtask bench`, which builds it and runs this:
  *
- *     node tests/browser/bench.js node
- *     node tests/browser/bench.js chromium plain|cpu|webgpu
+ *     node tests/browser/bench.js node [all]
+ *     node tests/browser/bench.js chromium plain|cpu|webgpu [all]
  *
- * `plain` computes products as any browser can, `cpu` with relaxed SIMD, `webgpu` on whatever adapter Chromium has.
+ * `plain` computes products as any browser can, `cpu` with relaxed SIMD, `webgpu` on whatever adapter Chromium has. With `all`
+ * there are as many threads as processors, else one.
  */
 import { readFile } from "node:fs/promises";
+import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 import { contestant } from "./checks/contestant.js";
+import { start } from "./checks/node-start.js";
 import { inWorker, takeOrders } from "./contest.js";
-import { serveFolders } from "./server.js";
+import { ISOLATED, POLICY, serveFolders } from "./server.js";
 import { launchChromium } from "./stacks.js";
 
 /** @param {string} folder */
@@ -23,29 +26,30 @@ const NAMES = {
   webgpu: "Chromium, WebGPU",
 };
 
-const [where, which = "cpu"] = process.argv.slice(2);
+const [where, ...asked] = process.argv.slice(2);
+const threads = asked.at(-1) === "all" ? availableParallelism() : 1;
+const counted = threads > 1 ? `, ${threads} threads` : "";
 if (where === "node") await inNode();
-else await inChromium(which);
+else await inChromium(asked[0] ?? "cpu");
 
-/** On one thread of Node, which has relaxed SIMD from version 22 on. */
+/** Node has relaxed SIMD from version 22 on. */
 async function inNode() {
-  const module = await import(new URL("engine.js", WASM).href);
-  const { fuse } = await import(new URL("gemm.js", WASM).href);
-  const { memory } = await module.default({ module_or_path: await readFile(new URL("engine_bg.wasm", WASM)) });
+  const load = (/** @type {string} */ file) => import(new URL(file, WASM).href);
+  const wasm = new Uint8Array(await readFile(new URL("engine_bg.wasm", WASM)));
   const version = process.versions.node.split(".")[0];
-  const fused = Number(version) >= 22;
-  const entered = contestant({ module, memory, fuse }, fused ? "cpu" : "plain", `Node ${version}, wasm`);
+  const which = Number(version) >= 22 ? "cpu" : "plain";
+  const entered = contestant(load, wasm, which, { name: `Node ${version}, wasm${counted}`, threads, start });
   await takeOrders(async (order) => (await entered)(order));
 }
 
 /** @param {string} which */
 async function inChromium(which) {
-  const server = await serveFolders({ "/checks/": at("checks"), "/wasm/": fileURLToPath(WASM) });
+  const server = await serveFolders({ "/checks/": at("checks"), "/wasm/": fileURLToPath(WASM) }, POLICY, ISOLATED);
   const browser = await launchChromium();
   const page = await browser.newPage();
   await page.goto(`${server.origin}/checks/empty.html`);
-  const name = NAMES[which] ?? which;
-  await takeOrders(await inWorker(page, `bench.js?${new URLSearchParams({ which, name })}`));
+  const options = { which, name: (NAMES[which] ?? which) + counted, threads: `${threads}` };
+  await takeOrders(await inWorker(page, `bench.js?${new URLSearchParams(options)}`));
   await browser.close();
   server.close();
 }

@@ -7,11 +7,14 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { checkPackaging } from "./packaging.js";
 import { checkPage } from "./page.js";
-import { serveFolders } from "./server.js";
+import { ISOLATED, POLICY, serveFolders } from "./server.js";
 import { inChromium, inFirefox, inNode } from "./stacks.js";
 import { checkTeaching } from "./teach.js";
 
-/** @type {Record<string, (origin: string, only: string) => AsyncGenerator<import("./stacks.js").Outcome>>} */
+/**
+ * The engine's checks and the stages run where pages are isolated, and have threads; the site and the elements where they are not.
+ * @type {Record<string, (origin: string, only: string) => AsyncGenerator<import("./stacks.js").Outcome>>}
+ */
 const STACKS = {
   chromium: inChromium,
   firefox: inFirefox,
@@ -31,18 +34,21 @@ if (unknown.length > 0) throw new Error(`no such stack: ${unknown}; there are ${
 
 /** @param {string} folder */
 const at = (folder) => fileURLToPath(new URL(folder, import.meta.url));
-const server = await serveFolders({
+const folders = {
   "/checks/": at("checks"),
   "/wasm/": at("../../target/wasm-checks"),
   "/pkg/": at("../../pkg/dist"),
   "/": at("../../web/dist"),
-});
+};
+const plain = await serveFolders(folders);
+const isolated = await serveFolders(folders, POLICY, ISOLATED);
 let passed = 0;
 let failed = 0;
 for (const name of names) {
   let here = { passed: 0, failed: 0 };
   try {
-    for await (const outcome of /** @type {any} */ (STACKS[name])(server.origin, values.only)) {
+    const { origin } = ["page", "packaging"].includes(name) ? plain : isolated;
+    for await (const outcome of /** @type {any} */ (STACKS[name])(origin, values.only)) {
       const { error, note, ms } = outcome;
       here[error ? "failed" : "passed"] += 1;
       const remark = error ?? note ?? "";
@@ -56,6 +62,7 @@ for (const name of names) {
   passed += here.passed;
   failed += here.failed;
 }
-server.close();
+plain.close();
+isolated.close();
 console.log(`total: ${passed} passed, ${failed} failed`);
 process.exit(failed > 0 ? 1 : 0);

@@ -18,6 +18,9 @@ const TYPES = {
 /** What a careful host allows: no cross-origin isolation, and nothing that the page did not bring along. */
 export const POLICY = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'";
 
+/** What a host sends along that lets its pages have memory which threads share. */
+export const ISOLATED = { "cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp" };
+
 /**
  * Serves each folder under its prefix, or a single file under its name.
  * @param {Record<string, string>} folders prefix (such as "/pkg/") to folder

@@ -9,6 +9,7 @@ import { KEEPING } from "./keeping.js";
 import { LOOKING } from "./looking.js";
 import { RESUMING } from "./resuming.js";
 import { launchChromium } from "./stacks.js";
+import { THREADS } from "./threads.js";
 
 /** @typedef {import("playwright-core").Page} Page */
 /** @typedef {import("../../pkg/src/tuning.js").TuneEvent} TuneEvent */
@@ -30,6 +31,7 @@ const SCENES = [
   ...CLOCKED,
   ...LOOKING,
   ...BESIDE,
+  ...THREADS,
   ...FETCHING,
   ...GUIDE,
 ];

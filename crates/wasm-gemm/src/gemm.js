@@ -4,27 +4,29 @@
  * content-security policy forbid.
  */
 import wasm from "./gemm_wasm.js";
+import { share } from "./threads.js";
 
 /**
  * Lets an engine compute its products by that module, in its own memory. Where WebAssembly has no relaxed SIMD, all
  * stays as it is.
  * @param {{ functionTable: () => WebAssembly.Table, useGemm: (index: number) => void }} engine its module
  * @param {WebAssembly.Memory} memory the engine's
- * @returns {Promise<boolean>} whether it does now
+ * @returns {Promise<import("./threads.js").Part | undefined>} what does it now
  */
 export async function fuse(engine, memory) {
   const bytes = Uint8Array.from(atob(wasm), (c) => c.charCodeAt(0));
-  if (!WebAssembly.validate(bytes)) return false;
+  if (!WebAssembly.validate(bytes)) return undefined;
+  if (!(memory.buffer instanceof ArrayBuffer)) share(bytes);
   try {
-    const { instance } = await WebAssembly.instantiate(bytes, { env: { memory } });
+    const { instance, module } = await WebAssembly.instantiate(bytes, { env: { memory } });
     // As an entry of the engine's table it is called like any function of the engine, past JavaScript.
     const table = engine.functionTable();
     const index = table.grow(1);
     table.set(index, instance.exports.gemm);
     engine.useGemm(index);
-    return true;
+    return { module, index };
   } catch {
     // Products are what they were; a page that cannot have faster ones shall not have none.
-    return false;
+    return undefined;
   }
 }

@@ -3,6 +3,7 @@
 use crate::pretrain::Pretrain;
 use crate::settings::{Setup, setup};
 use crate::{error, thrown, to_js};
+use cloche_tensor::cpu::threads;
 use cloche_tensor::{Cost, Device, DeviceKind, InUse, Work};
 use cloche_train::cost::cost;
 use cloche_train::data::{Corpus, TokenBuffer};
@@ -23,6 +24,7 @@ struct Description<'a> {
     kind: &'a str,
     name: &'a str,
     why: &'a str,
+    threads: usize,
 }
 
 #[wasm_bindgen]
@@ -39,10 +41,13 @@ impl Engine {
     }
 
     /// The device in use, and why it is this one.
-    #[wasm_bindgen(unchecked_return_type = "{ kind: \"webgpu\" | \"cpu\", name: string, why: string }")]
+    #[wasm_bindgen(
+        unchecked_return_type = "{ kind: \"webgpu\" | \"cpu\", name: string, why: string, threads: number }"
+    )]
     pub fn describe(&self) -> Result<JsValue, JsValue> {
-        let name = self.device.gpu().map_or("CPU", |gpu| &gpu.info().name);
-        to_js(&Description { kind: self.device.name(), name, why: self.device.describe() })
+        let (kind, why) = (self.device.name(), self.device.describe());
+        let (name, threads) = self.device.gpu().map_or(("CPU", threads()), |gpu| (&gpu.info().name, 1));
+        to_js(&Description { kind, name, why, threads })
     }
 
     /// What a run of these settings would take, planned without allocating: the model's parameters, the tokens of a step,

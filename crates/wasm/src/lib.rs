@@ -24,6 +24,8 @@ mod tune;
 mod resume;
 #[cfg(target_arch = "wasm32")]
 mod gemm;
+#[cfg(target_arch = "wasm32")]
+mod threads;
 #[cfg(feature = "checks")]
 mod self_test;
 #[cfg(feature = "checks")]

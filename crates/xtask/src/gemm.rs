@@ -8,8 +8,8 @@ use std::path::PathBuf;
 
 /// The engine owns the memory. Instructions stay in the order in which the kernel is written: LLVM's own order keeps so
 /// many values alive that browsers move the kernel's sums to the stack and back.
-const RUSTFLAGS: &str =
-    "-Ctarget-feature=+simd128,+relaxed-simd -Clink-arg=--import-memory -Cllvm-args=-pre-RA-sched=source";
+const RUSTFLAGS: &str = "-Ctarget-feature=+simd128,+relaxed-simd -Clink-arg=--import-memory -Clink-arg=--max-memory=4294967296 \
+     -Cllvm-args=-pre-RA-sched=source";
 
 /// The most that it may weigh, compressed with brotli.
 const BUDGET: u64 = 3584;

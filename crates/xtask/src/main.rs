@@ -10,6 +10,7 @@ mod setup;
 mod shell;
 mod size;
 mod test;
+mod threads;
 mod wasm;
 
 use anyhow::{Result, bail};

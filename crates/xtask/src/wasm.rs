@@ -1,10 +1,10 @@
 //! The wasm modules: cargo, then wasm-bindgen, then wasm-opt, and esbuild for what wasm-bindgen writes.
 
 use crate::shell::{command, root, run};
-use crate::{gemm, setup, size};
+use crate::{gemm, setup, size, threads};
 use anyhow::{Context, Result};
 use std::path::PathBuf;
-use wasm_bindgen_cli_support::Bindgen;
+use wasm_bindgen_cli_support::{Bindgen, EncodeInto};
 
 /// A module that is built.
 struct Module {
@@ -67,6 +67,7 @@ pub(crate) const LOW_MEMORY_UNUSED: &str = "--low-memory-unused";
 pub(crate) fn build() -> Result<()> {
     SHIPPED.iter().try_for_each(|(module, _)| module.build())?;
     gemm::build(ENGINE.folder)?;
+    threads::build(ENGINE.folder)?;
     for (name, file, budget) in modules() {
         println!("{name}: {} KB of {} KB (brotli)", size::weigh(&[file])?[0] / 1024, budget / 1024);
     }
@@ -76,7 +77,8 @@ pub(crate) fn build() -> Result<()> {
 /// Builds the engine for the browser tests.
 pub(crate) fn build_checks() -> Result<()> {
     CHECKS.build()?;
-    gemm::build(CHECKS.folder)
+    gemm::build(CHECKS.folder)?;
+    threads::build(CHECKS.folder)
 }
 
 /// The package's modules: name, file from the root, and the most that it may weigh.
@@ -112,8 +114,13 @@ impl Module {
         let out = root().join(self.folder);
         let mut bindgen = Bindgen::new();
         bindgen.input_path(target_dir.join(built)).out_name(self.name).typescript(true);
-        bindgen.omit_default_module_path(false).web(true)?;
+        // Browsers do not write text into shared memory.
+        bindgen.omit_default_module_path(false).encode_into(EncodeInto::Never).web(true)?;
         bindgen.generate(&out).with_context(|| format!("wasm-bindgen on {}", self.package))?;
+        let face = format!("{}/{}.js", self.folder, self.name);
+        if self.package == ENGINE.package {
+            threads::adapt(&root().join(&face))?;
+        }
 
         // On the output of bindgen, because it still needs the sections that this removes.
         let wasm = out.join(format!("{}_bg.wasm", self.name));
@@ -122,7 +129,6 @@ impl Module {
         let strip = ["--strip-debug", "--strip-producers", LOW_MEMORY_UNUSED];
         run(command("node", &optimize).args(strip).args(FEATURES))?;
         // A quarter of what the page downloads of its face is names and blanks.
-        let face = format!("{}/{}.js", self.folder, self.name);
         let shorter = ["--no-install", "esbuild", &face, "--minify", "--format=esm", "--target=es2022"];
         let over = [&format!("--outfile={face}"), "--allow-overwrite", "--log-level=warning"];
         run(command("npx", &shorter).args(over))

@@ -12,7 +12,7 @@ import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 import { inWorker, takeOrders } from "../../browser/contest.js";
-import { serveFolders } from "../../browser/server.js";
+import { ISOLATED, serveFolders } from "../../browser/server.js";
 import { launchChromium } from "../../browser/stacks.js";
 
 /** @param {string} path */
@@ -37,7 +37,7 @@ const server = await serveFolders(
   },
   // Threads start from a blob, and kernels are compiled from text.
   "default-src 'self' blob: 'unsafe-eval' 'wasm-unsafe-eval'",
-  { "cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp" },
+  ISOLATED,
 );
 const browser = await launchChromium();
 const page = await browser.newPage();
@@ -49,7 +49,8 @@ server.close();
 /** The worker's address. */
 async function address() {
   if (ours) {
-    const options = { which: device === "webgpu" ? "webgpu" : "cpu", name: `Cloche, ${where}`, device: where };
+    const which = device === "webgpu" ? "webgpu" : "cpu";
+    const options = { which, name: `Cloche, ${where}`, device: where, threads: `${device === "webgpu" ? 1 : threads}` };
     return `/checks/bench.js?${new URLSearchParams(options)}`;
   }
   const [title, name] = PEERS[peer] ?? [peer, peer];

@@ -1,14 +1,10 @@
-/** A worker that `cargo xtask bench` gives orders; its address says which device, and what it is called. */
+/** A worker that `cargo xtask bench` gives orders; its address says which device, what it is called, and how many threads it has. */
 import { contestant, obeyMessages } from "./contestant.js";
+import { start } from "./start.js";
 
-async function enter() {
-  const module = await import(/** @type {string} */ ("/wasm/engine.js"));
-  const { fuse } = await import(/** @type {string} */ ("/wasm/gemm.js"));
-  const { memory } = await module.default();
-  const asked = new URLSearchParams(location.search);
-  const [which, name, device] = ["which", "name", "device"].map((key) => asked.get(key) ?? undefined);
-  return contestant({ module, memory, fuse }, which ?? "cpu", name ?? "wasm", device);
-}
+const asked = new URLSearchParams(location.search);
+const [which = "cpu", name = "wasm", device] = ["which", "name", "device"].map((key) => asked.get(key) ?? undefined);
+const load = (/** @type {string} */ file) => import(`/wasm/${file}`);
 
 // At once, or the first order would come while nobody listens.
-obeyMessages(enter());
+obeyMessages(contestant(load, undefined, which, { name, device, threads: Number(asked.get("threads") ?? 1), start }));

@@ -1,18 +1,28 @@
 /** Cloche as a contestant of `cargo xtask bench`, in a worker or in Node. */
 
 /** @typedef {import("../contest.js").Obey} Obey */
-/** @typedef {{ module: any, memory: WebAssembly.Memory, fuse: (engine: any, memory: WebAssembly.Memory) => Promise<boolean> }} Engine */
+/** @typedef {{ name: string, device?: string, threads: number, start: (task: object) => Promise<unknown> }} Where what it is called, its threads and how one is started */
 
 /**
- * Obeys by an engine that is loaded.
- * @param {Engine} engine
+ * Loads an engine, and obeys by it.
+ * @param {(file: string) => Promise<any>} load imports one of the built files, such as `engine.js`
+ * @param {Uint8Array | undefined} wasm the engine's bytes, or nothing where it can fetch them itself
  * @param {string} which `plain`, products as any browser has them; `cpu`, with relaxed SIMD; `webgpu`
- * @param {string} name what rows call it
- * @param {string} [device] where it runs, if others run there too
+ * @param {Where} where
  * @returns {Promise<Obey>}
  */
-export async function contestant({ module, memory, fuse }, which, name, device = name) {
-  if (which === "cpu" && !(await fuse(module, memory))) throw new Error(`${name} has no relaxed SIMD`);
+export async function contestant(load, wasm, which, { name, device = name, threads, start }) {
+  const module = await load("engine.js");
+  const { fuse } = await load("gemm.js");
+  const shared = threads > 1 ? new (await load("threads.js")).Threads() : undefined;
+  const opening = shared && ((/** @type {any} */ source) => shared.open(source));
+  const exports = await module.default({ module_or_path: wasm, opening });
+  const gemm = which === "cpu" ? await fuse(module, exports.memory) : undefined;
+  if (which === "cpu" && !gemm) throw new Error(`${name} has no relaxed SIMD`);
+  /** @type {Promise<unknown>[]} */
+  const begun = [];
+  await shared?.employ(module, exports, gemm, threads, (/** @type {object} */ task) => begun.push(start(task)));
+  await Promise.all(begun);
   const entry = await module.Contestant.create(which === "webgpu" ? "webgpu" : "cpu", name);
   return async (order) => {
     if ("ready" in order) return { ready: JSON.parse(entry.ready()) };

@@ -16,35 +16,56 @@ import { STAGE_CHECKS } from "./stages.js";
 
 /**
  * @param {(file: string) => Promise<any>} load imports one of the built files, such as `engine.js`
- * @param {unknown} wasm the engine's bytes, or nothing where it can fetch them itself
+ * @param {Uint8Array | undefined} wasm the engine's bytes, or nothing where it can fetch them itself
+ * @param {(task: object) => Promise<unknown>} start has a new thread do a task; resolves when it begins
  * @param {boolean} relaxed whether this stack must have relaxed SIMD
  * @param {string} only run only checks whose name contains this
  * @returns {AsyncGenerator<Outcome>}
  */
-export async function* runChecks(load, wasm, relaxed, only) {
+export async function* runChecks(load, wasm, start, relaxed, only) {
   /** @type {[string, () => Promise<string | undefined>][]} */
   const checks = [["webgpu", probe]];
   try {
     const engine = await load("engine.js");
-    const { memory } = await engine.default(wasm && { module_or_path: wasm });
+    const { Threads } = await load("threads.js");
+    const threads = new Threads();
+    const opening = (/** @type {any} */ source) => threads.open(source);
+    // Dawn in Node does not read shared memory, so threads have an engine of their own there.
+    const shared = wasm ? await load("engine.js?shared") : engine;
+    const exports = await shared.default({ module_or_path: wasm?.slice(), opening });
+    const { memory } = await engine.default({ module_or_path: wasm });
     /** @type {string[]} */
     const names = engine.selfTests();
     for (const name of names) checks.push([name, () => engine.selfTest(name)]);
     checks.push(["webgpu: every shader compiles", () => compileAll(engine.shaderTexts())]);
     for (const [name, check] of STAGE_CHECKS) checks.push([name, async () => (await check(engine)) ?? undefined]);
-    // What multiplies matrices on the CPU, once more by the module `gemm`: the last checks, because it stays.
+    // What multiplies matrices on the CPU, once more by the module `gemm`: after the others, because it stays.
     const { fuse } = await load("gemm.js");
-    /** @type {Promise<boolean> | undefined} */
+    /** @type {Promise<object | undefined> | undefined} */
     let fused;
     for (const name of names.filter((name) => PRODUCTS.includes(name))) {
       checks.push([
         `${name}, fused`,
         async () => {
-          if ((await (fused ??= fuse(engine, memory))) !== relaxed) throw new Error(`fused: ${!relaxed}`);
+          const found = await (fused ??= fuse(engine, memory));
+          if (!!found !== relaxed) throw new Error(`fused: ${!relaxed}`);
           const note = await engine.selfTest(name);
           return relaxed ? note : `no relaxed SIMD here, so by the engine's own products: ${note}`;
         },
       ]);
+    }
+    // All that the CPU computes, once more by three threads: the last checks, because they stay.
+    /** @type {Promise<void> | undefined} */
+    let employed;
+    const employ = async () => {
+      const gemm = await (shared === engine ? (fused ??= fuse(engine, memory)) : fuse(shared, exports.memory));
+      /** @type {Promise<unknown>[]} */
+      const begun = [];
+      await threads.employ(shared, exports, gemm, 3, (/** @type {object} */ task) => begun.push(start(task)));
+      if ((await Promise.all(begun)).length !== 2) throw new Error("no threads were started");
+    };
+    for (const name of names.filter((name) => name.startsWith("cpu:"))) {
+      checks.push([`${name}, by three threads`, async () => (await (employed ??= employ()), shared.selfTest(name))]);
     }
   } catch (error) {
     checks.push(["engine loads", () => Promise.reject(error)]);

@@ -2,6 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { create } from "webgpu";
 import { runChecks } from "./list.js";
+import { start } from "./node-start.js";
 
 // wgpu asks whether the global object is a Window or a WorkerGlobalScope before it looks for navigator.gpu.
 class Window {
@@ -22,8 +23,8 @@ const folder = new URL("../../../target/wasm-checks/", import.meta.url);
 const load = (file) => import(new URL(file, folder).href);
 // Node has it from version 22 on.
 const relaxed = parseInt(process.versions.node) >= 22;
-const bytes = await readFile(new URL("engine_bg.wasm", folder));
-for await (const outcome of runChecks(load, bytes, relaxed, process.argv[2] ?? "")) {
+const bytes = new Uint8Array(await readFile(new URL("engine_bg.wasm", folder)));
+for await (const outcome of runChecks(load, bytes, start, relaxed, process.argv[2] ?? "")) {
   process.stdout.write(JSON.stringify(outcome) + "\n");
 }
 // Dawn keeps the process alive as long as anything refers to it.

@@ -1,4 +1,5 @@
 import { runChecks } from "./list.js";
+import { start } from "./start.js";
 
 /** @param {unknown} reason */
 const crash = (reason) => {
@@ -10,6 +11,7 @@ self.addEventListener("error", (event) => crash(event.error ?? event.message));
 self.addEventListener("unhandledrejection", (event) => crash(event.reason));
 
 self.onmessage = async ({ data: only }) => {
-  for await (const outcome of runChecks((file) => import(`/wasm/${file}`), undefined, true, only)) self.postMessage(outcome);
+  const load = (/** @type {string} */ file) => import(`/wasm/${file}`);
+  for await (const outcome of runChecks(load, undefined, start, true, only)) self.postMessage(outcome);
   self.postMessage("finished");
 };

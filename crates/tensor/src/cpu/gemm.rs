@@ -1,12 +1,6 @@
 //! Matrix products in f32: those of `cloche-gemm`, or of what takes their place.
 
 use cloche_gemm::{Gemm, Product, panels_len};
-use std::cell::RefCell;
-
-thread_local! {
-    /// The panels of one block of A and one of B, kept from call to call.
-    static PANELS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-}
 
 /// C ← A·B + beta·C; see [`Real::gemm`](super::Real::gemm).
 ///
@@ -19,14 +13,29 @@ pub(super) unsafe fn gemm(
     beta: f32,
     (c, c_strides): (*mut f32, [isize; 2]),
 ) {
-    PANELS.with_borrow_mut(|panels| {
-        // A register as long as a line of the cache is read in one go where it begins with one.
-        let line = if cfg!(target_arch = "wasm32") { 0 } else { 16 };
-        panels.resize(panels.len().max(panels_len(dims) + line), 0.0);
-        let start = if line > 0 { panels.as_ptr().align_offset(4 * line) } else { 0 };
-        let panels = panels[start..].as_mut_ptr();
+    with_panels(panels_len(dims), |panels| {
         // SAFETY: the caller's promise, and there is room for the panels.
         unsafe { fastest()(&Product { dims, a, a_strides, b, b_strides, beta, c, c_strides, panels }) };
+    });
+}
+
+/// Room for the panels of one block of A and one of B.
+#[cfg(target_arch = "wasm32")]
+fn with_panels(len: usize, f: impl FnOnce(*mut f32)) {
+    f(Vec::with_capacity(len).as_mut_ptr());
+}
+
+/// The same, kept from call to call. A register as long as a line of the cache is read in one go where it begins with one.
+#[cfg(not(target_arch = "wasm32"))]
+fn with_panels(len: usize, f: impl FnOnce(*mut f32)) {
+    const LINE: usize = 16;
+    thread_local! {
+        static PANELS: std::cell::RefCell<Vec<f32>> = const { std::cell::RefCell::new(Vec::new()) };
+    }
+    PANELS.with_borrow_mut(|panels| {
+        panels.resize(panels.len().max(len + LINE), 0.0);
+        let start = panels.as_ptr().align_offset(4 * LINE);
+        f(panels[start..].as_mut_ptr());
     });
 }
 

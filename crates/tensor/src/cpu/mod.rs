@@ -12,6 +12,8 @@ mod parallel;
 mod real;
 mod row;
 mod softmax;
+#[cfg(target_arch = "wasm32")]
+pub mod team;
 mod wide;
 
 /// Whether this build computes in f64 at all. What goes to a page does not: only the harness asks for it, and every
@@ -25,6 +27,7 @@ pub use io::{CpuIn, CpuIo, CpuOut};
 pub(crate) use parallel::{GRAIN, SendPtr};
 pub use parallel::{
     for_each_index, join_chunks, join_chunks_with, split_chunks, split_chunks2, split_rows, split_rows2,
+    threads,
 };
 pub use real::Real;
 pub(crate) use row::whole;

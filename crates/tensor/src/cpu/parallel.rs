@@ -1,6 +1,10 @@
-//! Cutting work into pieces: threads natively, a plain loop in a page.
+//! Cutting work into pieces: for threads natively, for other workers in a page that has them.
 
+#[cfg(target_arch = "wasm32")]
+use super::team;
 use crate::shape::Layout;
+#[cfg(not(target_arch = "wasm32"))]
+use rayon::prelude::*;
 
 /// Below this many elements a loop is not worth a second thread.
 pub(crate) const GRAIN: usize = 16 * 1024;
@@ -30,13 +34,8 @@ pub fn split_rows<T: Send>(
     f: impl Fn(usize, &mut [T]) + Sync + Send,
 ) {
     let rows = (GRAIN / work.max(1)).max(1);
-    #[cfg(not(target_arch = "wasm32"))]
-    if y.len() > rows * len {
-        use rayon::prelude::*;
-        y.par_chunks_mut((rows * len).max(1)).enumerate().for_each(|(i, y)| f(i * rows, y));
-        return;
-    }
-    y.chunks_mut((rows * len).max(1)).enumerate().for_each(|(i, y)| f(i * rows, y));
+    let pieces = Pieces::of(y, rows * len);
+    join_chunks(pieces.count(), |i| f(i * rows, pieces.get(i)));
 }
 
 /// Like [`split_rows`] for two outputs whose rows belong together: `f(first_row, rows_a, rows_b)`.
@@ -47,28 +46,46 @@ pub fn split_rows2<A: Send, B: Send>(
     f: impl Fn(usize, &mut [A], &mut [B]) + Sync + Send,
 ) {
     let rows = (GRAIN / work.max(1)).max(1);
-    #[cfg(not(target_arch = "wasm32"))]
-    if a.len() > rows * a_len {
-        use rayon::prelude::*;
-        a.par_chunks_mut((rows * a_len).max(1))
-            .zip(b.par_chunks_mut((rows * b_len).max(1)))
-            .enumerate()
-            .for_each(|(i, (a, b))| f(i * rows, a, b));
-        return;
+    let (a, b) = (Pieces::of(a, rows * a_len), Pieces::of(b, rows * b_len));
+    join_chunks(a.count().min(b.count()), |i| f(i * rows, a.get(i), b.get(i)));
+}
+
+/// A slice in pieces of `len` elements, the last of which may be shorter.
+struct Pieces<T> {
+    first: SendPtr<T>,
+    total: usize,
+    len: usize,
+}
+
+impl<T> Pieces<T> {
+    fn of(all: &mut [T], len: usize) -> Pieces<T> {
+        Pieces { first: SendPtr(all.as_mut_ptr()), total: all.len(), len: len.max(1) }
     }
-    let pieces = a.chunks_mut((rows * a_len).max(1)).zip(b.chunks_mut((rows * b_len).max(1)));
-    pieces.enumerate().for_each(|(i, (a, b))| f(i * rows, a, b));
+
+    fn count(&self) -> usize {
+        self.total.div_ceil(self.len)
+    }
+
+    /// Piece `i`, which nobody else asks for while it is in use.
+    #[allow(clippy::mut_from_ref)]
+    fn get(&self, i: usize) -> &mut [T] {
+        let start = i * self.len;
+        // SAFETY: the pieces are disjoint parts of a slice that is borrowed for as long as they are.
+        unsafe {
+            std::slice::from_raw_parts_mut(self.first.get().add(start), self.len.min(self.total - start))
+        }
+    }
 }
 
 /// Runs `f(0), f(1), … f(n − 1)`, side by side where there are threads. Each call must touch data of its own.
 pub fn join_chunks(n: usize, f: impl Fn(usize) + Sync + Send) {
+    #[cfg(target_arch = "wasm32")]
+    team::run(n, &f);
     #[cfg(not(target_arch = "wasm32"))]
-    if n > 1 {
-        use rayon::prelude::*;
-        (0..n).into_par_iter().for_each(f);
-        return;
+    match n {
+        0 | 1 => (0..n).for_each(f),
+        _ => (0..n).into_par_iter().for_each(f),
     }
-    (0..n).for_each(f);
 }
 
 /// A pointer that may cross threads, each of which writes a part of its own.
@@ -84,16 +101,30 @@ impl<F> SendPtr<F> {
 unsafe impl<F> Send for SendPtr<F> {}
 unsafe impl<F> Sync for SendPtr<F> {}
 
-/// Like [`join_chunks`] with memory that a thread uses again from call to call.
+/// Like [`join_chunks`] with memory that is used again from call to call.
 pub fn join_chunks_with<S: Default>(n: usize, f: impl Fn(usize, &mut S) + Sync + Send) {
-    #[cfg(not(target_arch = "wasm32"))]
-    if n > 1 {
-        use rayon::prelude::*;
-        (0..n).into_par_iter().for_each_init(S::default, |scratch, i| f(i, scratch));
-        return;
+    #[cfg(target_arch = "wasm32")]
+    {
+        // A thread's memory is gone before its last piece counts as done: hence a few pieces for each.
+        let pieces = n.min(4 * threads());
+        join_chunks(pieces, |piece| {
+            let mut scratch = S::default();
+            (piece * n / pieces..(piece + 1) * n / pieces).for_each(|i| f(i, &mut scratch));
+        });
     }
-    let mut scratch = S::default();
-    (0..n).for_each(|i| f(i, &mut scratch));
+    #[cfg(not(target_arch = "wasm32"))]
+    match n {
+        0 | 1 => (0..n).for_each(|i| f(i, &mut S::default())),
+        _ => (0..n).into_par_iter().for_each_init(S::default, |scratch, i| f(i, scratch)),
+    }
+}
+
+/// How many threads share a loop.
+pub fn threads() -> usize {
+    #[cfg(target_arch = "wasm32")]
+    return team::threads();
+    #[cfg(not(target_arch = "wasm32"))]
+    return rayon::current_num_threads();
 }
 
 /// Calls `f` with the buffer index of each element, in row-major order of the layout's shape.

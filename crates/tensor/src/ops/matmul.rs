@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use crate::autograd::Vjp;
 use crate::check::{Range, Sample};
-use crate::cpu::{CpuIo, FEW_ROWS, Real, SendPtr, gemv, join_chunks};
+use crate::cpu::{CpuIo, FEW_ROWS, Real, SendPtr, gemv, join_chunks, threads};
 use crate::cpu_kernel;
 use crate::dtype::DType;
 use crate::ops::layout::cat;
@@ -281,13 +281,6 @@ pub(super) fn multiply<F: Real>(
             );
         }
     });
-}
-
-fn threads() -> usize {
-    #[cfg(not(target_arch = "wasm32"))]
-    return rayon::current_num_threads();
-    #[cfg(target_arch = "wasm32")]
-    return 1;
 }
 
 impl Layout {

@@ -50,8 +50,9 @@ fn step(options: &Options) -> Result<()> {
     let program = native_program(options)?;
     wasm::build_checks()?;
     let mut contestants = natives(&program)?;
-    contestants.extend(page("node", options)?);
-    contestants.extend(page("chromium cpu", options)?);
+    for which in ["node", "node all", "chromium cpu", "chromium cpu all"] {
+        contestants.extend(page(which, options)?);
+    }
     contestants.extend(torch(&program, options, 1)?);
     contestants.extend(torch(&program, options, threads())?);
     let contest = Contest { contestants, reference: Reference::Any, options };
@@ -65,7 +66,8 @@ fn step(options: &Options) -> Result<()> {
 fn web(options: &Options) -> Result<()> {
     wasm::build_checks()?;
     let mut contestants = Vec::new();
-    for which in ["chromium plain", "chromium cpu", "chromium webgpu", "node"] {
+    for which in ["chromium plain", "chromium cpu", "chromium cpu all", "chromium webgpu", "node", "node all"]
+    {
         contestants.extend(page(which, options)?);
     }
     let contest = Contest { contestants, reference: Reference::SameDevice, options };
@@ -115,8 +117,9 @@ fn card(options: &Options) -> Result<()> {
 }
 
 /// What `tests/bench/peers/main.js` can run, each in a page of its own.
-const PEERS: [&str; 8] = [
+const PEERS: [&str; 9] = [
     "cloche wasm 1",
+    "cloche wasm all",
     "cloche webgpu",
     "jax wasm 1",
     "jax wasm all",

@@ -1,0 +1,206 @@
+/**
+ * Threads for the engine's CPU device, in a page that is cross-origin isolated: instances of the same module, each in a
+ * worker of its own, which work in the same memory. The module is one that asks for memory of its own kind, shared or not,
+ * by a single bit; what Rust compiles it to is the same.
+ */
+import wasm from "./team_wasm.js";
+
+/** The most pages of 64 KiB that a module may ask for; a phone may refuse to set aside as many. */
+const PAGES = [65536, 16384, 8192];
+
+/** Bytes of a thread's stack, as many as the engine's own thread has. */
+const STACK = 1024 * 1024;
+
+/** What `team.wat` exports, in the order in which the engine expects it in its table. */
+const TEAM = ["begin", "take", "gave", "end", "lock", "unlock"];
+
+/** @typedef {{ module: WebAssembly.Module, index: number }} Part a module whose one function `gemm` has this place in the table */
+/**
+ * @typedef {object} Task what a thread needs to know
+ * @property {WebAssembly.Module} engine
+ * @property {WebAssembly.Module} team
+ * @property {WebAssembly.Memory} memory
+ * @property {string} table the name of the engine's table
+ * @property {number} first where `TEAM` is in it
+ * @property {Part | undefined} gemm
+ * @property {number} words the address of what is counted
+ * @property {number} stack the end of the thread's own
+ */
+
+/** An engine's memory, for threads to share. */
+export class Threads {
+  /** @type {WebAssembly.Memory | undefined} */
+  #memory;
+  /** The engine's module. @type {Uint8Array | undefined} */
+  #bytes;
+
+  /**
+   * Opens the engine's module, given to the engine's `default` as `opening`. Where the browser has no memory to share, it
+   * is opened as ever.
+   * @param {string | URL | Promise<Response> | Uint8Array<ArrayBuffer>} source
+   * @returns {Promise<{ module_or_path: WebAssembly.Module | Uint8Array, memory?: WebAssembly.Memory }>}
+   */
+  async open(source) {
+    const bytes = source instanceof Uint8Array ? source : await bytesAt(source);
+    const initial = share(bytes);
+    const module_or_path = await WebAssembly.compile(bytes);
+    for (const maximum of PAGES) {
+      try {
+        this.#memory = new WebAssembly.Memory({ initial, maximum, shared: true });
+        break;
+      } catch {
+        // Tried with less.
+      }
+    }
+    if (!this.#memory) return { module_or_path: unshare(bytes) };
+    this.#bytes = bytes;
+    return { module_or_path, memory: this.#memory };
+  }
+
+  /**
+   * Has so many threads share the engine's loops, its own among them. Those that are still starting are not waited for.
+   * @param {{ functionTable: () => WebAssembly.Table, useThreads: (first: number, threads: number) => number }} engine its module
+   * @param {Record<string, unknown> & { __wbindgen_malloc: (size: number, align: number) => number }} exports its exports
+   * @param {Part | undefined} gemm the products it uses
+   * @param {number} threads
+   * @param {(task: Task) => void} start has `help` do the task in a new worker
+   */
+  async employ(engine, exports, gemm, threads, start) {
+    const memory = this.#memory;
+    const bytes = this.#bytes;
+    if (!memory || !bytes || threads < 2) return;
+    this.#bytes = undefined;
+    const module = await WebAssembly.compile(withoutData(bytes));
+    const team = new WebAssembly.Module(bytesOf(wasm));
+    const table = engine.functionTable();
+    const first = table.grow(TEAM.length);
+    fill(table, first, team, memory);
+    const name = Object.keys(exports).find((name) => exports[name] === table);
+    if (name === undefined) throw new Error("the engine does not export its table");
+    const words = engine.useThreads(first, threads);
+    for (let n = 1; n < threads; n++) {
+      const stack = exports.__wbindgen_malloc(STACK, 16) + STACK;
+      start({ engine: module, team, memory, table: name, first, gemm, words, stack });
+    }
+  }
+}
+
+/** Works on the engine's loops, forever. @param {Task} task */
+export function help({ engine, team, memory, table: name, first, gemm, words, stack }) {
+  const refuse = () => {
+    throw new Error("a thread of the engine has nothing but its memory");
+  };
+  /** @type {Record<string, Record<string, WebAssembly.ImportValue>>} */
+  const imports = {};
+  for (const { module, name, kind } of WebAssembly.Module.imports(engine)) {
+    (imports[module] ??= {})[name] = kind === "memory" ? memory : refuse;
+  }
+  const exports = /** @type {any} */ (new WebAssembly.Instance(engine, imports).exports);
+  exports.__stack_pointer.value = stack;
+  const table = /** @type {WebAssembly.Table} */ (exports[name]);
+  // Of the same extent as the table of the engine's own thread, and the same in every place.
+  const { changed } = fill(table, table.grow(first + TEAM.length - table.length, null) && first, team, memory);
+  if (gemm) table.set(gemm.index, new WebAssembly.Instance(gemm.module, { env: { memory } }).exports.gemm);
+  const counted = new Int32Array(memory.buffer, words, 5);
+  for (let seen = 0; ; ) {
+    seen = changed(words, seen);
+    try {
+      exports.cloche_help();
+    } catch {
+      // The engine's own thread waits for this piece, and is told what has become of it.
+      Atomics.store(counted, 4, 1);
+      Atomics.add(counted, 2, 1);
+      Atomics.notify(counted, 2);
+    }
+  }
+}
+
+/** @param {WebAssembly.Table} table @param {number} first @param {WebAssembly.Module} team @param {WebAssembly.Memory} memory */
+function fill(table, first, team, memory) {
+  const exports = /** @type {any} */ (new WebAssembly.Instance(team, { env: { memory } }).exports);
+  TEAM.forEach((name, i) => table.set(first + i, exports[name]));
+  return exports;
+}
+
+/** @param {string | URL | Promise<Response>} source */
+async function bytesAt(source) {
+  const answer = await (source instanceof Promise ? source : fetch(source));
+  if (!answer.ok) throw new Error(`${answer.url}: the server answers ${answer.status}`);
+  return new Uint8Array(await answer.arrayBuffer());
+}
+
+/** @param {string} base64 */
+const bytesOf = (base64) => Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+
+/** The bit of a memory's limits that says it is shared. */
+const SHARED = 2;
+
+/**
+ * Has a module ask for shared memory. Its import of a memory must give a maximum.
+ * @param {Uint8Array} bytes the module's, which are changed
+ * @returns {number} the pages that it asks for in the beginning
+ */
+export function share(bytes) {
+  const at = memoryIn(bytes);
+  bytes[at] |= SHARED;
+  return number(bytes, at + 1)[0];
+}
+
+/** @param {Uint8Array<ArrayBuffer>} bytes */
+function unshare(bytes) {
+  bytes[memoryIn(bytes)] &= ~SHARED;
+  return bytes;
+}
+
+/** Where the limits of the memory stand that a module imports. @param {Uint8Array} bytes */
+function memoryIn(bytes) {
+  const section = sections(bytes).find(({ id }) => id === 2);
+  let [count, at] = section ? number(bytes, section.start) : [0, 0];
+  for (; count > 0; count--) {
+    // Two names, each after its length.
+    for (let i = 0; i < 2; i++) {
+      const [length, start] = number(bytes, at);
+      at = start + length;
+    }
+    const kind = bytes[at++];
+    if (kind === 2) return at;
+    if (kind !== 0) break;
+    at = number(bytes, at)[1];
+  }
+  throw new Error("the engine's module imports no memory");
+}
+
+/** A module that leaves out what the memory holds in the beginning. @param {Uint8Array} bytes */
+function withoutData(bytes) {
+  const kept = sections(bytes).filter(({ id }) => id !== 11 && id !== 12);
+  const parts = kept.map(({ from, end }) => bytes.subarray(from, end));
+  const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 8));
+  whole.set(bytes.subarray(0, 8));
+  let at = 8;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
+}
+
+/** The sections of a module: WebAssembly specification, 5.5.2. @param {Uint8Array} bytes */
+function sections(bytes) {
+  const found = [];
+  for (let at = 8; at < bytes.length; ) {
+    const [length, start] = number(bytes, at + 1);
+    found.push({ id: bytes[at], from: at, start, end: start + length });
+    at = start + length;
+  }
+  return found;
+}
+
+/** A number in LEB128, and where the next one begins. @param {Uint8Array} bytes @param {number} at @returns {[number, number]} */
+function number(bytes, at) {
+  let value = 0;
+  for (let shift = 0; ; shift += 7) {
+    const byte = bytes[at++];
+    value += (byte & 127) * 2 ** shift;
+    if (byte < 128) return [value, at];
+  }
+}
