@@ -37,6 +37,19 @@ const workerWithin = () => ({
   },
 });
 
+/** Leaves the worker its address, which Vite has it forget at once: threads start from it as well. */
+const addressKept = () => ({
+  name: "address-kept",
+  /** @param {object} _options @param {Record<string, { code?: string }>} bundle */
+  generateBundle(_options, bundle) {
+    const forget = "(self.URL || self.webkitURL).revokeObjectURL(self.location.href);";
+    for (const file of Object.values(bundle)) {
+      if (!file.code?.includes(forget)) throw new Error(`Vite writes something else than \`${forget}\``);
+      file.code = file.code.replace(forget, "");
+    }
+  },
+});
+
 export default defineConfig({
   build: {
     target: "es2022",
@@ -45,6 +58,6 @@ export default defineConfig({
     lib: { entry: "dist/index.js", formats: ["es"], fileName: () => "inline.js" },
     rolldownOptions: { output: { minify: true } },
   },
-  plugins: [workerWithin()],
+  plugins: [workerWithin(), addressKept()],
   worker: { plugins: () => [modulesWithin()], rolldownOptions: { output: { codeSplitting: false } } },
 });

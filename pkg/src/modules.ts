@@ -93,7 +93,10 @@ export class Modules {
 
 /** Starts a thread: the worker's own script again, which is where it was, whatever has become of its name. */
 function start(task: Task): void {
-  new Worker(location.href, { type: "module" }).postMessage({ task });
+  const worker = new Worker(location.href, { type: "module" });
+  // Nobody waits for it, so nothing is lost but its help.
+  worker.onerror = (event) => event.preventDefault();
+  worker.postMessage({ task });
 }
 
 function at(url: string | undefined): { module_or_path: string } | undefined {

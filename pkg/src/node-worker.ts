@@ -8,7 +8,7 @@ const overHttp = globalThis.fetch;
 
 /** Another thread by this script, as a page's worker starts one. */
 class Helper {
-  readonly #thread = new Thread(new URL(import.meta.url), { workerData: { webgpu: false } });
+  readonly #thread = new Thread(new URL(import.meta.url), { workerData: { webgpu: false } }).on("error", () => {});
   postMessage = (message: unknown) => this.#thread.postMessage(message);
 }
 

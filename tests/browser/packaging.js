@@ -9,7 +9,7 @@ import { cp, mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { promisify } from "node:util";
 import { complaintsOf } from "./page.js";
-import { POLICY, serveFolders } from "./server.js";
+import { ISOLATED, POLICY, serveFolders } from "./server.js";
 import { launchChromium, SWIFTSHADER } from "./stacks.js";
 
 /** @typedef {import("playwright-core").Browser} Browser */
@@ -121,14 +121,21 @@ async function growByElements(page) {
   return JSON.stringify((await said.textContent())?.trim());
 }
 
-/** Serves folders while a page is driven. @param {Browser} browser @param {Record<string, string>} folders @param {any} [how] */
+/**
+ * Serves folders while a page is driven: as most hosts do, and so that it has threads.
+ * @param {Browser} browser @param {Record<string, string>} folders @param {any} [how]
+ */
 async function served(browser, folders, { policy = POLICY, ...how } = {}) {
-  const server = await serveFolders(folders, policy);
-  try {
-    return await drive(browser, `${server.origin}/`, how);
-  } finally {
-    server.close();
+  let said = "";
+  for (const headers of [{}, ISOLATED]) {
+    const server = await serveFolders(folders, policy, headers);
+    try {
+      said = await drive(browser, `${server.origin}/`, how);
+    } finally {
+      server.close();
+    }
   }
+  return said;
 }
 
 /** @param {Browser} browser */

@@ -4,7 +4,10 @@ import assert from "node:assert/strict";
 /** @typedef {import("playwright-core").Page} Page */
 
 /** @type {[string, (page: Page) => Promise<string | void>][]} */
-export const THREADS = [["threads share the work of the CPU, and learn what one does", shareWork]];
+export const THREADS = [
+  ["threads share the work of the CPU, and learn what one does", shareWork],
+  ["what is asked for is a number of threads", refuseThreads],
+];
 
 const TEXT = "to be or not to be, that is the question. ".repeat(60);
 
@@ -33,4 +36,13 @@ async function shareWork(page) {
   assert.equal(all.learnt, one.learnt, "as many threads as processors learn something else than one");
   assert.equal(five.learnt, one.learnt, "five threads learn something else than one");
   return `${found.runs.map(({ threads, seconds }) => `${threads}: ${seconds.toFixed(2)} s`).join(", ")}`;
+}
+
+/** @param {Page} page */
+async function refuseThreads(page) {
+  const said = await page.evaluate(async () => {
+    const { Cloche } = await import(/** @type {string} */ ("/pkg/index.js"));
+    return Cloche.create({ device: "cpu", threads: 0 }).catch((/** @type {any} */ error) => `${error.code}: ${error.message}`);
+  });
+  assert.equal(said, "SETTINGS: threads: found 0, expected a whole number from 1 to 64");
 }
