@@ -50,7 +50,7 @@ impl Settings {
     /// Sets the scalars of a program made by [`step`] or [`apply`] for update number `step`: 1, 2, 3 …
     pub fn set(&self, program: &mut Program, step: u32, lr: f32) {
         // In f64 on the host, so that all devices divide by the same numbers.
-        let bias = |beta: f32| (1.0 - (beta as f64).powf(step as f64)) as f32;
+        let bias = |beta: f32| (1.0 - (beta as f64).powi(step as i32)) as f32;
         program.set("lr", lr);
         program.set("bias1", bias(self.beta1));
         program.set("bias2", bias(self.beta2));

@@ -7,7 +7,7 @@ use crate::check::{Range, Sample};
 use crate::cpu::{CpuIo, GRAIN, HeadRows, Real, join_chunks};
 use crate::cpu_kernel;
 use crate::dtype::DType;
-use crate::math::cos_turn;
+use crate::math::{cos_turn, ln};
 use crate::ops::{Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, expect_dtype, groups};
 use crate::shader;
 use crate::shape::Shape;
@@ -227,7 +227,8 @@ fn with_whole_heads(x: &Tensor) -> Tensor {
 
 /// `theta^(−2i/D)` for each pair i < D/2: the radians by which a pair turns from one position to the next.
 pub fn inverse_frequencies(d_head: usize, theta: f64) -> Vec<f64> {
-    (0..d_head / 2).map(|i| theta.powf(-2.0 * i as f64 / d_head as f64)).collect()
+    let ln_theta = ln(theta);
+    (0..d_head / 2).map(|i| (-2.0 * i as f64 / d_head as f64 * ln_theta).exp()).collect()
 }
 
 fn samples() -> Vec<Sample> {

@@ -32,9 +32,6 @@ unsafe impl GlobalAlloc for Locked {
         // SAFETY: the caller's promise, here and below.
         locked(|| unsafe { System.alloc(layout) })
     }
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        locked(|| unsafe { System.alloc_zeroed(layout) })
-    }
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
         locked(|| unsafe { System.dealloc(at, layout) });
     }
