@@ -1,7 +1,7 @@
 // y[z, n] = sum over k of a[z, k] * b[z, k, n], then the epilogue: products of one row, whose time is that of reading b.
 // Host side: crates/tensor/src/ops/matmul_row.rs. For GPUs. What a[z, k] is, row_plain.wgsl or norm_row.wgsl says. Dispatch:
 // one workgroup for 4 * QUADS columns of b where neighbours lie along n (`across`), for COLUMNS where they lie along k
-// (`along`). b is read in fours.
+// (`along`). b is read in fours; where it is quantised, see quantized_row.wgsl.
 
 override Z: u32 = 1u; override M: u32 = 1u; override N: u32 = 1u; override K: u32 = 1u; // M is 1
 
@@ -10,7 +10,6 @@ override A0: u32 = 0u; override AZ: u32 = 0u; override AM: u32 = 0u; override AK
 override B0: u32 = 0u; override BZ: u32 = 0u; override BK: u32 = 0u; override BN: u32 = 0u;
 override Y0: u32 = 0u; override YZ: u32 = 0u; override YM: u32 = 0u; override YN: u32 = 0u;
 
-@group(0) @binding(1) var<storage, read> a: array<f32>;
 @group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 
@@ -34,7 +33,7 @@ var<workgroup> terms: array<vec4<f32>, 256>;
 
 // ---- neighbours along n: 256 / QUADS threads share the terms of four columns --------------------------------------
 
-override QUADS: u32 = 4u; // 1, 2 or 4
+override QUADS: u32 = 4u; // 1, 2, 4 or 16
 override STEP: u32 = 256u / QUADS;
 
 /// Four columns of rows k, k + STEP, ...: the last row stands for those behind it.
@@ -43,31 +42,8 @@ fn four_rows(first: u32, k: u32) -> mat4x4<f32> {
     return mat4x4(b[i.x], b[i.y], b[i.z], b[i.w]);
 }
 
-@compute @workgroup_size(256)
-fn across(
-    @builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let panels = (N + 4u * QUADS - 1u) / (4u * QUADS);
-    let number = flat_id(workgroup, grid);
-    let z = number / panels; // beyond Z in the few workgroups too many, which compute and do not store
-    let n = number % panels * 4u * QUADS;
-    let first = B0 + z * BZ + min(n + lane % QUADS * 4u, N - 4u);
-    // Eight loads are on their way at a time, the first of them while the input is prepared.
-    var k = lane / QUADS;
-    var near = four_rows(first, k);
-    var far = four_rows(first, k + 4u * STEP);
-    let prepared = prepare(lane);
-    var sum = vec4<f32>();
-    loop {
-        sum += near * inputs(z, k, STEP, prepared) + far * inputs(z, k + 4u * STEP, STEP, prepared);
-        k += 8u * STEP;
-        if (k >= K) {
-            break;
-        }
-        near = four_rows(first, k);
-        far = four_rows(first, k + 4u * STEP);
-    }
+/// Adds up what the threads have of four columns each, and stores the totals from column n on.
+fn finish(z: u32, n: u32, lane: u32, sum: vec4<f32>) {
     terms[lane] = sum;
     workgroupBarrier();
     if (lane < 64u) {
@@ -85,6 +61,34 @@ fn across(
         }
         store(z, n + lane, total);
     }
+}
+
+@compute @workgroup_size(256)
+fn across(
+    @builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let panels = (N + 4u * QUADS - 1u) / (4u * QUADS);
+    let number = flat_id(workgroup, grid);
+    let z = number / panels; // beyond Z in the few workgroups too many, which compute and do not store
+    let n = number % panels * 4u * QUADS;
+    let first = B0 + z * BZ + min(n + lane % QUADS * 4u, N - 4u);
+    // Eight loads are on their way at a time, the first of them while the input is prepared.
+    var k = lane / QUADS;
+    var near = four_rows(first, k);
+    var far = four_rows(first, k + 4u * STEP);
+    let prepared = prepare(lane, z);
+    var sum = vec4<f32>();
+    loop {
+        sum += near * inputs(z, k, STEP, prepared) + far * inputs(z, k + 4u * STEP, STEP, prepared);
+        k += 8u * STEP;
+        if (k >= K) {
+            break;
+        }
+        near = four_rows(first, k);
+        far = four_rows(first, k + 4u * STEP);
+    }
+    finish(z, n, lane, sum);
 }
 
 // ---- neighbours along k: 32 threads share the terms of a column, or of four --------------------------------------
@@ -113,7 +117,7 @@ fn along(
     let first = B0 + z * BZ + min(columns, vec4(N - 1u)) * BN;
     var k = lane % 32u * 4u;
     var block = four_columns(first, k);
-    let prepared = prepare(lane);
+    let prepared = prepare(lane, z);
     var sums = vec4<f32>();
     loop {
         let x = inputs(z, k, 1u, prepared);

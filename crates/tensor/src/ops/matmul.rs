@@ -55,7 +55,8 @@ impl Op for Matmul {
     }
     fn merged(&self, producer: &dyn Op, at: &[usize], inputs: &[Layout], _: &[Layout]) -> Option<Rc<dyn Op>> {
         let (norm, product) = (producer.norm()?, Product::of(&inputs[0], &inputs[1], &inputs[0]));
-        (*at == [0] && product.batch == 1 && product.is_row()).then(|| Rc::new(norm) as Rc<dyn Op>)
+        (*at == [0] && product.batch == 1 && product.is_row() && product.k % 4 == 0)
+            .then(|| Rc::new(norm) as Rc<dyn Op>)
     }
     cpu_kernel!(run);
     fn gpu(&self, io: &GpuIo) -> Vec<Dispatch> {

@@ -36,6 +36,7 @@ pub mod kv_cache;
 pub mod layer_norm;
 pub mod rms_norm;
 pub mod norm_row;
+pub mod quantized_row;
 pub mod cross_entropy;
 pub mod grad_norm;
 pub mod adamw;
@@ -80,6 +81,7 @@ pub const OPS: &[OpEntry] = &[
     layer_norm::ENTRY,
     rms_norm::ENTRY,
     norm_row::ENTRY,
+    quantized_row::ENTRY,
     cross_entropy::ENTRY,
     grad_norm::ENTRY,
     adamw::ENTRY,
@@ -251,8 +253,8 @@ pub struct Shader {
     pub source: &'static str,
 }
 
-/// Embeds `shaders/<stem>.wgsl`, as `build.rs` has prepared it; where two are named, both, under the name of
-/// the second.
+/// Embeds `shaders/<stem>.wgsl`, as `build.rs` has prepared it; where several are named, all, under the name of
+/// the last.
 #[macro_export]
 macro_rules! shader {
     ($stem:literal) => {
@@ -261,12 +263,12 @@ macro_rules! shader {
             source: include_str!(concat!(env!("OUT_DIR"), "/", $stem, ".wgsl")),
         }
     };
-    ($shared:literal, $stem:literal) => {
+    ($shared:literal, $($more:literal),+) => {
         $crate::ops::Shader {
-            stem: $stem,
+            stem: [$($more),+][[$($more),+].len() - 1],
             source: concat!(
                 include_str!(concat!(env!("OUT_DIR"), "/", $shared, ".wgsl")),
-                include_str!(concat!(env!("OUT_DIR"), "/", $stem, ".wgsl")),
+                $(include_str!(concat!(env!("OUT_DIR"), "/", $more, ".wgsl"))),+
             ),
         }
     };

@@ -5,13 +5,16 @@
 //! 2023, "The case for 4-bit precision", <https://arxiv.org/abs/2212.09720>. Sums are in f32. Columns lie in panels, in
 //! which the words of one row are neighbours: one register of the CPU, or the threads of a workgroup, read them at once.
 
+use std::rc::Rc;
+
 use crate::autograd::Vjp;
 use crate::check::{Range, Sample};
 use crate::cpu::{CpuIo, FEW_ROWS, Kernel, Real, SendPtr, add_product, join_chunks, wide};
 use crate::cpu_kernel;
 use crate::dtype::DType;
-use crate::ops::{Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, expect_dtype, groups};
+use crate::ops::{Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, expect_dtype, groups, quantized_row};
 use crate::shader;
+use crate::shape::Layout;
 use crate::tensor::Tensor;
 
 /// Registry row.
@@ -65,10 +68,10 @@ impl Quantized {
 }
 
 /// (x (M, K), codes, scales) → y (M, N)
-#[derive(Debug)]
-struct QuantizedMatmul {
-    bits: usize,
-    n: usize,
+#[derive(Clone, Copy, Debug)]
+pub(super) struct QuantizedMatmul {
+    pub bits: usize,
+    pub n: usize,
 }
 
 impl Op for QuantizedMatmul {
@@ -84,13 +87,19 @@ impl Op for QuantizedMatmul {
     fn epilogue(&self) -> bool {
         true
     }
+    fn merged(&self, producer: &dyn Op, at: &[usize], inputs: &[Layout], _: &[Layout]) -> Option<Rc<dyn Op>> {
+        quantized_row::merged(*self, producer, at, inputs)
+    }
     cpu_kernel!(run);
     fn gpu(&self, io: &GpuIo) -> Vec<Dispatch> {
         let &[m, k] = io.inputs[0].dims() else { unreachable!() };
         let n = self.n;
+        let software = io.software_for(k / 4 + k / GROUP + 16);
+        if !software && m <= quantized_row::MOST {
+            return vec![quantized_row::plain(*self, [m, k])];
+        }
         let rows = if m == 1 { 1 } else { 4 };
         let blocks = m.div_ceil(rows) * n.div_ceil(PANEL);
-        let software = io.software_for(k / 4 + k / GROUP + 16);
         let constants = [("M", m), ("N", n), ("K", k), ("BITS", self.bits), ("ROWS", rows)];
         vec![Dispatch {
             shader: SHADER,
@@ -285,7 +294,7 @@ impl Tensor {
     ///
     /// # Cost
     /// 2·M·K·N floating-point operations, one dispatch; K·N·(bits / 8 + 4 / GROUP) bytes of the matrix are read, on the CPU
-    /// once, on a GPU once for every four rows. Accumulates in f32.
+    /// once, on a GPU once for every four rows, of few rows once for all. Accumulates in f32.
     ///
     /// # Panics
     /// When the shapes do not belong together, or the operands have other element types.

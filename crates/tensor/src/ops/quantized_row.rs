@@ -1,0 +1,145 @@
+//! The kernels of [`super::quantized_matmul`] for GPUs and few rows, what decoding a token consists of: of rows as they are, and
+//! of normalised ones, which the planner puts in the place of a norm and the products that read it.
+
+use std::rc::Rc;
+
+use crate::autograd::Vjp;
+use crate::check::{Range, Sample};
+use crate::cpu::{CpuIo, Real};
+use crate::cpu_kernel;
+use crate::ops::norm_row::NormRow;
+use crate::ops::quantized_matmul::{PANEL, QuantizedMatmul};
+use crate::ops::{Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, groups};
+use crate::shader;
+use crate::shape::Layout;
+use crate::tensor::Tensor;
+
+/// Registry row. Its samples are products of normalised rows; others are among those of `quantized_matmul`.
+pub const ENTRY: OpEntry = OpEntry { name: "quantized_row", samples, shader: Some(SHADER) };
+
+const SHADER: Shader = shader!("row_plain", "matmul_row", "quantized_row");
+const NORM_SHADER: Shader = shader!("norm_row", "matmul_row", "quantized_row");
+
+/// Rows that are few: each is multiplied by itself, and all but one find the codes in a cache.
+pub(super) const MOST: usize = 16;
+
+/// The product of rows (M, K) as they are.
+pub(super) fn plain(product: QuantizedMatmul, extents: [usize; 2]) -> Dispatch {
+    let bindings = vec![Bind::Input(0), Bind::Input(1), Bind::Output(0), Bind::Input(2)];
+    Dispatch { bindings, ..dispatch(SHADER, product, extents) }
+}
+
+fn dispatch(shader: Shader, QuantizedMatmul { bits, n }: QuantizedMatmul, [m, k]: [usize; 2]) -> Dispatch {
+    // Few columns a workgroup where there are few of them, so that no processor of a large GPU is idle.
+    let quads = match n {
+        16_384.. => 16,
+        2048.. => 4,
+        512.. => 2,
+        _ => 1,
+    };
+    let constants = [("Z", m), ("N", n), ("K", k), ("YZ", n), ("YN", 1), ("BITS", bits), ("QUADS", quads)];
+    Dispatch {
+        shader,
+        entry: "packed",
+        constants: constants.map(|(name, value)| (name, value as f64)).to_vec(),
+        bindings: Vec::new(),
+        workgroups: m as u64 * groups(n, 4 * quads),
+    }
+}
+
+/// What can stand in the place of a norm and a product that reads it, as [`Op::merged`] asks.
+pub(super) fn merged(
+    product: QuantizedMatmul,
+    producer: &dyn Op,
+    at: &[usize],
+    inputs: &[Layout],
+) -> Option<Rc<dyn Op>> {
+    let norm = producer.norm()?;
+    let few = *at == [0] && inputs[0].shape[0] <= MOST;
+    few.then(|| Rc::new(QuantizedRow { norm, product }) as Rc<dyn Op>)
+}
+
+/// (x (M, K), w (K), bias (K) if there is one, codes, scales) → the product of norm(x) (M, N)
+#[derive(Debug)]
+struct QuantizedRow {
+    norm: NormRow,
+    product: QuantizedMatmul,
+}
+
+impl Op for QuantizedRow {
+    fn name(&self) -> &'static str {
+        "quantized_row"
+    }
+    fn grad(&self, _: &Vjp) -> Vec<Option<Tensor>> {
+        unreachable!("only plans contain it")
+    }
+    fn flops(&self, io: &Operands) -> u64 {
+        let [x, w, y] = [&io.inputs[0], &io.inputs[1], &io.outputs[0]].map(|x| x.layout.numel() as u64);
+        self.norm.each() * x + 2 * w * y
+    }
+    fn epilogue(&self) -> bool {
+        true
+    }
+    cpu_kernel!(run);
+    fn gpu(&self, io: &GpuIo) -> Vec<Dispatch> {
+        let [x, k] = [0, 1].map(|i| io.inputs[i].layout.numel());
+        let mut dispatch = dispatch(NORM_SHADER, self.product, [x / k, k]);
+        dispatch.constants.extend(self.norm.constants());
+        let codes = 2 + self.norm.bias as usize;
+        dispatch.bindings = vec![Bind::Input(0), Bind::Input(codes), Bind::Output(0)];
+        dispatch.bindings.extend(self.norm.bindings());
+        dispatch.bindings.push(Bind::Input(codes + 1));
+        vec![dispatch]
+    }
+}
+
+impl QuantizedRow {
+    fn run<F: Real>(&self, _: CpuIo<F>) {
+        unreachable!("plans for the CPU do not contain it")
+    }
+}
+
+fn samples() -> Vec<Sample> {
+    let (n, any) = (Range::Normal, Range::Ids(u32::MAX));
+    let layer_norm = |[m, k, columns]: [usize; 3], bits: usize| {
+        let panels = columns.div_ceil(PANEL);
+        let shapes: [(&[usize], Range); 6] = [
+            (&[m, k], n),
+            (&[k], n),
+            (&[k], n),
+            (&[panels, k * bits / 32, PANEL], any),
+            (&[panels, k / 32, PANEL], n),
+            (&[columns], n),
+        ];
+        Sample::new(format!("{m}x{k}x{columns}, {bits} bits, layer norm"), &shapes, move |x| {
+            let h = x[0].layer_norm(&x[1], Some(&x[2]), 1e-5).quantized_matmul(&x[3], &x[4], columns);
+            vec![(h + &x[5]).gelu()]
+        })
+        .forward_only()
+    };
+    vec![
+        layer_norm([1, 96, 70], 8),
+        layer_norm([1, 96, 70], 4),
+        layer_norm([3, 1056, 515], 8),
+        layer_norm([2, 768, 2050], 4),
+        layer_norm([1, 32, 16_387], 8),
+        Sample::new(
+            "two products of one rms norm, residual",
+            &[
+                (&[1, 2, 64], n),
+                (&[64], n),
+                (&[1, 16, PANEL], any),
+                (&[1, 2, PANEL], n),
+                (&[1, 8, PANEL], any),
+                (&[1, 2, PANEL], n),
+                (&[1, 2, 20], n),
+            ],
+            |x| {
+                let h = x[0].rms_norm(&x[1], 1e-3);
+                let gate = h.quantized_matmul(&x[2], &x[3], 20).silu();
+                vec![gate * h.quantized_matmul(&x[4], &x[5], 20) + &x[6]]
+            },
+        )
+        .forward_only(),
+    ]
+}

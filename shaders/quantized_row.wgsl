@@ -1,0 +1,71 @@
+// What quantized_matmul.wgsl computes, for few rows on GPUs: each by itself, as in matmul_row.wgsl, which stands before this
+// with the left operand. Host side: crates/tensor/src/ops/quantized_row.rs. Dispatch: one workgroup for 4 * QUADS columns of
+// a row; 256 / QUADS threads share the terms of four columns.
+
+@group(0) @binding(2) var<storage, read> codes: array<vec4<u32>>; // (panels, WORDS, 16): of four columns each
+
+override BITS: u32 = 8u; // of a code: 8 or 4
+override WORDS: u32 = K * BITS / 32u; // of a column; BITS of them share a scale
+
+/// Four codes of a word as the numbers that they stand for, times 2^places. Below the bits of 2^23 a code is the end of a
+/// float, which takes less time than to convert it.
+fn unpack(word: u32, part: u32, places: vec4<u32>) -> vec4<f32> {
+    let halves = vec4(word) >> (16u * part + BITS * vec4(0u, 1u, 2u, 3u) / 16u * 16u);
+    let bits = (halves & (vec4((1u << BITS) - 1u) << places)) | vec4(0x4b000000u);
+    return bitcast<vec4<f32>>(bits) - (0x1p23f + vec4<f32>(vec4(1u << (BITS - 1u)) << places));
+}
+
+/// The terms of word r of four columns.
+fn unscaled(z: u32, r: u32, words: vec4<u32>, prepared: vec2<f32>) -> vec4<f32> {
+    let places = BITS * vec4(0u, 1u, 2u, 3u) % 16u;
+    var sum = vec4<f32>();
+    for (var part = 0u; r < WORDS && part < 8u / BITS; part++) {
+        let k = r * (8u / BITS) + part;
+        let x = input4(z * (K / 4u) + k, k, prepared) / vec4<f32>(vec4(1u) << places);
+        sum += x * mat4x4(
+            unpack(words.x, part, places), unpack(words.y, part, places),
+            unpack(words.z, part, places), unpack(words.w, part, places),
+        );
+    }
+    return sum;
+}
+
+/// Words r, r + STEP, ... of four columns, and their scales: the last word stands for those behind it.
+struct Words { codes: array<vec4<u32>, 4>, scales: mat4x4<f32> }
+
+fn four_words(panel: u32, quad: u32, r: u32) -> Words {
+    let rows = min(r + STEP * vec4(0u, 1u, 2u, 3u), vec4(WORDS - 1u));
+    let i = (panel * WORDS + rows) * 16u + quad;
+    let j = (panel * (K / 32u) + rows / BITS) * 16u + quad;
+    return Words(
+        array(codes[i.x], codes[i.y], codes[i.z], codes[i.w]),
+        mat4x4(scales[j.x], scales[j.y], scales[j.z], scales[j.w]),
+    );
+}
+
+@compute @workgroup_size(256)
+fn packed(
+    @builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let number = flat_id(workgroup, grid);
+    let z = number % Z; // workgroups side by side read the same words
+    let n = number / Z * 4u * QUADS; // beyond N in the few workgroups too many
+    let quad = n % 64u / 4u + lane % QUADS;
+    var r = lane / QUADS;
+    var words = four_words(n / 64u, quad, r);
+    let prepared = prepare(lane, z);
+    var sum = vec4<f32>();
+    loop {
+        sum += words.scales[0] * unscaled(z, r, words.codes[0], prepared)
+            + words.scales[1] * unscaled(z, r + STEP, words.codes[1], prepared)
+            + words.scales[2] * unscaled(z, r + 2u * STEP, words.codes[2], prepared)
+            + words.scales[3] * unscaled(z, r + 3u * STEP, words.codes[3], prepared);
+        r += 4u * STEP;
+        if (r >= WORDS) {
+            break;
+        }
+        words = four_words(n / 64u, quad, r);
+    }
+    finish(z, n, lane, sum);
+}
