@@ -13,17 +13,11 @@ fn new_at(b: u32, g: u32) -> u32 {
 }
 
 fn key(own: u32, b: u32, s: u32, h: u32, i: u32) -> vec4<f32> {
-    if (s == own) {
-        return new_rows[new_at(b, h / GROUP) + i];
-    }
-    return cache[k_at(b, s, h) + i];
+    return select(cache[k_at(b, s, h) + i], new_rows[new_at(b, h / GROUP) + i], s == own);
 }
 
 fn value(own: u32, b: u32, s: u32, h: u32, i: u32) -> vec4<f32> {
-    if (s == own) {
-        return new_rows[new_at(b, (H + h) / GROUP) + i];
-    }
-    return cache[v_at(b, s, h) + i];
+    return select(cache[v_at(b, s, h) + i], new_rows[new_at(b, (H + h) / GROUP) + i], s == own);
 }
 
 fn keep(own: u32, b: u32, h: u32, lane: u32) {

@@ -54,7 +54,6 @@ fn sum4(x: vec4<f32>) -> f32 {
 // of the values of every SLICES-th key.
 
 override SLICES: u32 = 256u / D4;
-override SLICE: u32 = (255u + SLICES) / SLICES; // keys of a slice
 override PART: u32 = (D4 + 7u) / 8u; // vec4s that a thread multiplies
 
 var<workgroup> query: array<vec4<f32>, 64>; // D <= 256; zeros beyond D
@@ -89,15 +88,18 @@ fn few(
     keep(own, b, h, lane);
     let end = visible(b, t);
     for (var s0 = first_seen(b, t); s0 < end; s0 += 256u) {
-        // 1. Products of parts of the query with parts of keys. The last key that is seen stands for those behind it.
-        for (var j = 0u; j < 8u; j++) {
-            let s = min(s0 + 32u * j + lane / 8u, end - 1u);
-            var products = vec4<f32>();
-            for (var m = 0u; m < PART; m++) {
-                let i = 8u * m + lane % 8u;
-                products += query[i] * key(own, b, s, h, min(i, D4 - 1u));
+        // 1. Products of parts of the query with parts of keys, four of which are on their way at a time. The last key that is
+        //    seen stands for those behind it.
+        for (var j = 0u; j < 256u && s0 + j < end; j += 128u) {
+            for (var u = 0u; u < 4u; u++) {
+                let nth = j + 32u * u + lane / 8u;
+                var products = vec4<f32>();
+                for (var m = 0u; m < PART; m++) {
+                    let i = 8u * m + lane % 8u;
+                    products += query[i] * key(own, b, min(s0 + nth, end - 1u), h, min(i, D4 - 1u));
+                }
+                parts[lane % 8u][nth] = sum4(products);
             }
-            parts[lane % 8u][32u * j + lane / 8u] = sum4(products);
         }
         workgroupBarrier();
         // 2. Scores, and the largest: of 16 keys each, then of all.
@@ -125,11 +127,13 @@ fn few(
         // 3. Weights times values; what was summed before is shrunk to the new largest score.
         sum *= exp(before - top);
         total *= exp(before - top);
-        for (var j = 0u; j < SLICE; j++) {
-            let nth = slice + SLICES * j;
-            let p = select(0.0, scores[min(nth, 255u)], nth < 256u);
-            sum += p * value(own, b, min(s0 + nth, end - 1u), h, lane % D4);
-            total += p;
+        for (var j = 0u; j < 256u && s0 + j < end; j += 4u * SLICES) {
+            for (var u = 0u; u < 4u; u++) {
+                let nth = slice + j + SLICES * u;
+                let p = select(0.0, scores[min(nth, 255u)], nth < 256u);
+                sum += p * value(own, b, min(s0 + nth, end - 1u), h, lane % D4);
+                total += p;
+            }
         }
     }
     // 4. The slices add up.

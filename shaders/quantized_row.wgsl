@@ -7,24 +7,20 @@
 override BITS: u32 = 8u; // of a code: 8 or 4
 override WORDS: u32 = K * BITS / 32u; // of a column; BITS of them share a scale
 
-/// Four codes of a word as the numbers that they stand for, times 2^places. Below the bits of 2^23 a code is the end of a
-/// float, which takes less time than to convert it.
-fn unpack(word: u32, part: u32, places: vec4<u32>) -> vec4<f32> {
-    let halves = vec4(word) >> (16u * part + BITS * vec4(0u, 1u, 2u, 3u) / 16u * 16u);
-    let bits = (halves & (vec4((1u << BITS) - 1u) << places)) | vec4(0x4b000000u);
-    return bitcast<vec4<f32>>(bits) - (0x1p23f + vec4<f32>(vec4(1u << (BITS - 1u)) << places));
+/// Four codes of a word, from bit `first` on, as the numbers that they stand for.
+fn unpack(word: u32, first: u32) -> vec4<f32> {
+    let shifts = first + BITS * vec4<u32>(0u, 1u, 2u, 3u);
+    return vec4<f32>((vec4(word) >> shifts) & vec4((1u << BITS) - 1u)) - f32(1u << (BITS - 1u));
 }
 
 /// The terms of word r of four columns.
 fn unscaled(z: u32, r: u32, words: vec4<u32>, prepared: vec2<f32>) -> vec4<f32> {
-    let places = BITS * vec4(0u, 1u, 2u, 3u) % 16u;
     var sum = vec4<f32>();
     for (var part = 0u; r < WORDS && part < 8u / BITS; part++) {
         let k = r * (8u / BITS) + part;
-        let x = input4(z * (K / 4u) + k, k, prepared) / vec4<f32>(vec4(1u) << places);
-        sum += x * mat4x4(
-            unpack(words.x, part, places), unpack(words.y, part, places),
-            unpack(words.z, part, places), unpack(words.w, part, places),
+        let first = 16u * part;
+        sum += input4(z * (K / 4u) + k, k, prepared) * mat4x4(
+            unpack(words.x, first), unpack(words.y, first), unpack(words.z, first), unpack(words.w, first),
         );
     }
     return sum;

@@ -30,13 +30,8 @@ pub(super) fn plain(product: QuantizedMatmul, extents: [usize; 2]) -> Dispatch {
 }
 
 fn dispatch(shader: Shader, QuantizedMatmul { bits, n }: QuantizedMatmul, [m, k]: [usize; 2]) -> Dispatch {
-    // Few columns a workgroup where there are few of them, so that no processor of a large GPU is idle.
-    let quads = match n {
-        16_384.. => 16,
-        2048.. => 4,
-        512.. => 2,
-        _ => 1,
-    };
+    // Few columns a workgroup where there are few sums, so that no processor of a large GPU is idle.
+    let quads = 1 << (m * n / 1024).max(1).ilog2().min(4);
     let constants = [("Z", m), ("N", n), ("K", k), ("YZ", n), ("YN", 1), ("BITS", bits), ("QUADS", quads)];
     Dispatch {
         shader,
