@@ -98,15 +98,19 @@ fn add_rows(sum: mat4x4<f32>, r: u32, i: u32, at: u32, m: mat4x4<f32>) -> mat4x4
 /// scores; otherwise vec4 tx of column i + 16 c, for what weights are multiplied by.
 fn multiply(sum: Rows, along: bool, ty: u32, tx: u32) -> Rows {
     var y = sum;
-    for (var i = 0u; i < 8u; i++) {
-        let at = tx ^ i;
-        var m = mat4x4<f32>(right[0][i][at], right[1][i][at], right[2][i][at], right[3][i][at]);
-        if (along) {
-            m = transpose(m);
-        }
-        y.a = add_rows(y.a, 0u, i, ty ^ i, m);
-        if (TALL) {
-            y.b = add_rows(y.b, 4u, i, ty ^ i, m);
+    // Two loops: unrolled as one, they need more registers.
+    for (var q = 0u; q < 2u; q++) {
+        for (var j = 0u; j < 4u; j++) {
+            let i = 4u * q + j;
+            let at = tx ^ i;
+            var m = mat4x4<f32>(right[0][i][at], right[1][i][at], right[2][i][at], right[3][i][at]);
+            if (along) {
+                m = transpose(m);
+            }
+            y.a = add_rows(y.a, 0u, i, ty ^ i, m);
+            if (TALL) {
+                y.b = add_rows(y.b, 4u, i, ty ^ i, m);
+            }
         }
     }
     return y;

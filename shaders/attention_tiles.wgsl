@@ -16,7 +16,7 @@ fn fetch(which: u32, b: u32, row: u32, h: u32, i: u32) -> vec4<f32> {
         case K: { x = k[K_OFFSET + b * K_B + s * K_S + h / GROUP * K_G + at]; }
         default: { x = v[V_OFFSET + b * V_B + s * V_S + h / GROUP * V_G + at]; }
     }
-    return select(vec4<f32>(), x, i < D4);
+    return select(vec4<f32>(), x, i < D4 || D4 % 16u == 0u);
 }
 
 /// Scaled scores of query t with four keys; MASKED where it does not see them.
