@@ -5,7 +5,7 @@ use cloche_models::{
     Adapter, GenerateSettings, Generator, LoraConfig, Network, Precision, Sampling, forward_logits, specs,
 };
 use cloche_nn::Weights;
-use cloche_tensor::{Device, DeviceKind};
+use cloche_tensor::{AdapterClass, Device, Gpu, OpenOptions};
 use pollster::block_on;
 
 const BOTH: [Precision; 2] = [Precision::Int8, Precision::Int4];
@@ -34,7 +34,10 @@ fn check(device: &Device) {
             assert!(error > 0.0 && error < most, "{precision:?}: {error} of the logits");
             let sampling = Sampling::greedy();
             let settings = GenerateSettings { sampling, max_tokens: 12, ..Default::default() };
-            let mut generator = Generator::new(device, &quantized, 1, settings).unwrap();
+            let generator = |network| Generator::new(device, network, 1, settings.clone()).unwrap();
+            let kernels = |network| generator(network).decode_program().cost().dispatches;
+            assert!(kernels(&quantized) <= kernels(&network), "{precision:?}: a token takes more kernels");
+            let mut generator = generator(&quantized);
             generator.start(std::slice::from_ref(&ids)).unwrap();
             let mut log_probs = Vec::new();
             while let Some(tokens) = block_on(generator.next()).unwrap() {
@@ -57,11 +60,14 @@ fn a_quantized_network_is_close_to_the_whole_one_on_the_cpu() {
 
 #[test]
 fn a_quantized_network_is_close_to_the_whole_one_on_a_gpu() {
-    match block_on(Device::open(DeviceKind::Gpu)) {
-        Ok(device) => check(&device),
-        Err(error) => {
-            assert!(std::env::var("CI").is_err(), "no adapter: {error}");
-            eprintln!("SKIPPED: no adapter: {error}");
+    // Its own kernels, and those for graphics cards.
+    for class in [None, Some(AdapterClass::Hardware)] {
+        match block_on(Gpu::open(OpenOptions { allow_software: true, class, ..Default::default() })) {
+            Ok(gpu) => check(&Device::from_gpu(gpu)),
+            Err(error) => {
+                assert!(std::env::var("CI").is_err(), "no adapter: {error}");
+                eprintln!("SKIPPED: no adapter: {error}");
+            }
         }
     }
 }

@@ -115,8 +115,9 @@ fn samples() -> Vec<Sample> {
     vec![
         layer_norm([1, 96, 70], 8),
         layer_norm([1, 96, 70], 4),
-        layer_norm([3, 1056, 515], 8),
+        layer_norm([3, 1056, 715], 8),
         layer_norm([2, 768, 2050], 4),
+        layer_norm([16, 32, 515], 4),
         layer_norm([1, 32, 16_387], 8),
         Sample::new(
             "two products of one rms norm, residual",
