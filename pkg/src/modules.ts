@@ -42,7 +42,8 @@ export class Modules {
     if (engine.describe().kind === "cpu") {
       const employ = this.#employ.get(module);
       this.#employ.delete(module);
-      await employ?.();
+      // Without them it works as well.
+      await employ?.().catch(() => {});
     }
     return engine;
   }
@@ -91,12 +92,27 @@ export class Modules {
   }
 }
 
-/** Starts a thread: the worker's own script again, which is where it was, whatever has become of its name. */
-function start(task: Task): void {
-  const worker = new Worker(location.href, { type: "module" });
-  // Nobody waits for it, so nothing is lost but its help.
-  worker.onerror = (event) => event.preventDefault();
-  worker.postMessage({ task });
+/** Starts a thread: the worker's own script again, which is where it was, whatever has become of its name; resolves when it begins. */
+function start(task: Task): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const worker = new Worker(location.href, { type: ownType() });
+    worker.onmessage = () => resolve();
+    worker.onerror = (event) => {
+      event.preventDefault();
+      reject(new Error(event.message));
+    };
+    worker.postMessage({ task });
+  });
+}
+
+/** How this worker was started: a bundler may have made a classic one of it, in which alone scripts can be imported like this. */
+function ownType(): WorkerType {
+  try {
+    (globalThis as { importScripts?(): void }).importScripts!();
+    return "classic";
+  } catch {
+    return "module";
+  }
 }
 
 function at(url: string | undefined): { module_or_path: string } | undefined {

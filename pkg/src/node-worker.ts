@@ -8,14 +8,21 @@ const overHttp = globalThis.fetch;
 
 /** Another thread by this script, as a page's worker starts one. */
 class Helper {
-  readonly #thread = new Thread(new URL(import.meta.url), { workerData: { webgpu: false } }).on("error", () => {});
+  readonly #thread = new Thread(new URL(import.meta.url), { workerData: { webgpu: false } });
   postMessage = (message: unknown) => this.#thread.postMessage(message);
+  set onmessage(listener: (event: object) => void) {
+    this.#thread.on("message", (data) => listener({ data }));
+  }
+  set onerror(listener: (event: object) => void) {
+    this.#thread.on("error", ({ message }) => listener({ message, preventDefault() {} }));
+  }
 }
 
 Object.assign(globalThis, {
   self: globalThis,
   location: new URL(import.meta.url),
   Worker: Helper,
+  crossOriginIsolated: true,
   postMessage: (message: unknown, transfer: Transferable[] = []) => port.postMessage(message, transfer),
   addEventListener(type: string, listener: (event: object) => void) {
     if (type === "message") port.on("message", (data) => listener({ data }));
@@ -30,9 +37,7 @@ Object.assign(globalThis, {
   },
 });
 
-// Dawn in Node does not read memory that threads share.
 const webgpu = (workerData as { webgpu: boolean }).webgpu && (await openWebgpu());
-provide("crossOriginIsolated", !webgpu);
 provide("navigator", { ...(webgpu && { gpu: webgpu }), hardwareConcurrency: availableParallelism() });
 await import("./worker.js");
 

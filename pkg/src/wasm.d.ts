@@ -178,12 +178,12 @@ declare module "*/wasm/threads.js" {
     open(
       source: string | URL | Promise<Response> | Uint8Array<ArrayBuffer>,
     ): Promise<{ module_or_path: WebAssembly.Module | Uint8Array; memory?: WebAssembly.Memory }>;
-    /** Has so many threads share the engine's loops; `start` has `help` do a task in a new worker. */
-    employ(engine: Shared, exports: Exports, gemm: Part | undefined, threads: number, start: (task: Task) => void): Promise<void>;
+    /** Has so many threads share the engine's loops; `start` has `help` do a task in a new worker, and resolves when it begins. */
+    employ(engine: Shared, exports: Exports, gemm: Part | undefined, threads: number, start: (task: Task) => Promise<void>): Promise<void>;
   }
 
-  /** Works on the engine's loops, forever. */
-  export function help(task: Task): void;
+  /** Works on the engine's loops, forever; `begin` hears that it does. */
+  export function help(task: Task, begin: () => void): void;
 }
 
 declare module "*/wasm/text.js" {

@@ -591,7 +591,7 @@ self.addEventListener("error", (event) => crash(event.error ?? event.message));
 
 // The same script is what a thread of the engine runs: it is told what to do once, and hears nothing any more.
 scope.addEventListener("message", async ({ data }) => {
-  if ("task" in data) (await import("./wasm/threads.js")).help(data.task);
+  if ("task" in data) (await import("./wasm/threads.js")).help(data.task, () => scope.postMessage("begun"));
 });
 
 serve<Api>(scope, new Session(), expectSeed);

@@ -106,6 +106,11 @@ async function growByProgram(page) {
   await page.locator("#loss").filter({ hasText: /^step 5: loss \d\.\d/ }).waitFor();
   const said = page.locator("#said").filter({ hasText: /./ });
   await said.waitFor();
+  const [threads, expected] = await page.evaluate(() => [
+    Number(document.body.dataset.threads ?? 1),
+    crossOriginIsolated ? Math.min(navigator.hardwareConcurrency, 8) : 1,
+  ]);
+  assert.equal(threads, expected, "threads share the work where the page can have some");
   return `${await page.locator("#loss").textContent()}, ${JSON.stringify(await said.textContent())}`;
 }
 

@@ -73,5 +73,7 @@ function follow(): void {
   const run = greenhouse.runs.at(-1);
   const grown = run?.start ? (run.latest?.step ?? 0) / run.start.steps : 0;
   document.documentElement.style.setProperty("--grown", grown.toFixed(3));
-  device.textContent = greenhouse.cloche ? `Computing on ${greenhouse.cloche.device.why}.` : "";
+  const { why = "", threads = 1 } = greenhouse.cloche?.device ?? {};
+  const shared = threads > 1 ? ` ${threads} threads share the work.` : "";
+  device.textContent = why && `Computing on ${why}.${shared}`;
 }

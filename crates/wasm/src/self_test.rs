@@ -39,6 +39,12 @@ pub fn self_tests() -> Vec<String> {
     DEVICES.iter().flat_map(|(device, _)| names.iter().map(move |name| format!("{device}: {name}"))).collect()
 }
 
+/// How many threads share the loops of the CPU device.
+#[wasm_bindgen]
+pub fn threads() -> usize {
+    cloche_tensor::cpu::threads()
+}
+
 /// The whole text of every operation's kernels, for a browser's own compiler: adapters that are programs never see those for
 /// GPUs otherwise.
 #[wasm_bindgen(js_name = shaderTexts)]

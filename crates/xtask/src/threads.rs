@@ -23,13 +23,20 @@ pub(crate) fn build(folder: &str) -> Result<()> {
 }
 
 /// What is replaced, what by, and how often at least. Where memory grows, a view of it goes on seeing what was there before
-/// when it is shared, and ends when it is not; no decoder reads shared memory. `opening` may bring a module and its memory.
-const CHANGES: [(&str, &str, usize); 5] = [
+/// when it is shared, and ends when it is not; no decoder reads shared memory, and not every graphics device does. `opening`
+/// may bring a module and its memory.
+const CHANGES: [(&str, &str, usize); 6] = [
     (".byteLength === 0", ".buffer !== wasm.memory.buffer", 2),
     ("cachedTextDecoder.decode(bytes)", "cachedTextDecoder.decode(bytes.slice())", 1),
     (
+        "writeBuffer(arg1, arg2, getArrayU8FromWasm0(arg3, arg4),",
+        "writeBuffer(arg1, arg2, unshared(getArrayU8FromWasm0(arg3, arg4)),",
+        1,
+    ),
+    (
         "async function __wbg_init_once(module_or_path, memory)",
-        "async function __wbg_init_once(module_or_path, memory, opening)",
+        "const unshared = (view) => view.buffer instanceof ArrayBuffer ? view : view.slice();\n\n\
+         async function __wbg_init_once(module_or_path, memory, opening)",
         1,
     ),
     (

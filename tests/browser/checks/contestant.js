@@ -19,10 +19,8 @@ export async function contestant(load, wasm, which, { name, device = name, threa
   const exports = await module.default({ module_or_path: wasm, opening });
   const gemm = which === "cpu" ? await fuse(module, exports.memory) : undefined;
   if (which === "cpu" && !gemm) throw new Error(`${name} has no relaxed SIMD`);
-  /** @type {Promise<unknown>[]} */
-  const begun = [];
-  await shared?.employ(module, exports, gemm, threads, (/** @type {object} */ task) => begun.push(start(task)));
-  await Promise.all(begun);
+  await shared?.employ(module, exports, gemm, threads, start);
+  if (module.threads() !== threads) throw new Error(`${name} has ${module.threads()} threads`);
   const entry = await module.Contestant.create(which === "webgpu" ? "webgpu" : "cpu", name);
   return async (order) => {
     if ("ready" in order) return { ready: JSON.parse(entry.ready()) };

@@ -30,10 +30,7 @@ export async function* runChecks(load, wasm, start, relaxed, only) {
     const { Threads } = await load("threads.js");
     const threads = new Threads();
     const opening = (/** @type {any} */ source) => threads.open(source);
-    // Dawn in Node does not read shared memory, so threads have an engine of their own there.
-    const shared = wasm ? await load("engine.js?shared") : engine;
-    const exports = await shared.default({ module_or_path: wasm?.slice(), opening });
-    const { memory } = await engine.default({ module_or_path: wasm });
+    const exports = await engine.default({ module_or_path: wasm, opening });
     /** @type {string[]} */
     const names = engine.selfTests();
     for (const name of names) checks.push([name, () => engine.selfTest(name)]);
@@ -47,7 +44,7 @@ export async function* runChecks(load, wasm, start, relaxed, only) {
       checks.push([
         `${name}, fused`,
         async () => {
-          const found = await (fused ??= fuse(engine, memory));
+          const found = await (fused ??= fuse(engine, exports.memory));
           if (!!found !== relaxed) throw new Error(`fused: ${!relaxed}`);
           const note = await engine.selfTest(name);
           return relaxed ? note : `no relaxed SIMD here, so by the engine's own products: ${note}`;
@@ -58,14 +55,12 @@ export async function* runChecks(load, wasm, start, relaxed, only) {
     /** @type {Promise<void> | undefined} */
     let employed;
     const employ = async () => {
-      const gemm = await (shared === engine ? (fused ??= fuse(engine, memory)) : fuse(shared, exports.memory));
-      /** @type {Promise<unknown>[]} */
-      const begun = [];
-      await threads.employ(shared, exports, gemm, 3, (/** @type {object} */ task) => begun.push(start(task)));
-      if ((await Promise.all(begun)).length !== 2) throw new Error("no threads were started");
+      const gemm = await (fused ??= fuse(engine, exports.memory));
+      await threads.employ(engine, exports, gemm, 3, start);
+      if (engine.threads() !== 3) throw new Error(`${engine.threads()} threads were started, expected 3`);
     };
     for (const name of names.filter((name) => name.startsWith("cpu:"))) {
-      checks.push([`${name}, by three threads`, async () => (await (employed ??= employ()), shared.selfTest(name))]);
+      checks.push([`${name}, by three threads`, async () => (await (employed ??= employ()), engine.selfTest(name))]);
     }
   } catch (error) {
     checks.push(["engine loads", () => Promise.reject(error)]);

@@ -4,7 +4,8 @@
 //! the thread that owns the module, and it alone, shares out the pieces of a loop ([`run`]); all others do nothing but wait
 //! for such pieces ([`help`]). What the compiler may not assume is then limited to what pieces do: they write to parts of
 //! memory of their own, and whatever they allocate is allocated under a lock ([`locked`]). Nothing reachable from a piece may
-//! count references or keep state, which without threads is not atomic.
+//! count references or keep state, which without threads is not atomic, and nothing may need more than a mebibyte of stack, below
+//! which there is no guard.
 
 use std::cell::Cell;
 
@@ -83,7 +84,8 @@ pub fn threads() -> usize {
 
 /// Runs `work(0)` to `work(n − 1)`, in any order and side by side; within a piece, one after the other.
 pub(super) fn run(n: usize, work: &(dyn Fn(usize) + Sync)) {
-    let team = STATE.team.get().filter(|_| n > 1 && STATE.shared.get().is_none());
+    let alone = n < 2 || threads() < 2 || STATE.shared.get().is_some();
+    let team = STATE.team.get().filter(|_| !alone);
     let Some(team) = team else { return (0..n).for_each(work) };
     // SAFETY: it is only called until all pieces are done, which is waited for.
     let work: *const (dyn Fn(usize) + Sync) = unsafe { std::mem::transmute(work) };

@@ -5,11 +5,14 @@
  */
 import wasm from "./team_wasm.js";
 
-/** The most pages of 64 KiB that a module may ask for; a phone may refuse to set aside as many. */
-const PAGES = [65536, 16384, 8192];
+/** The most pages of 64 KiB that a module may ask for. */
+const PAGES = 65536;
 
 /** Bytes of a thread's stack, as many as the engine's own thread has. */
 const STACK = 1024 * 1024;
+
+/** How long threads are waited for. One that begins later helps as well, but is not counted. */
+const PATIENCE_MS = 3000;
 
 /** What `team.wat` exports, in the order in which the engine expects it in its table. */
 const TEAM = ["begin", "take", "gave", "end", "lock", "unlock"];
@@ -35,35 +38,32 @@ export class Threads {
   #bytes;
 
   /**
-   * Opens the engine's module, given to the engine's `default` as `opening`. Where the browser has no memory to share, it
-   * is opened as ever.
+   * Opens the engine's module, given to the engine's `default` as `opening`. Where the browser does not set aside memory
+   * to share, it is opened as ever.
    * @param {string | URL | Promise<Response> | Uint8Array<ArrayBuffer>} source
    * @returns {Promise<{ module_or_path: WebAssembly.Module | Uint8Array, memory?: WebAssembly.Memory }>}
    */
   async open(source) {
     const bytes = source instanceof Uint8Array ? source : await bytesAt(source);
     const initial = share(bytes);
-    const module_or_path = await WebAssembly.compile(bytes);
-    for (const maximum of PAGES) {
-      try {
-        this.#memory = new WebAssembly.Memory({ initial, maximum, shared: true });
-        break;
-      } catch {
-        // Tried with less.
-      }
+    try {
+      const memory = new WebAssembly.Memory({ initial, maximum: PAGES, shared: true });
+      const module_or_path = await WebAssembly.compile(bytes);
+      this.#memory = memory;
+      this.#bytes = bytes;
+      return { module_or_path, memory };
+    } catch {
+      return { module_or_path: unshare(bytes) };
     }
-    if (!this.#memory) return { module_or_path: unshare(bytes) };
-    this.#bytes = bytes;
-    return { module_or_path, memory: this.#memory };
   }
 
   /**
-   * Has so many threads share the engine's loops, its own among them. Those that are still starting are not waited for.
+   * Has so many threads share the engine's loops, its own among them, or as many as can be started.
    * @param {{ functionTable: () => WebAssembly.Table, useThreads: (first: number, threads: number) => number }} engine its module
    * @param {Record<string, unknown> & { __wbindgen_malloc: (size: number, align: number) => number }} exports its exports
    * @param {Part | undefined} gemm the products it uses
    * @param {number} threads
-   * @param {(task: Task) => void} start has `help` do the task in a new worker
+   * @param {(task: Task) => Promise<unknown>} start has `help` do the task in a new worker; resolves when it begins
    */
   async employ(engine, exports, gemm, threads, start) {
     const memory = this.#memory;
@@ -77,16 +77,21 @@ export class Threads {
     fill(table, first, team, memory);
     const name = Object.keys(exports).find((name) => exports[name] === table);
     if (name === undefined) throw new Error("the engine does not export its table");
-    const words = engine.useThreads(first, threads);
-    for (let n = 1; n < threads; n++) {
+    // Alone for the time being.
+    const words = engine.useThreads(first, 1);
+    let others = 0;
+    const begun = Array.from({ length: threads - 1 }, () => {
       const stack = exports.__wbindgen_malloc(STACK, 16) + STACK;
-      start({ engine: module, team, memory, table: name, first, gemm, words, stack });
-    }
+      const task = { engine: module, team, memory, table: name, first, gemm, words, stack };
+      return start(task).then(() => others++, () => {});
+    });
+    await Promise.race([Promise.all(begun), new Promise((resolve) => setTimeout(resolve, PATIENCE_MS))]);
+    engine.useThreads(first, 1 + others);
   }
 }
 
-/** Works on the engine's loops, forever. @param {Task} task */
-export function help({ engine, team, memory, table: name, first, gemm, words, stack }) {
+/** Works on the engine's loops, forever. @param {Task} task @param {() => void} begin hears that it does */
+export function help({ engine, team, memory, table: name, first, gemm, words, stack }, begin) {
   const refuse = () => {
     throw new Error("a thread of the engine has nothing but its memory");
   };
@@ -102,12 +107,14 @@ export function help({ engine, team, memory, table: name, first, gemm, words, st
   const { changed } = fill(table, table.grow(first + TEAM.length - table.length, null) && first, team, memory);
   if (gemm) table.set(gemm.index, new WebAssembly.Instance(gemm.module, { env: { memory } }).exports.gemm);
   const counted = new Int32Array(memory.buffer, words, 5);
+  begin();
   for (let seen = 0; ; ) {
     seen = changed(words, seen);
     try {
       exports.cloche_help();
-    } catch {
+    } catch (error) {
       // The engine's own thread waits for this piece, and is told what has become of it.
+      console.error(error);
       Atomics.store(counted, 4, 1);
       Atomics.add(counted, 2, 1);
       Atomics.notify(counted, 2);

@@ -10,6 +10,7 @@ export default function Greenhouse() {
 
   async function grow() {
     const cloche = await Cloche.create({ device: "cpu" });
+    document.body.dataset.threads = cloche.device.threads;
     for await (const event of cloche.grow({ data: "stories", preset: "tiny", steps: 5 })) {
       if (event.event === "step") setLoss(`step ${event.step}: loss ${event.loss.toFixed(2)}`);
     }
