@@ -2,7 +2,7 @@
 import { ClocheError } from "./errors.js";
 import type { DeviceInfo, OpenOptions } from "./protocol.js";
 import { fuse, type Products } from "./wasm/gemm.js";
-import type { Exports, Shared, Task, Threads } from "./wasm/threads.js";
+import { Threads, type Exports, type Shared, type Task } from "./wasm/threads.js";
 
 /** Where they lie, if not beside this file, and how many threads they may have. */
 type Places = Omit<OpenOptions, "device">;
@@ -82,8 +82,7 @@ export class Modules {
   /** Starts a module, and has it compute products with fused multiply-add where the browser can. */
   async #ready<Module extends WithEngine<object>>(module: Module, url: string | undefined): Promise<Module> {
     const { threads = Math.min(navigator.hardwareConcurrency, MOST_THREADS) } = this.places;
-    const shares = threads > 1 && globalThis.crossOriginIsolated && (await import("./wasm/threads.js"));
-    const shared = shares ? new shares.Threads() : undefined;
+    const shared = threads > 1 && globalThis.crossOriginIsolated ? new Threads() : undefined;
     const exports = await module.default({ ...at(url), ...(shared && { opening: (source) => shared.open(source) }) });
     this.#memories.add(exports.memory);
     const gemm = await fuse(module, exports.memory);

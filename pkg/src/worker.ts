@@ -50,6 +50,7 @@ import type {
 } from "./tuning.js";
 import type { Engine as PlainEngine, Pretrain } from "./wasm/engine.js";
 import type { Engine, Model, Tune } from "./wasm/teach.js";
+import { help } from "./wasm/threads.js";
 import type { Named, TokenizerEvent, TokenizerOptions } from "./tokenizers.js";
 import { Viewer } from "./viewer.js";
 import { Vocabularies } from "./vocabularies.js";
@@ -590,8 +591,8 @@ self.addEventListener("unhandledrejection", (event) => crash(event.reason));
 self.addEventListener("error", (event) => crash(event.error ?? event.message));
 
 // The same script is what a thread of the engine runs: it is told what to do once, and hears nothing any more.
-scope.addEventListener("message", async ({ data }) => {
-  if ("task" in data) (await import("./wasm/threads.js")).help(data.task, () => scope.postMessage("begun"));
+scope.addEventListener("message", ({ data }) => {
+  if ("task" in data) help(data.task, () => scope.postMessage("begun"));
 });
 
 serve<Api>(scope, new Session(), expectSeed);
