@@ -95,7 +95,7 @@ pub(crate) fn engine() -> String {
 fn rustflags() -> Result<String> {
     let home = std::env::var("CARGO_HOME").or_else(|_| std::env::var("HOME").map(|home| home + "/.cargo"));
     let sources = PathBuf::from(home.context("neither CARGO_HOME nor HOME is set")?).join("registry/src");
-    let registries = std::fs::read_dir(sources)?.map(|entry| Ok(entry?.path()));
+    let registries = std::fs::read_dir(sources).into_iter().flatten().map(|entry| Ok(entry?.path()));
     let renamed: Vec<String> = registries
         .map(|path: Result<PathBuf>| Ok(format!(" --remap-path-prefix={}/=", path?.display())))
         .collect::<Result<_>>()?;

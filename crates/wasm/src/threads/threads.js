@@ -12,7 +12,7 @@ const PAGES = 65536;
 const STACK = 1024 * 1024;
 
 /** How long threads are waited for. One that begins later helps as well, but is not counted. */
-const PATIENCE_MS = 3000;
+const PATIENCE_MS = 10_000;
 
 /** What `team.wat` exports, in the order in which the engine expects it in its table. */
 const TEAM = ["begin", "take", "gave", "end", "lock", "unlock"];
