@@ -4,7 +4,7 @@
  * content-security policy forbid.
  */
 import wasm from "./gemm_wasm.js";
-import { share } from "./threads.js";
+import { bytesOf, share } from "./threads.js";
 
 /**
  * Lets an engine compute its products by that module, in its own memory. Where WebAssembly has no relaxed SIMD, all
@@ -14,7 +14,7 @@ import { share } from "./threads.js";
  * @returns {Promise<import("./threads.js").Part | undefined>} what does it now
  */
 export async function fuse(engine, memory) {
-  const bytes = Uint8Array.from(atob(wasm), (c) => c.charCodeAt(0));
+  const bytes = bytesOf(wasm);
   if (!WebAssembly.validate(bytes)) return undefined;
   if (!(memory.buffer instanceof ArrayBuffer)) share(bytes);
   try {

@@ -4,7 +4,7 @@ use crate::shell::{command, output, root, run};
 use crate::wasm::LOW_MEMORY_UNUSED;
 use anyhow::{Context, Result, bail};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The engine owns the memory. Instructions stay in the order in which the kernel is written: LLVM's own order keeps so
 /// many values alive that browsers move the kernel's sums to the stack and back.
@@ -48,17 +48,22 @@ pub(crate) fn build(folder: &str) -> Result<()> {
 
     let out = root().join(folder);
     fs::copy(root().join("crates/wasm-gemm/src/gemm.js"), out.join("gemm.js"))?;
-    let script = "const fs = require('fs'), [from, to] = process.argv.slice(1), wasm = fs.readFileSync(from); \
-        fs.writeFileSync(to, `export default \"${wasm.toString('base64')}\";\\n`); \
-        console.log(require('zlib').brotliCompressSync(wasm).length)";
-    let to = out.join("gemm_wasm.js").to_string_lossy().into_owned();
-    let size: u64 = output("node", &["--eval", script, "--", &small, &to]).context("no module")?.parse()?;
+    let size = embed(&small, &out.join("gemm_wasm.js"))?;
     let kilobytes = [size, BUDGET].map(|bytes| bytes as f64 / 1024.0);
     println!("gemm: {:.1} KB of {:.1} KB (brotli)", kilobytes[0], kilobytes[1]);
     if size > BUDGET {
         bail!("gemm weighs {size} bytes, its budget is {BUDGET}");
     }
     Ok(())
+}
+
+/// Writes a module's bytes as a string that scripts import; returns what they weigh, compressed with brotli.
+pub(crate) fn embed(wasm: &str, to: &Path) -> Result<u64> {
+    let script = "const fs = require('fs'), [from, to] = process.argv.slice(1), wasm = fs.readFileSync(from); \
+        fs.writeFileSync(to, `export default \"${wasm.toString('base64')}\";\\n`); \
+        console.log(require('zlib').brotliCompressSync(wasm).length)";
+    let weight = output("node", &["--eval", script, "--", wasm, &to.to_string_lossy()]);
+    Ok(weight.context("no module")?.parse()?)
 }
 
 /// Holds the text of the module to its promise: no stack, no data, no table, and of the engine only the memory.

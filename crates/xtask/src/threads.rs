@@ -1,8 +1,9 @@
 //! What lets threads work in an engine's memory, where a page may have some: the functions of `team.wat`, and the few places
 //! in which what wasm-bindgen writes takes for granted that memory is not shared.
 
-use crate::shell::{command, output, root, run};
-use anyhow::{Context, Result, bail};
+use crate::gemm::embed;
+use crate::shell::{command, root, run};
+use anyhow::{Result, bail};
 use std::fs;
 use std::path::Path;
 
@@ -13,11 +14,8 @@ pub(crate) fn build(folder: &str) -> Result<()> {
     let (text, binary) = (format!("{SOURCE}/team.wat"), "target/team.wasm");
     let assemble = ["node_modules/binaryen/bin/wasm-as", &text, "-o", binary, "--enable-threads"];
     run(&mut command("node", &assemble))?;
-    let script = "const [from, to] = process.argv.slice(1), wasm = require('fs').readFileSync(from); \
-        require('fs').writeFileSync(to, `export default \"${wasm.toString('base64')}\";\\n`)";
     let out = root().join(folder);
-    let to = out.join("team_wasm.js").to_string_lossy().into_owned();
-    output("node", &["--eval", script, "--", binary, &to]).context("no module")?;
+    embed(binary, &out.join("team_wasm.js"))?;
     fs::copy(root().join(SOURCE).join("threads.js"), out.join("threads.js"))?;
     Ok(())
 }

@@ -136,8 +136,8 @@ async function bytesAt(source) {
   return new Uint8Array(await answer.arrayBuffer());
 }
 
-/** @param {string} base64 */
-const bytesOf = (base64) => Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+/** What the string that holds a module stands for. @param {string} base64 */
+export const bytesOf = (base64) => Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
 
 /** The bit of a memory's limits that says it is shared. */
 const SHARED = 2;
