@@ -7,6 +7,8 @@ use cloche_tensor::{Device, DeviceKind};
 use cloche_train::cost::BUDGET;
 use cloche_train::{Error, bytes_in_words};
 
+use crate::kernels;
+
 /// Where to compute.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Choice {
@@ -44,6 +46,7 @@ pub fn open(choice: Choice) -> Result<Device> {
     if let Some(available) = available_bytes(&device) {
         device.limit_memory(available);
     }
+    kernels::recall(&device);
     Ok(device)
 }
 

@@ -4,6 +4,7 @@
 
 mod report;
 mod device;
+mod kernels;
 mod settings;
 mod corpus;
 mod folder;

@@ -20,6 +20,7 @@ use crate::corpus::Texts;
 use crate::curation::Dedup;
 use crate::device::{self, Choice};
 use crate::folder;
+use crate::kernels;
 use crate::report::Report;
 use crate::save::{self, Keeper, Record};
 use crate::settings::{HyperParameters, default_samples, require_same};
@@ -52,6 +53,10 @@ pub struct TrainArgs {
     /// Where to compute.
     #[arg(long, value_enum, default_value_t)]
     device: Choice,
+    /// Measure first which kernels this graphics device runs fastest, leave out those that it runs wrongly, and remember both
+    /// for later commands. With other kernels sums are rounded otherwise.
+    #[arg(long)]
+    tune_kernels: bool,
     /// Weights, batches, dropout, samples and stories follow from it [default: 1337].
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -111,6 +116,9 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     // 2. A run that fits. So far nothing is written, except ids that are too many for the memory.
     let corpus = texts.encode(&tokenizer, out, &mut report)?;
     let device = device::open(args.device)?;
+    if args.tune_kernels {
+        kernels::tune(&device, &settings, &mut report)?;
+    }
     let run = open_run(&device, &settings, saved, corpus)?;
     // 3. From here on the folder is the run's.
     if !args.resume {

@@ -1,5 +1,6 @@
 //! Where programs run, and the persistent states that they share.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use cloche_gpu::{AdapterClass, Gpu, GpuError, OpenOptions};
@@ -14,6 +15,7 @@ use crate::program::Program;
 use crate::program::cpu::{CpuBuffer, CpuProgram};
 use crate::program::gpu::GpuProgram;
 use crate::tensor::Tensor;
+use crate::tune::Choices;
 
 /// Which device is wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,7 +34,8 @@ pub enum DeviceKind {
 pub struct Device {
     pub(crate) engine: Engine,
     pub(crate) memory: Memory,
-    reason: Rc<str>,
+    pub(crate) choices: Rc<RefCell<Choices>>,
+    pub(crate) reason: Rc<str>,
 }
 
 #[derive(Clone)]
@@ -90,7 +93,7 @@ impl Device {
     }
 
     fn with(engine: Engine, reason: String) -> Device {
-        Device { engine, memory: Memory::default(), reason: reason.into() }
+        Device { engine, memory: Memory::default(), choices: Rc::default(), reason: reason.into() }
     }
 
     /// Which device it is, and why, in words for the user.
@@ -197,7 +200,8 @@ impl Device {
                 Executor::Cpu64(CpuProgram::new(plan, states.iter().map(|s| s.cpu64()).collect()))
             }
             Engine::Gpu(gpu) => {
-                Executor::Gpu(GpuProgram::new(gpu, plan, states.iter().map(|s| s.gpu()).collect())?)
+                let states = states.iter().map(|s| s.gpu()).collect();
+                Executor::Gpu(GpuProgram::new(gpu, plan, states, &self.choices.borrow())?)
             }
         })
     }

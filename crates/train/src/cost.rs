@@ -4,7 +4,7 @@
 //! as it takes, the first ones first. Nothing that is learnt depends on it, not by a bit.
 
 use cloche_nn::Params;
-use cloche_tensor::{Cost, Device, Plan};
+use cloche_tensor::{Cost, Device, Plan, Tuned};
 
 use crate::error::Error;
 use crate::evaluate;
@@ -52,6 +52,19 @@ pub fn cost(device: &Device, settings: &Settings, available_bytes: Option<u64>) 
 pub fn cost_recomputing(device: &Device, settings: &Settings, layers: usize) -> Result<Cost, Error> {
     settings.validate()?;
     Ok(together(&StepPlan::new(device, settings, layers), &evaluation(device, settings)))
+}
+
+/// Measures the kernels of a run on a graphics device and has it use the fastest that are right, as [`Device::tune`] does.
+///
+/// # Errors
+/// Settings out of range or a model that does not fit; a device that fails, or that does some work rightly by no kernel.
+pub async fn tune_kernels(
+    device: &Device,
+    settings: &Settings,
+    progress: impl FnMut(usize, usize) -> bool,
+) -> Result<Vec<Tuned>, Error> {
+    let Planned { step, evaluation, .. } = Planned::new(device, settings, None)?;
+    Ok(device.tune(&[step.batch(), &evaluation], progress).await?)
 }
 
 impl Planned {

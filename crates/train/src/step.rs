@@ -52,6 +52,11 @@ impl StepPlan {
         StepPlan { specs: p.specs(), batch, update, micro_batches, recomputed_layers }
     }
 
+    /// Forward and backward.
+    pub fn batch(&self) -> &Plan {
+        &self.batch
+    }
+
     /// Bytes of the largest buffer.
     pub fn largest_buffer(&self) -> u64 {
         self.batch.largest_buffer().max(self.update.as_ref().map_or(0, Plan::largest_buffer))

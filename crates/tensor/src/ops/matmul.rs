@@ -111,12 +111,38 @@ impl Product {
 
     /// The kernel that suits the adapter, with a, b and y bound to these.
     pub fn on(&self, io: &GpuIo, [a, b, y]: [Bind; 3]) -> Dispatch {
-        let dispatch = match self.software_fits(io) {
-            true if self.in_fours() && io.class == AdapterClass::Software => self.software(),
+        let usual = match self.software_fits(io) {
+            true if self.in_fours() && io.class == AdapterClass::Software => self.software().remove(0),
             true => self.scalar(io),
             false => self.gpu(io),
         };
-        Dispatch { bindings: vec![a, b, y], ..dispatch }
+        let others = || self.all(io).into_iter().filter(|other| *other != usual).collect();
+        Dispatch { bindings: vec![a, b, y], ..io.choose(usual.clone(), &others) }
+    }
+
+    /// Every kernel that could do it here, the plainest last.
+    fn all(&self, io: &GpuIo) -> Vec<Dispatch> {
+        let tiles = |shader, entry, side| self.dispatch(shader, entry, &[], self.tiles(side) as u64);
+        if self.software_fits(io) {
+            let mut all = if self.in_fours() { self.software() } else { Vec::new() };
+            all.truncate(4);
+            all.push(self.scalar(io));
+            all.push(self.scalar_alone(2));
+            return all;
+        }
+        let mut all = Vec::new();
+        if self.is_row() {
+            let times: &[usize] = if self.b.column < self.b.row { &[1, 2, 4] } else { &[1, 4] };
+            all.extend(times.iter().map(|&times| self.row_by(matmul_row::SHADER, times)));
+        } else {
+            if self.reads_fours(io) {
+                all.push(tiles(matmul_wide::LARGE, "main", 128));
+                all.push(tiles(matmul_wide::SMALL, "main", 64));
+            }
+            all.push(tiles(matmul_wide::ANY, "main", 64));
+        }
+        all.push(tiles(SHADER, "gpu", 32));
+        all
     }
 
     /// Whether the adapter is a CPU; the loop of `scalar` goes around for each k.
@@ -146,13 +172,18 @@ impl Product {
         if !self.fills_a_gpu() {
             return self.dispatch(SHADER, "gpu", &[], self.tiles(32) as u64);
         }
-        let along_k = self.a.column < self.a.row || self.b.row < self.b.column;
-        let (shader, side) = match self.in_fours() && (io.vulkan || !along_k) {
+        let (shader, side) = match self.reads_fours(io) {
             true if self.sums() >= 256 * 128 * 128 => (matmul_wide::LARGE, 128),
             true => (matmul_wide::SMALL, 64),
             false => (matmul_wide::ANY, 64),
         };
         self.dispatch(shader, "main", &[], self.tiles(side) as u64)
+    }
+
+    /// Whether the kernels that load vectors can do it: see [`GpuIo::vulkan`].
+    fn reads_fours(&self, io: &GpuIo) -> bool {
+        let along_k = self.a.column < self.a.row || self.b.row < self.b.column;
+        self.in_fours() && (io.vulkan || !along_k)
     }
 
     /// Whether it is a row by a matrix that can be read in fours.
@@ -163,15 +194,16 @@ impl Product {
     /// A row by a matrix: many columns a workgroup where that leaves no processor of a large GPU idle.
     pub fn row(&self, shader: Shader) -> Dispatch {
         let sums = self.sums();
+        let across = self.b.column < self.b.row;
+        let four = sums >= if across { 2048 } else { 16_384 };
+        self.row_by(shader, if four { 4 } else { 1 + (across && sums >= 512) as usize })
+    }
+
+    /// So many times four columns a workgroup: 1, 2 or 4; or times eight where they lie along the sum: 1 or 4.
+    fn row_by(&self, shader: Shader, times: usize) -> Dispatch {
         let (entry, name, value, columns) = match self.b.column < self.b.row {
-            true => {
-                let quads = if sums >= 2048 { 4 } else { 1 + (sums >= 512) as usize };
-                ("across", "QUADS", quads, 4 * quads)
-            }
-            false => {
-                let columns = if sums >= 16_384 { 32 } else { 8 };
-                ("along", "COLUMNS", columns, columns)
-            }
+            true => ("across", "QUADS", times, 4 * times),
+            false => ("along", "COLUMNS", 8 * times, 8 * times),
         };
         self.dispatch(shader, entry, &[(name, value)], self.batch as u64 * groups(self.n, columns))
     }
@@ -180,16 +212,20 @@ impl Product {
         self.a.in_fours(self.m, self.k) && self.b.in_fours(self.k, self.n)
     }
 
-    /// Tiles of up to 16×16 sums, one a thread: as large as keeps all threads of a machine busy.
-    fn software(&self) -> Dispatch {
+    /// Tiles of up to 16×16 sums, one a thread, in all sizes: first what is as large as keeps all threads of a machine busy.
+    fn software(&self) -> Vec<Dispatch> {
         let shapes = [4, 2, 1].into_iter().flat_map(|m| [4, 2, 1].map(|n| [m, n]));
         let groups = |[m, n]: [usize; 2]| {
             groups(self.batch * self.m.div_ceil(4 * m) * self.n.div_ceil(4 * n), SOFTWARE_GROUP)
         };
         // Measured on lavapipe: a block of a or b takes 3 units of time to load, their product 2.
         let time = |[m, n]: [usize; 2]| groups([m, n]).div_ceil(8) * (3 * (m + n) + 2 * m * n) as u64;
-        let [m, n] = shapes.min_by_key(|&shape| time(shape)).expect("a shape");
-        self.dispatch(SHADER, "software", &[("BLOCKS_M", m), ("BLOCKS_N", n)], groups([m, n]))
+        let mut shapes: Vec<[usize; 2]> = shapes.collect();
+        shapes.sort_by_key(|&shape| time(shape));
+        let tiles = |[m, n]: [usize; 2]| {
+            self.dispatch(SHADER, "software", &[("BLOCKS_M", m), ("BLOCKS_N", n)], groups([m, n]))
+        };
+        shapes.into_iter().map(tiles).collect()
     }
 
     /// Tiles of up to 12×8 sums, one a thread, wherever the operands lie. Or of 16×8, where four threads share rows of a and
@@ -198,11 +234,19 @@ impl Product {
         let across = self.n.div_ceil(8);
         let fours = across.next_multiple_of(4);
         let shared = io.subgroups && self.k.is_multiple_of(2) && 5 * fours <= 6 * across;
-        let (shader, across, most) = match shared {
-            true => (matmul_scalar::QUADS, fours, 4),
-            false => (matmul_scalar::SHADER, across, 3),
-        };
-        let blocks = self.m.div_ceil(4).min(most);
+        match shared {
+            true => self.scalar_by(matmul_scalar::QUADS, 4, fours),
+            false => self.scalar_alone(3),
+        }
+    }
+
+    fn scalar_alone(&self, blocks: usize) -> Dispatch {
+        self.scalar_by(matmul_scalar::SHADER, blocks, self.n.div_ceil(8))
+    }
+
+    /// Tiles of up to so many blocks of four rows, and so many of them side by side.
+    fn scalar_by(&self, shader: Shader, blocks: usize, across: usize) -> Dispatch {
+        let blocks = self.m.div_ceil(4).min(blocks);
         let tiles = self.batch * self.m.div_ceil(4 * blocks) * across;
         self.dispatch(shader, "main", &[("BLOCKS", blocks)], groups(tiles, SOFTWARE_GROUP))
     }

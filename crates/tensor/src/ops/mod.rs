@@ -218,7 +218,12 @@ pub struct GpuIo<'a> {
     pub vulkan: bool,
     /// Whether threads can ask those beside them for a number.
     pub subgroups: bool,
+    /// See [`choose`](Self::choose).
+    pub choice: &'a Choice<'a>,
 }
+
+/// Which of the usual kernel and some others is to be used.
+pub type Choice<'a> = dyn Fn(Dispatch, &dyn Fn() -> Vec<Dispatch>) -> Dispatch + 'a;
 
 impl GpuIo<'_> {
     /// The index, within the uniform block, of an input that is a per-run scalar; for `run_f32(k)` and `run_u32(k)`.
@@ -228,6 +233,12 @@ impl GpuIo<'_> {
     #[track_caller]
     pub fn scalar(&self, i: usize) -> f64 {
         self.inputs[i].buffer.scalar().expect("the operation needs a per-run scalar here") as f64
+    }
+
+    /// The usual kernel, or one of `others` that do the same where [`Device::tune`](crate::Device::tune) has found it faster on
+    /// this device; the plainest last.
+    pub fn choose(&self, usual: Dispatch, others: &dyn Fn() -> Vec<Dispatch>) -> Dispatch {
+        (self.choice)(usual, others)
     }
 
     /// Whether the adapter is a CPU in disguise, which wants kernels without barriers.
@@ -295,7 +306,7 @@ pub const SHADER_PARTS: [&str; 10] = [
 pub const PRELUDE: &str = include_str!(concat!(env!("OUT_DIR"), "/prelude.wgsl"));
 
 /// One dispatch of a kernel.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Dispatch {
     /// The WGSL file.
     pub shader: Shader,
@@ -307,6 +318,22 @@ pub struct Dispatch {
     pub bindings: Vec<Bind>,
     /// Workgroups; folded over two dimensions when there are more than 65,535 (see `flat_id` in the prelude).
     pub workgroups: u64,
+}
+
+impl Dispatch {
+    /// Kernel, extents and strides: the same text for the same work.
+    pub(crate) fn work(&self) -> String {
+        let mut text = format!("{}.{}", self.shader.stem, self.entry);
+        for (name, value) in &self.constants {
+            text += &format!(" {name}={}", *value as u64);
+        }
+        text
+    }
+
+    /// The kernel, as a reader would tell it from others for the same work.
+    pub(crate) fn kernel(&self) -> String {
+        format!("{}.{} in {} workgroups", self.shader.stem, self.entry, self.workgroups)
+    }
 }
 
 /// What a dispatch binds.

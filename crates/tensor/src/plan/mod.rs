@@ -177,6 +177,47 @@ impl Plan {
         slots::assign(emitted)
     }
 
+    /// The operation of a step by itself, so many times, without what is fused to its end: inputs and outputs, by their numbers,
+    /// are buffers of their own.
+    ///
+    /// # Panics
+    /// For a chain of element-wise operations.
+    pub(crate) fn of_step(step: &Step, times: usize) -> Plan {
+        assert!(matches!(step.work, Work::Op(_)), "a chain has one kernel");
+        let count = step.epilogue.as_ref().map_or(step.inputs.len(), |e| e.first_input);
+        let kept = step.epilogue.as_ref().is_some_and(|e| e.keeps_input) as usize;
+        let own = |x: &Operand, buffer| {
+            let offset = x.layout.offset % Target::GPU.alignment;
+            Operand { buffer, layout: Layout { offset, ..x.layout.clone() }, dtype: x.dtype }
+        };
+        let inputs: Vec<Operand> =
+            step.inputs[..count].iter().enumerate().map(|(i, x)| own(x, BufferId::Input(i))).collect();
+        let results = &step.outputs[..step.outputs.len() - kept];
+        let outputs: Vec<Operand> =
+            results.iter().enumerate().map(|(k, y)| own(y, BufferId::Slot(k))).collect();
+        let whole = |y: &Operand| Operand { layout: Layout::contiguous((y.layout.end(),)), ..y.clone() };
+        let port = |(i, x): (usize, &Operand)| Port {
+            name: i.to_string(),
+            shape: (x.layout.end(),).into(),
+            dtype: x.dtype,
+        };
+        let alone = |_| Step {
+            work: step.work.clone(),
+            inputs: inputs.clone(),
+            outputs: outputs.clone(),
+            epilogue: None,
+        };
+        Plan {
+            steps: (0..times).map(alone).collect(),
+            slots: outputs.iter().map(|y| Slot { numel: y.layout.end(), dtype: y.dtype }).collect(),
+            inputs: inputs.iter().enumerate().map(port).collect(),
+            states: Vec::new(),
+            scalars: Vec::new(),
+            data: Vec::new(),
+            outputs: outputs.iter().enumerate().map(|(k, y)| (k.to_string(), whole(y))).collect(),
+        }
+    }
+
     /// What the program will need. Dispatches are counted by the steps; operations of several dispatches count each.
     pub fn cost(&self) -> Cost {
         let ports =

@@ -1,5 +1,6 @@
 //! Prepares a plan for a GPU, kernels and bind groups once, and replays it in one compute pass.
 
+use std::cell::RefCell;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -13,9 +14,10 @@ use super::{Elements, LOG_NUMEL, LOG_RUNS, logged};
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::graph::Data;
-use crate::ops::{Bind, Dispatch, ELEMENTWISE, GpuIo, PRELUDE, groups};
+use crate::ops::{Bind, Choice, Dispatch, ELEMENTWISE, GpuIo, PRELUDE, groups};
 use crate::plan::{BufferId, Operand, Plan, Step, Work};
 use crate::shape::Layout;
+use crate::tune::{Asked, Choices};
 
 /// Bytes that one run takes in the log: all small outputs.
 const LOG_STRIDE: u64 = 4 * LOG_NUMEL as u64;
@@ -65,7 +67,7 @@ impl Buffers {
 }
 
 impl GpuProgram {
-    pub fn new(gpu: &Gpu, plan: &Plan, states: Vec<Rc<Buffer>>) -> Result<Self, Error> {
+    pub fn new(gpu: &Gpu, plan: &Plan, states: Vec<Rc<Buffer>>, choices: &Choices) -> Result<Self, Error> {
         assert!(
             plan.scalars.len() <= RUN_BYTES as usize / 4,
             "more per-run scalars than the uniform block holds"
@@ -82,7 +84,7 @@ impl GpuProgram {
         let uniform = gpu.uniform("run", RUN_BYTES)?;
         let (mut launches, mut work) = (Vec::new(), Vec::new());
         for step in &plan.steps {
-            prepare(gpu, &buffers, &uniform, step, &mut launches);
+            prepare(gpu, &buffers, &uniform, step, choices, &mut launches);
             let each = (step.flops() + 4 * step.bytes()) as f64 / (launches.len() - work.len()).max(1) as f64;
             work.resize(launches.len(), each);
         }
@@ -217,10 +219,18 @@ fn rebase(operand: &Operand) -> (usize, Operand) {
 }
 
 /// Compiles the kernels of a step and binds its buffers.
-fn prepare(gpu: &Gpu, buffers: &Buffers, uniform: &Buffer, step: &Step, launches: &mut Vec<Launch>) {
+fn prepare(
+    gpu: &Gpu,
+    buffers: &Buffers,
+    uniform: &Buffer,
+    step: &Step,
+    choices: &Choices,
+    launches: &mut Vec<Launch>,
+) {
     let relative = |operands: &[Operand]| operands.iter().map(|o| rebase(o).1).collect::<Vec<_>>();
     let (inputs, outputs) = (relative(&step.inputs), relative(&step.outputs));
     let n_inputs = step.epilogue.as_ref().map_or(inputs.len(), |e| e.first_input);
+    let choice = |usual: Dispatch, others: &dyn Fn() -> Vec<Dispatch>| choices.pick(usual, others);
     let (dispatches, chain) = match (&step.work, &step.epilogue) {
         (Work::Expr(expr), _) => {
             let chain = Chain { expr, operands: &inputs, first_binding: 2, kept: None };
@@ -229,15 +239,7 @@ fn prepare(gpu: &Gpu, buffers: &Buffers, uniform: &Buffer, step: &Step, launches
         }
         (Work::Op(op), epilogue) => {
             let kept = epilogue.as_ref().is_some_and(|e| e.keeps_input) as usize;
-            let io = GpuIo {
-                inputs: &inputs[..n_inputs],
-                outputs: &outputs[..outputs.len() - kept],
-                class: gpu.info().class,
-                limits: gpu.limits(),
-                vulkan: gpu.info().backend == "vulkan",
-                subgroups: gpu.info().features.subgroups,
-            };
-            let dispatches = op.gpu(&io);
+            let dispatches = op.gpu(&io(gpu, &inputs[..n_inputs], &outputs[..outputs.len() - kept], &choice));
             let first_binding = dispatches.iter().map(|d| d.bindings.len() + 1).max().unwrap_or(1);
             let chain = epilogue.as_ref().map(|e| {
                 let kept = e.keeps_input.then(|| outputs.last().expect("the kept value"));
@@ -250,6 +252,39 @@ fn prepare(gpu: &Gpu, buffers: &Buffers, uniform: &Buffer, step: &Step, launches
     for dispatch in dispatches {
         launches.push(launch(gpu, buffers, uniform, step, dispatch, chain.as_ref()));
     }
+}
+
+/// What an operation sees of the device.
+fn io<'a>(gpu: &Gpu, inputs: &'a [Operand], outputs: &'a [Operand], choice: &'a Choice<'a>) -> GpuIo<'a> {
+    GpuIo {
+        inputs,
+        outputs,
+        class: gpu.info().class,
+        limits: gpu.limits(),
+        vulkan: gpu.info().backend == "vulkan",
+        subgroups: gpu.info().features.subgroups,
+        choice,
+    }
+}
+
+/// What several kernels can do in a step. Nothing of a step that changes a state or reads a scalar, which is not repeated alone.
+pub(crate) fn asked(gpu: &Gpu, step: &Step) -> Vec<Asked> {
+    let Work::Op(op) = &step.work else { return Vec::new() };
+    if !op.in_place().is_empty() || step.inputs.iter().any(|x| x.buffer.scalar().is_some()) {
+        return Vec::new();
+    }
+    let found = RefCell::new(Vec::new());
+    let note = |usual: Dispatch, others: &dyn Fn() -> Vec<Dispatch>| {
+        let mut kernels = vec![usual.kernel()];
+        kernels.extend(others().iter().map(Dispatch::kernel));
+        if kernels.len() > 1 {
+            found.borrow_mut().push(Asked { work: usual.work(), kernels });
+        }
+        usual
+    };
+    let plan = Plan::of_step(step, 1);
+    op.gpu(&io(gpu, &plan.steps[0].inputs, &plan.steps[0].outputs, &note));
+    found.into_inner()
 }
 
 /// A thread for each element; on GPUs four elements a thread where that still fills them, for to start a thread takes longer
