@@ -93,7 +93,7 @@ function isSpeed({ dispatch, flop }: Speed): boolean {
 }
 
 /** The engine's settings, as far as they decide how large a run is. */
-function settingsOf(options: EstimateOptions & { steps: number }, vocabSize: number): object {
+export function settingsOf(options: EstimateOptions & { steps: number }, vocabSize: number): object {
   const { data: _data, tokenizer: _tokenizer, chatTokens: _chatTokens, vocabSize: _vocabSize, preset = "tiny", ...rest } = options;
   return snakeCase({ preset, ...rest, vocabSize });
 }

@@ -61,6 +61,26 @@ export interface CreateModelOptions {
   seed?: number;
 }
 
+/** What a copy of a model is to be. */
+export interface CopyOptions {
+  /**
+   * Rounds its linear layers to codes of 8 or 4 bits: it generates with less memory and time, and can neither learn nor be copied,
+   * saved or looked into.
+   */
+  quantize?: "int8" | "int4" | undefined;
+}
+
+/** How a model is asked. */
+export interface AskOptions extends SamplingOptions, Abortable {
+  /**
+   * A smaller model with the same tokenizer, which guesses what comes next: where it guesses right, several tokens cost one reading
+   * of the weights. The text is what it would be without it. Under a repetition penalty nothing is guessed.
+   */
+  draft?: Model;
+  /** Tokens of a guess. @default 4 */
+  ahead?: number;
+}
+
 /** An answer as a whole. */
 export interface Answer {
   text: string;
@@ -76,7 +96,7 @@ export interface Answer {
 /** Answers a conversation. */
 export interface Chat {
   /** The answer, piece by piece. */
-  (messages: Message[], options?: SamplingOptions & Abortable): AsyncGenerator<string, void>;
+  (messages: Message[], options?: AskOptions): AsyncGenerator<string, void>;
   /** The same in OpenAI's shape. */
   completions: ChatCompletions;
 }
@@ -94,19 +114,19 @@ export class Speaker {
   constructor(remote: Remote<Api>, whom: Whom = {}) {
     this.#remote = remote;
     this.#whom = whom;
-    this.chat = Object.assign((messages: Message[], options?: SamplingOptions & Abortable) => textOf(this.#speak(messages, options)), {
+    this.chat = Object.assign((messages: Message[], options?: AskOptions) => textOf(this.#speak(messages, options)), {
       completions: new ChatCompletions((messages, sampling, signal) => this.#speak(messages, { ...sampling, ...(signal && { signal }) })),
     });
     this.completions = new TextCompletions((prompt, sampling, signal) => this.#speak(prompt, { ...sampling, ...(signal && { signal }) }));
   }
 
   /** Continues a text, piece by piece, also while the model is still growing. */
-  generate(prompt: string, options: SamplingOptions & Abortable = {}): AsyncGenerator<string, void> {
+  generate(prompt: string, options: AskOptions = {}): AsyncGenerator<string, void> {
     return textOf(this.#speak(prompt, options));
   }
 
   /** As `generate`, with each token and its log-probability. */
-  generateTokens(prompt: string, options: SamplingOptions & Abortable = {}): AsyncGenerator<TokenPiece, void> {
+  generateTokens(prompt: string, options: AskOptions = {}): AsyncGenerator<TokenPiece, void> {
     return this.#speak(prompt, options);
   }
 
@@ -114,7 +134,7 @@ export class Speaker {
    * Continues a text, or answers a conversation, `n` times at once, each with the log-probability that the model gives it.
    * Their seeds follow from `seed`, so the same one gives the same answers.
    */
-  answers(asked: string | Message[], { n = 1, seed, signal, ...options }: SamplingOptions & Abortable & { n?: number } = {}): Promise<Answer[]> {
+  answers(asked: string | Message[], { n = 1, seed, signal, ...options }: AskOptions & { n?: number } = {}): Promise<Answer[]> {
     const first = seed ?? Math.floor(Math.random() * 2 ** 31);
     // Where one fails, nobody waits for the others.
     const failed = new AbortController();
@@ -143,8 +163,8 @@ export class Speaker {
     return new Map(Object.entries(await this.#remote.request("files", asked)));
   }
 
-  #speak(asked: string | Message[], { signal, ...sampling }: SamplingOptions & Abortable = {}): AsyncGenerator<TokenPiece, void> {
-    const options = { ...sampling, ...this.#whom };
+  #speak(asked: string | Message[], { signal, draft, ...sampling }: AskOptions = {}): AsyncGenerator<TokenPiece, void> {
+    const options = { ...sampling, ...(draft && { draft: draft.number }), ...this.#whom };
     if (typeof asked === "string") return this.#remote.stream("generate", { prompt: asked, ...options }, signal);
     return this.#remote.stream("chat", { messages: asked, ...options }, signal);
   }
@@ -190,8 +210,8 @@ export class Models {
   }
 
   /** A copy of the current model, or of another one, as it is now. An adapter becomes a part of the copy's weights. */
-  async copy(model?: Model): Promise<Model> {
-    return this.#held(await this.#remote.request("copyModel", { model: model?.number }));
+  async copy(model?: Model, { quantize }: CopyOptions = {}): Promise<Model> {
+    return this.#held(await this.#remote.request("copyModel", { model: model?.number, quantize }));
   }
 
   /** Opens a model as `Cloche.load` does, beside the current one. */

@@ -1,6 +1,8 @@
 /** The wasm modules, each loaded when it is first needed. */
 import { ClocheError } from "./errors.js";
-import type { DeviceInfo, OpenOptions } from "./protocol.js";
+import { recall } from "./kernels.js";
+import type { OpenOptions } from "./protocol.js";
+import type { Engine as PlainEngine } from "./wasm/engine.js";
 import { fuse, type Products } from "./wasm/gemm.js";
 import { Threads, type Exports, type Shared, type Task } from "./wasm/threads.js";
 
@@ -23,27 +25,40 @@ export class Modules {
   readonly #loaded = new Map<string, Promise<unknown>>();
   /** How threads begin to work in a module's memory. */
   readonly #employ = new Map<object, () => Promise<void>>();
-  /** Set once, before anything is loaded. */
-  places: Places = {};
+  #places: Places = {};
+
+  /** Said once, before anything is loaded. @throws `SETTINGS` */
+  set places(places: Places) {
+    const { threads = 1 } = places;
+    if (!Number.isInteger(threads) || threads < 1 || threads > 64) {
+      throw new ClocheError("SETTINGS", `threads: found ${threads}, expected a whole number from 1 to 64`);
+    }
+    this.#places = places;
+  }
 
   /** The engine. */
   engine(): Promise<typeof import("./wasm/engine.js")> {
-    return this.#once("engine", async () => this.#ready(await import("./wasm/engine.js"), this.places.wasmUrl));
+    return this.#once("engine", async () => this.#ready(await import("./wasm/engine.js"), this.#places.wasmUrl));
   }
 
   /** The engine with the stages after pre-training, and what looks inside models. */
   teach(): Promise<typeof import("./wasm/teach.js")> {
-    return this.#once("teach", async () => this.#ready(await import("./wasm/teach.js"), this.places.teachWasmUrl));
+    return this.#once("teach", async () => this.#ready(await import("./wasm/teach.js"), this.#places.teachWasmUrl));
   }
 
-  /** Opens a device. The CPU's work is shared among threads from then on, where the page can have some. */
-  async device<Engine extends { describe(): DeviceInfo }>(module: WithEngine<Engine>, kind: OpenOptions["device"]): Promise<Engine> {
+  /**
+   * Opens a device. The CPU's work is shared among threads from then on, where the page can have some; a graphics device uses the
+   * kernels that were found to be its fastest.
+   */
+  async device<Engine extends PlainEngine>(module: WithEngine<Engine>, kind: OpenOptions["device"]): Promise<Engine> {
     const engine = await module.Engine.open(kind);
     if (engine.describe().kind === "cpu") {
       const employ = this.#employ.get(module);
       this.#employ.delete(module);
       // Without them it works as well.
       await employ?.().catch(() => {});
+    } else {
+      await recall(engine);
     }
     return engine;
   }
@@ -52,7 +67,7 @@ export class Modules {
   text(): Promise<typeof import("./wasm/text.js")> {
     return this.#once("text", async () => {
       const text = await import("./wasm/text.js");
-      this.#memories.add((await text.default(at(this.places.textWasmUrl))).memory);
+      this.#memories.add((await text.default(at(this.#places.textWasmUrl))).memory);
       return text;
     });
   }
@@ -61,7 +76,7 @@ export class Modules {
   stories(): Promise<typeof import("./wasm/stories.js")> {
     return this.#once("stories", async () => {
       const stories = await import("./wasm/stories.js");
-      this.#memories.add((await stories.default(at(this.places.storiesWasmUrl))).memory);
+      this.#memories.add((await stories.default(at(this.#places.storiesWasmUrl))).memory);
       return stories;
     });
   }
@@ -81,7 +96,7 @@ export class Modules {
 
   /** Starts a module, and has it compute products with fused multiply-add where the browser can. */
   async #ready<Module extends WithEngine<object>>(module: Module, url: string | undefined): Promise<Module> {
-    const { threads = Math.min(navigator.hardwareConcurrency, MOST_THREADS) } = this.places;
+    const { threads = Math.min(navigator.hardwareConcurrency, MOST_THREADS) } = this.#places;
     const shared = threads > 1 && globalThis.crossOriginIsolated ? new Threads() : undefined;
     const exports = await module.default({ ...at(url), ...(shared && { opening: (source) => shared.open(source) }) });
     this.#memories.add(exports.memory);

@@ -1,7 +1,8 @@
 /** What the page and the worker say to each other: the functions, what they take, and the events of a run. */
 import type { Address, DownloadProgress } from "./downloads.js";
 import type { PastEvent, SaveEvent, SaveOptions } from "./keeping.js";
-import type { CreateModelOptions, ModelInfo, Whom } from "./models.js";
+import type { KernelsEvent } from "./kernels.js";
+import type { CopyOptions, CreateModelOptions, ModelInfo, Whom } from "./models.js";
 import type { Probe, ProbeOptions } from "./probes.js";
 import type { ResumeOptions } from "./runs.js";
 import type { SavedRun } from "./storage.js";
@@ -200,6 +201,12 @@ export interface SamplingOptions {
   adapter?: boolean;
 }
 
+/** Who guesses what a model says, by the number that the worker knows it under, and how many tokens at a time. */
+export interface Guessing {
+  draft?: number | undefined;
+  ahead?: number;
+}
+
 /** A piece of what a model says. */
 export interface TokenPiece {
   /** It may be a token late, where that might yet become a character or a stop string. */
@@ -238,12 +245,17 @@ export type NewModel = Omit<CreateModelOptions, "tokenizer"> & { tokenizer?: num
 export interface Api {
   open(options: OpenOptions): Promise<DeviceInfo>;
   estimate(options: EstimateOptions): Promise<Estimate>;
+  tuneKernels(
+    options: EstimateOptions,
+    signal: AbortSignal,
+    report: (event: KernelsEvent) => void,
+  ): AsyncIterable<KernelsEvent>;
   estimateStage(options: StageOptions & { stage: StageName }, signal: AbortSignal): AsyncIterable<StageEstimate>;
   memory(): Promise<MemoryInUse>;
   load(options: Opened, signal: AbortSignal): AsyncIterable<DownloadProgress | ModelInfo>;
   loadModel(options: Opened, signal: AbortSignal): AsyncIterable<DownloadProgress | (ModelInfo & { model: number })>;
   createModel(options: NewModel): Promise<ModelInfo & { model: number }>;
-  copyModel(options: Whom): Promise<ModelInfo & { model: number }>;
+  copyModel(options: Whom & CopyOptions): Promise<ModelInfo & { model: number }>;
   useModel(options: { model: number }): Promise<void>;
   freeModel(options: { model: number }): Promise<void>;
   grow(options: GrowOptions, signal: AbortSignal): AsyncIterable<GrowEvent>;
@@ -263,8 +275,8 @@ export interface Api {
   removeRun(options: { name: string }): Promise<void>;
   exportRun(options: { name: string }): Promise<Blob>;
   importRun(options: { name: string; archive: Blob }): Promise<SavedRun>;
-  generate(options: SamplingOptions & Whom & { prompt: string }, signal: AbortSignal): AsyncIterable<TokenPiece>;
-  chat(options: SamplingOptions & Whom & { messages: Message[] }, signal: AbortSignal): AsyncIterable<TokenPiece>;
+  generate(options: SamplingOptions & Guessing & Whom & { prompt: string }, signal: AbortSignal): AsyncIterable<TokenPiece>;
+  chat(options: SamplingOptions & Guessing & Whom & { messages: Message[] }, signal: AbortSignal): AsyncIterable<TokenPiece>;
   probe(options: ProbeOptions & Whom & { text: string }): Promise<Probe>;
   files(options: Whom & { judge?: boolean }): Promise<Record<string, Uint8Array<ArrayBuffer>>>;
   archive(options: Whom & { judge?: boolean }): Promise<Blob>;

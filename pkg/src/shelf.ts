@@ -1,7 +1,7 @@
 /** The models that the worker has: the current one, a reward model, and those that the page keeps beside them. */
 import { ClocheError } from "./errors.js";
 import { plainTokenizer, tokenizerOf } from "./folder.js";
-import type { ModelInfo } from "./models.js";
+import type { CopyOptions, ModelInfo } from "./models.js";
 import type { Turns } from "./pace.js";
 import type { NewModel } from "./protocol.js";
 import type { Files } from "./tuning.js";
@@ -44,6 +44,15 @@ export class Shelf {
     if (this.#lost.has(model ?? "current")) throw lost("this model");
     if (model !== undefined) throw new ClocheError("DISPOSED", "dispose() has been called on this model");
     throw new ClocheError("NO_MODEL", "nothing has grown yet: the first step must have been made");
+  }
+
+  /** The model of a number as one that guesses for another: by the same tokens, it has to mean the same. @throws `SETTINGS` */
+  draft(model: number, tokenizer: Tokenizer): Model {
+    const grown = this.get(model);
+    if (grown.tokenizer !== tokenizer && jsonOf(grown.tokenizer) !== jsonOf(tokenizer)) {
+      throw new ClocheError("SETTINGS", "draft: found a model with another tokenizer, expected the same");
+    }
+    return grown.run as Model;
   }
 
   rewardModel(): Grown {
@@ -100,6 +109,15 @@ function lost(what: string): ClocheError {
   return new ClocheError("DEVICE_LOST", `${what} was lost with the graphics device: load it again, or let it learn again`);
 }
 
+/** What tokenizers are, as far as somebody has asked; of a large one it takes a while to be written. */
+const jsons = new WeakMap<Tokenizer, string>();
+
+function jsonOf(tokenizer: Tokenizer): string {
+  const json = jsons.get(tokenizer) ?? new Map(tokenizer.files(0)).get("tokenizer.json")!;
+  jsons.set(tokenizer, json);
+  return json;
+}
+
 /** Opens the model in the files of a folder. */
 export async function opened(files: Files | Blob, name = "a model that was loaded", engine: Engine, text: TextModule, turns: Turns): Promise<Grown> {
   const folder = await unpackedFolder(files);
@@ -121,6 +139,13 @@ export async function begun(
   const what = config ? JSON.stringify({ ...config, vocab_size: tokenizer.vocabSize }) : preset;
   const run = await turns.take(() => engine.newModel(what, tokenizer.vocabSize, contextLen, seed));
   return { run, tokenizer, chat: undefined, name: config ? "a new model" : `cloche-${preset}` };
+}
+
+/** A copy with weights of its own, or with codes in their place. @throws `SETTINGS` */
+export function copyOf(model: Model, quantize: CopyOptions["quantize"]): Promise<Model> {
+  if (quantize === undefined) return model.copy();
+  if (quantize === "int8" || quantize === "int4") return model.quantized(quantize === "int8" ? 8 : 4);
+  throw new ClocheError("SETTINGS", `quantize: found ${JSON.stringify(quantize)}, expected "int8" or "int4"`);
 }
 
 /** Asks a model something; without `adapter`, the model that an adapter may lie beside. */

@@ -1,6 +1,7 @@
 /** How a model speaks: tokens from the engine, text for the page, up to where it has to end. */
+import { ClocheError } from "./errors.js";
 import { breathe, type Turns } from "./pace.js";
-import type { SamplingOptions, TokenPiece } from "./protocol.js";
+import type { Guessing, SamplingOptions, TokenPiece } from "./protocol.js";
 import { asking } from "./shelf.js";
 import { Held } from "./stops.js";
 import { snakeCase } from "./growing.js";
@@ -20,14 +21,22 @@ export interface Speaker {
   /** Tokens that end the text. */
   stopIds: Uint32Array | number[];
   turns: Turns;
+  /** The model of a number, where it has the same tokens. */
+  draft: (number: number) => Model;
 }
 
 /** Continues a prompt, piece by piece; the last piece says why the text has ended. */
-export async function* speak(speaker: Speaker, options: SamplingOptions, signal: AbortSignal): AsyncGenerator<TokenPiece> {
+export async function* speak(speaker: Speaker, options: SamplingOptions & Guessing, signal: AbortSignal): AsyncGenerator<TokenPiece> {
   const { run, tokenizer, prompt, stopIds, turns } = speaker;
-  const { stop = [], maxTokens = MAX_TOKENS, adapter = true, ...sampling } = options;
+  const { stop = [], maxTokens = MAX_TOKENS, adapter = true, draft, ahead = 4, ...sampling } = options;
   const settings = snakeCase({ ...sampling, maxTokens, stopIds: Array.from(stopIds) });
-  const generator = await turns.take(() => asking(run(), adapter, (model) => model.generate(prompt, settings)));
+  const begin = (model: Pretrain | Model) => {
+    if (draft === undefined) return model.generate(prompt, settings);
+    if (!("generateWith" in model)) throw new ClocheError("SETTINGS", "draft: found a model that is still growing, expected one that is not");
+    if (!Number.isInteger(ahead)) throw new ClocheError("SETTINGS", `ahead: found ${ahead}, expected a whole number`);
+    return model.generateWith(prompt, settings, speaker.draft(draft), ahead);
+  };
+  const generator = await turns.take(() => asking(run(), adapter, begin));
   const decoder = tokenizer.streamDecoder();
   const held = new Held(stop);
   let said = 0;

@@ -27,6 +27,8 @@ declare module "*/wasm/engine.js" {
     describe(): DeviceInfo;
     /** Tokens, operations and kernels are those of a step, bytes the most at once. The numbers lie in a `Float64Array`. */
     estimate(settings: object): [parameters: number, tokens: number, bytes: number, flops: number, dispatches: number];
+    /** Has the device use these kernels where there are several: what `tuneKernels` has told once. */
+    chooseKernels(choices: string): void;
     /** What states and programs hold, and what has run since the device was opened. */
     memory(): [buffers: number, bytes: number, flops: number, dispatches: number];
     /** Settings are those of `GrowOptions` in snake_case, with `vocab_size` and `eot_id`. */
@@ -69,6 +71,11 @@ declare module "*/wasm/teach.js" {
     static open(kind: "auto" | "webgpu" | "cpu"): Promise<Engine>;
     /** Goes on with a run from its checkpoint, with all the settings that it had, save those that may change. */
     resumePretrain(files: NamedBytes[], settings: object, train: Uint32Array, val: Uint32Array, floor?: number): Pretrain;
+    /** Measures the kernels of a run of these settings, as long as `goOn` says yes. */
+    tuneKernels(
+      settings: object,
+      goOn: (done: number, total: number) => boolean,
+    ): Promise<{ pieces: number; faster: number; gain: number; warnings: string[]; choices: string }>;
     /** The model in the files of a folder, with the adapter that is among them. */
     openModel(files: NamedBytes[]): Promise<Model>;
     /** `config` is a preset's name, or the text of a `config.json`. */
@@ -89,6 +96,10 @@ declare module "*/wasm/teach.js" {
     /** Whether an adapter lies beside its weights. */
     readonly hasAdapter: boolean;
     withoutAdapter(): Model;
+    /** Whether its linear layers are rounded, so that it can do nothing but generate. */
+    readonly isQuantized: boolean;
+    /** A copy that can do nothing but generate, by codes of so many bits. */
+    quantized(bits: 8 | 4): Promise<Model>;
     /** With weights of its own, of which an adapter has become a part. */
     copy(): Promise<Model>;
     /** Layers, and heads of each. */
@@ -96,6 +107,8 @@ declare module "*/wasm/teach.js" {
     /** Reads tokens, and shows what happens inside. */
     look(ids: Uint32Array, asked: object): Promise<Sight>;
     generate(prompt: Uint32Array, options: object): Generator;
+    /** The same text, for which another model guesses so many tokens at a time. */
+    generateWith(prompt: Uint32Array, options: object, draft: Model, ahead: number): Generator;
     files(): Promise<NamedBytes[]>;
     free(): void;
   }

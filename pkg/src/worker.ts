@@ -8,10 +8,11 @@ import type { DownloadProgress } from "./downloads.js";
 import { enduring, persistently, Refuge } from "./enduring.js";
 import { ClocheError, toWire } from "./errors.js";
 import { textOf, tokenizerFiles, tokenizerOf, type NamedBytes } from "./folder.js";
+import { tune, type KernelsEvent } from "./kernels.js";
 import { expectSave, historyIn, saving, type SaveEvent, type SaveOptions } from "./keeping.js";
 import { Forecast, vocabularyOf } from "./forecast.js";
 import { completed, DEFAULT_PRESET, DEFAULT_SEED, DEFAULT_TOKENIZER, expectSeed, fixed, settingsOf } from "./growing.js";
-import type { ModelInfo, Whom } from "./models.js";
+import type { CopyOptions, ModelInfo, Whom } from "./models.js";
 import { Modules } from "./modules.js";
 import { breathe, Gate, paced, Turns } from "./pace.js";
 import type { Probe, ProbeOptions } from "./probes.js";
@@ -22,6 +23,7 @@ import type {
   EstimateOptions,
   GrowEvent,
   GrowOptions,
+  Guessing,
   MemoryInUse,
   NewModel,
   Opened,
@@ -33,21 +35,11 @@ import type {
 import { serve, type Port } from "./remote.js";
 import type { ResumeOptions } from "./runs.js";
 import { MAX_TOKENS, speak } from "./speech.js";
-import { begun, infoOf, opened, Shelf, type Grown } from "./shelf.js";
+import { begun, copyOf, infoOf, opened, Shelf, type Grown } from "./shelf.js";
 import { RunStore, type SavedRun } from "./storage.js";
 import type { School, StageName, StageOptions } from "./teaching.js";
 import { chatOf } from "./templates.js";
-import type {
-  DistillOptions,
-  DpoOptions,
-  Files,
-  GrpoOptions,
-  Message,
-  PpoOptions,
-  RewardOptions,
-  SftOptions,
-  TuneEvent,
-} from "./tuning.js";
+import type { DistillOptions, DpoOptions, Files, GrpoOptions, Message, PpoOptions, RewardOptions, SftOptions, TuneEvent } from "./tuning.js";
 import type { Engine as PlainEngine, Pretrain } from "./wasm/engine.js";
 import type { Engine, Model, Tune } from "./wasm/teach.js";
 import { help } from "./wasm/threads.js";
@@ -83,19 +75,23 @@ class Session implements Api {
   #stopping = false;
 
   async open(options: OpenOptions): Promise<DeviceInfo> {
-    const { threads = 1 } = options;
-    if (!Number.isInteger(threads) || threads < 1 || threads > 64) {
-      throw new ClocheError("SETTINGS", `threads: found ${threads}, expected a whole number from 1 to 64`);
-    }
     this.#kind = options.device;
     this.#modules.places = options;
     return this.#use(await this.#plainEngine()).describe();
   }
 
   async estimate(options: EstimateOptions): Promise<Estimate> {
+    return this.#forecast.of(() => this.#awake(), options, await this.#vocabSize(options), this.#busy);
+  }
+
+  async *tuneKernels(options: EstimateOptions, signal: AbortSignal, report: (event: KernelsEvent) => void) {
+    const vocabSize = await this.#vocabSize(options);
+    yield await this.#exclusively(({ engine }) => tune(engine, this.#turns, options, vocabSize, signal, report));
+  }
+
+  #vocabSize(options: EstimateOptions): Promise<number> {
     const { data = "stories", seed = DEFAULT_SEED } = options;
-    const vocabSize = await vocabularyOf(options, () => this.#source(data, seed), () => this.#modules.text());
-    return this.#forecast.of(() => this.#awake(), options, vocabSize, this.#busy);
+    return vocabularyOf(options, () => this.#source(data, seed), () => this.#modules.text());
   }
 
   async *estimateStage({ stage, ...options }: StageOptions & { stage: StageName }, signal: AbortSignal) {
@@ -171,11 +167,11 @@ class Session implements Api {
     });
   }
 
-  async copyModel({ model }: Whom) {
+  async copyModel({ model, quantize }: Whom & CopyOptions) {
     return this.#exclusively(async ({ engine }) => {
       const grown = this.#shelf.get(model);
       await this.#taught(grown, engine);
-      return this.#shelf.keep({ ...grown, run: await this.#turns.take(() => (this.#shelf.get(model).run as Model).copy()) });
+      return this.#shelf.keep({ ...grown, run: await this.#turns.take(() => copyOf(this.#shelf.get(model).run as Model, quantize)) });
     });
   }
 
@@ -402,14 +398,14 @@ class Session implements Api {
     this.#gate.open();
   }
 
-  async *generate({ prompt: text, model, ...options }: SamplingOptions & Whom & { prompt: string }, signal: AbortSignal): AsyncGenerator<TokenPiece> {
+  async *generate({ prompt: text, model, ...options }: SamplingOptions & Guessing & Whom & { prompt: string }, signal: AbortSignal): AsyncGenerator<TokenPiece> {
     const { tokenizer } = this.#shelf.get(model);
     const stopIds = tokenizer.eotId === undefined ? [] : [tokenizer.eotId];
     const prompt = tokenizer.encode(text);
-    yield* speak({ run: () => this.#shelf.get(model).run, tokenizer, prompt, stopIds, turns: this.#turns }, options, signal);
+    yield* speak(this.#speaker(model, tokenizer, prompt, stopIds), options, signal);
   }
 
-  async *chat(options: SamplingOptions & Whom & { messages: Message[] }, signal: AbortSignal): AsyncGenerator<TokenPiece> {
+  async *chat(options: SamplingOptions & Guessing & Whom & { messages: Message[] }, signal: AbortSignal): AsyncGenerator<TokenPiece> {
     const { messages, model, stop = [], maxTokens = MAX_TOKENS, ...sampling } = options;
     const grown = this.#shelf.get(model);
     grown.chat ??= await chatOf(await this.#modules.text(), grown.tokenizer, true);
@@ -423,7 +419,12 @@ class Session implements Api {
     }
     const stops = chat.stopText === undefined ? stop : [...stop, chat.stopText];
     const settings = { ...sampling, stop: stops, maxTokens: Math.min(maxTokens, room) };
-    yield* speak({ run: () => this.#shelf.get(model).run, tokenizer, prompt, stopIds: chat.stopIds, turns: this.#turns }, settings, signal);
+    yield* speak(this.#speaker(model, tokenizer, prompt, chat.stopIds), settings, signal);
+  }
+
+  #speaker(model: number | undefined, tokenizer: Grown["tokenizer"], prompt: Uint32Array, stopIds: Uint32Array | number[]) {
+    const draft = (number: number) => this.#shelf.draft(number, tokenizer);
+    return { run: () => this.#shelf.get(model).run, tokenizer, prompt, stopIds, turns: this.#turns, draft };
   }
 
   probe({ text, model, ...options }: ProbeOptions & Whom & { text: string }): Promise<Probe> {

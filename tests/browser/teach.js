@@ -4,8 +4,10 @@ import { BESIDE } from "./beside.js";
 import { CLOCKED } from "./clocked.js";
 import { FAULTS } from "./faults.js";
 import { FETCHING } from "./fetching.js";
+import { GUESSING } from "./guessing.js";
 import { GUIDE } from "./guide.js";
 import { KEEPING } from "./keeping.js";
+import { KERNELS } from "./kernels.js";
 import { LOOKING } from "./looking.js";
 import { RESUMING } from "./resuming.js";
 import { launchChromium } from "./stacks.js";
@@ -31,6 +33,8 @@ const SCENES = [
   ...CLOCKED,
   ...LOOKING,
   ...BESIDE,
+  ...KERNELS,
+  ...GUESSING,
   ...THREADS,
   ...FETCHING,
   ...GUIDE,

@@ -158,18 +158,20 @@ pub fn compare(want: &[f64], got: &[f64], tolerance: f64) -> Result<(), String> 
     if want.len() != got.len() {
         return Err(format!("{} elements, expected {}", got.len(), want.len()));
     }
-    let rms = (want.iter().map(|w| w * w).sum::<f64>() / want.len().max(1) as f64).sqrt();
-    let error = |i: usize| (got[i] - want[i]).abs() / (want[i].abs() + rms + 1e-30);
-    let worst = (0..want.len()).max_by(|&a, &b| error(a).total_cmp(&error(b)));
-    match worst {
-        Some(i) if error(i).is_nan() || error(i) > tolerance => Err(format!(
-            "element {i} is {:e}, expected {:e}: off by {:.1e}, allowed {tolerance:.1e}",
-            got[i],
-            want[i],
-            error(i)
+    match worst(want, got) {
+        Some((i, error)) if error.is_nan() || error > tolerance => Err(format!(
+            "element {i} is {:e}, expected {:e}: off by {error:.1e}, allowed {tolerance:.1e}",
+            got[i], want[i],
         )),
         _ => Ok(()),
     }
+}
+
+/// The element that is off the most, and by how much of |want| + rms(want); `None` where there are no elements.
+pub(crate) fn worst(want: &[f64], got: &[f64]) -> Option<(usize, f64)> {
+    let rms = (want.iter().map(|w| w * w).sum::<f64>() / want.len().max(1) as f64).sqrt();
+    let error = |i: usize| (got[i] - want[i]).abs() / (want[i].abs() + rms + 1e-30);
+    (0..want.len()).map(|i| (i, error(i))).max_by(|a, b| a.1.total_cmp(&b.1))
 }
 
 fn generate(sample: &Sample, i: usize, shape: &Shape, range: Range) -> Data {

@@ -4,7 +4,7 @@ use crate::pretrain::Pretrain;
 use crate::settings::{Setup, setup};
 use crate::{error, thrown, to_js};
 use cloche_tensor::cpu::threads;
-use cloche_tensor::{Cost, Device, DeviceKind, InUse, Work};
+use cloche_tensor::{Choices, Cost, Device, DeviceKind, InUse, Work};
 use cloche_train::cost::cost;
 use cloche_train::data::{Corpus, TokenBuffer};
 use cloche_train::pretrain::Run;
@@ -61,6 +61,12 @@ impl Engine {
             cost(&self.device, &settings, None).map_err(|e| thrown(&e))?.cost;
         let (parameters, tokens) = (settings.model.n_params(), settings.tokens_per_step() as u64);
         Ok([parameters, tokens, peak_bytes, flops, dispatches].map(|n| n as f64).to_vec())
+    }
+
+    /// Has the device use these kernels from now on where there are several: what `tuneKernels` has told once.
+    #[wasm_bindgen(js_name = chooseKernels)]
+    pub fn choose_kernels(&self, choices: &str) {
+        self.device.choose(Choices::parse(choices));
     }
 
     /// How many buffers the states and programs of the device hold, and their bytes; how many floating-point operations and

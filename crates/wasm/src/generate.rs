@@ -31,6 +31,14 @@ impl Generator {
         generator.start(&[prompt]).map_err(|e| thrown(&e.into()))?;
         Ok(Generator { generator: RefCell::new(Some(generator)) })
     }
+
+    /// Lets a smaller model guess `ahead` tokens at a time, before the first has been drawn.
+    #[cfg(feature = "stages")]
+    pub(crate) fn guided(self, draft: &Network, ahead: usize) -> Result<Generator, JsValue> {
+        let generator = self.generator.into_inner().expect("nothing is awaited yet");
+        let generator = generator.with_draft(draft, ahead).map_err(|e| thrown(&e.into()))?;
+        Ok(Generator { generator: RefCell::new(Some(generator)) })
+    }
 }
 
 #[wasm_bindgen]

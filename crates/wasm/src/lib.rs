@@ -22,6 +22,8 @@ mod stages;
 mod tune;
 #[cfg(feature = "stages")]
 mod resume;
+#[cfg(feature = "stages")]
+mod kernels;
 #[cfg(target_arch = "wasm32")]
 mod gemm;
 #[cfg(target_arch = "wasm32")]

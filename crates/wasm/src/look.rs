@@ -57,6 +57,7 @@ impl Model {
     /// Reads tokens with the weights of this moment, and shows what happens inside.
     pub async fn look(&self, ids: Vec<u32>, asked: JsValue) -> Result<Sight, JsValue> {
         let refused = |text: &str| error("SETTINGS", text);
+        self.expect_whole()?;
         let asked = wanted(&asked)?;
         let config = &self.network.config;
         if ids.is_empty() || ids.len() > config.context_len {

@@ -100,8 +100,11 @@ impl Material {
     }
 
     /// Names the model that is asked for its opinion: the teacher of distillation, the judge of PPO.
-    pub fn adviser(&mut self, model: &Model) {
+    pub fn adviser(&mut self, model: &Model) -> Result<(), JsValue> {
+        // It is kept with the run's checkpoints.
+        model.expect_whole()?;
         self.adviser = Some(model.clone());
+        Ok(())
     }
 }
 

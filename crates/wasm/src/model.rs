@@ -9,7 +9,7 @@ use cloche_models::config::{
 };
 use cloche_models::{Adapter, Base, Network, score_specs, specs};
 use cloche_nn::checkpoint::Checkpoint;
-use cloche_nn::{Weights, WeightsError};
+use cloche_nn::{Precision, QuantizeError, Weights, WeightsError};
 use cloche_tensor::Device;
 use js_sys::Array;
 use std::cell::RefCell;
@@ -130,8 +130,27 @@ impl Model {
         Model { network: Network { adapter: None, ..self.network.clone() }, ..self.clone() }
     }
 
+    /// Whether its linear layers are rounded, so that it can do nothing but generate.
+    #[wasm_bindgen(getter, js_name = isQuantized)]
+    pub fn is_quantized(&self) -> bool {
+        self.network.quantized.is_some()
+    }
+
+    /// A copy that generates with less memory and time, and can do nothing else: an adapter has become a part of it, and its linear
+    /// layers are rounded to codes of 8 or 4 bits.
+    pub async fn quantized(&self, bits: u32) -> Result<Model, JsValue> {
+        self.expect_whole()?;
+        let precision = if bits == 8 { Precision::Int8 } else { Precision::Int4 };
+        let network = self.network.quantized(&self.device, precision).await.map_err(|e| match e {
+            QuantizeError::Device(e) => thrown(&e.into()),
+            e => error("SETTINGS", &e.to_string()),
+        });
+        Ok(Model { network: network?, facts: Rc::default(), ..self.clone() })
+    }
+
     /// A copy with weights of its own, of which an adapter has become a part.
     pub async fn copy(&self) -> Result<Model, JsValue> {
+        self.expect_whole()?;
         let network = self.network.merged(&self.device).await.map_err(|e| thrown(&e.into()))?;
         let facts = self.facts.borrow().clone().map(|facts| TunedFacts { is_adapter: false, ..facts });
         Ok(Model { network, facts: Rc::new(RefCell::new(facts)), ..self.clone() })
@@ -145,6 +164,24 @@ impl Model {
         Generator::start(&self.device, &self.network, prompt, options)
     }
 
+    /// The same text, for which a smaller model guesses so many tokens at a time, which are then read at once.
+    #[wasm_bindgen(js_name = generateWith)]
+    pub fn generate_with(
+        &self,
+        prompt: Vec<u32>,
+        options: JsValue,
+        draft: &Model,
+        ahead: usize,
+    ) -> Result<Generator, JsValue> {
+        if draft.scores() {
+            return Err(error(
+                "SETTINGS",
+                "draft: found a model that scores texts, expected one that continues them",
+            ));
+        }
+        self.generate(prompt, options)?.guided(&draft.network, ahead)
+    }
+
     /// What has learnt, as `[name, bytes]`: the model of this moment for a Hugging Face folder, or the adapter alone, where
     /// one has learnt beside it, for a folder of PEFT.
     #[wasm_bindgen(unchecked_return_type = "[name: string, bytes: Uint8Array][]")]
@@ -154,8 +191,20 @@ impl Model {
 }
 
 impl Model {
+    /// Refuses what a quantised model cannot do.
+    pub(crate) fn expect_whole(&self) -> Result<(), JsValue> {
+        match self.is_quantized() {
+            true => Err(error(
+                "SETTINGS",
+                "the model is quantised: it can generate, but neither learn nor be copied, saved or probed",
+            )),
+            false => Ok(()),
+        }
+    }
+
     /// The files of a folder with what has learnt.
     pub(crate) async fn folder(&self) -> Result<Files, JsValue> {
+        self.expect_whole()?;
         let (config, facts) = (&self.network.config, self.facts.borrow().clone());
         let card = facts.as_ref().map(|facts| tuned_card(config, facts));
         if let Some(adapter) = &self.network.adapter {

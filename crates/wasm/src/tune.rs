@@ -99,6 +99,7 @@ impl Engine {
         resume: Option<Array>,
     ) -> Result<Tune, JsValue> {
         let options = Options::read(&options).map_err(|e| error("SETTINGS", &e.to_string()))?;
+        model.expect_whole()?;
         let (device, mut model) = (model.device.clone(), model.clone());
         // What was learnt beside the model becomes a part of it before more is learnt.
         if model.network.adapter.is_some() {

@@ -112,7 +112,7 @@ impl Product {
     /// The kernel that suits the adapter, with a, b and y bound to these.
     pub fn on(&self, io: &GpuIo, [a, b, y]: [Bind; 3]) -> Dispatch {
         let usual = match self.software_fits(io) {
-            true if self.in_fours() && io.class == AdapterClass::Software => self.software().remove(0),
+            true if self.in_fours() && io.class == AdapterClass::Software => self.software(),
             true => self.scalar(io),
             false => self.gpu(io),
         };
@@ -124,8 +124,10 @@ impl Product {
     fn all(&self, io: &GpuIo) -> Vec<Dispatch> {
         let tiles = |shader, entry, side| self.dispatch(shader, entry, &[], self.tiles(side) as u64);
         if self.software_fits(io) {
-            let mut all = if self.in_fours() { self.software() } else { Vec::new() };
-            all.truncate(4);
+            let mut all = Vec::new();
+            if self.in_fours() {
+                all.extend([[4, 4], [4, 2], [2, 4], [2, 2]].map(|blocks| self.software_tiles(blocks)));
+            }
             all.push(self.scalar(io));
             all.push(self.scalar_alone(2));
             return all;
@@ -212,20 +214,24 @@ impl Product {
         self.a.in_fours(self.m, self.k) && self.b.in_fours(self.k, self.n)
     }
 
-    /// Tiles of up to 16×16 sums, one a thread, in all sizes: first what is as large as keeps all threads of a machine busy.
-    fn software(&self) -> Vec<Dispatch> {
+    /// Tiles of up to 16×16 sums, one a thread: as large as keeps all threads of a machine busy.
+    fn software(&self) -> Dispatch {
         let shapes = [4, 2, 1].into_iter().flat_map(|m| [4, 2, 1].map(|n| [m, n]));
-        let groups = |[m, n]: [usize; 2]| {
-            groups(self.batch * self.m.div_ceil(4 * m) * self.n.div_ceil(4 * n), SOFTWARE_GROUP)
-        };
         // Measured on lavapipe: a block of a or b takes 3 units of time to load, their product 2.
-        let time = |[m, n]: [usize; 2]| groups([m, n]).div_ceil(8) * (3 * (m + n) + 2 * m * n) as u64;
-        let mut shapes: Vec<[usize; 2]> = shapes.collect();
-        shapes.sort_by_key(|&shape| time(shape));
-        let tiles = |[m, n]: [usize; 2]| {
-            self.dispatch(SHADER, "software", &[("BLOCKS_M", m), ("BLOCKS_N", n)], groups([m, n]))
-        };
-        shapes.into_iter().map(tiles).collect()
+        let time =
+            |[m, n]: [usize; 2]| self.software_groups([m, n]).div_ceil(8) * (3 * (m + n) + 2 * m * n) as u64;
+        self.software_tiles(shapes.min_by_key(|&shape| time(shape)).expect("a shape"))
+    }
+
+    fn software_groups(&self, [m, n]: [usize; 2]) -> u64 {
+        groups(self.batch * self.m.div_ceil(4 * m) * self.n.div_ceil(4 * n), SOFTWARE_GROUP)
+    }
+
+    /// Tiles of so many blocks of 4×4 sums.
+    fn software_tiles(&self, blocks: [usize; 2]) -> Dispatch {
+        let [m, n] = blocks;
+        let variant = [("BLOCKS_M", m), ("BLOCKS_N", n)];
+        self.dispatch(SHADER, "software", &variant, self.software_groups(blocks))
     }
 
     /// Tiles of up to 12×8 sums, one a thread, wherever the operands lie. Or of 16×8, where four threads share rows of a and

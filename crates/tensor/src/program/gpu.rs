@@ -278,7 +278,7 @@ pub(crate) fn asked(gpu: &Gpu, step: &Step) -> Vec<Asked> {
         let mut kernels = vec![usual.kernel()];
         kernels.extend(others().iter().map(Dispatch::kernel));
         if kernels.len() > 1 {
-            found.borrow_mut().push(Asked { work: usual.work(), kernels });
+            found.borrow_mut().push(Asked { work: usual.work(), fingerprint: usual.fingerprint(), kernels });
         }
         usual
     };
