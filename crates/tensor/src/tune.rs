@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
 
-use cloche_gpu::GpuError;
+use cloche_gpu::{Gpu, GpuError};
 use web_time::Instant;
 
 use crate::check::worst;
@@ -214,21 +214,9 @@ impl Device {
             });
         }
         programs.reverse();
-        // 2. How long does it take? In turns, so that all meet the same load.
-        let mut best = vec![f64::INFINITY; kernels.len()];
-        let began = Instant::now();
-        for round in 0..ROUNDS[1] {
-            if round >= ROUNDS[0] && began.elapsed().as_secs_f64() > ROUNDS_SECONDS {
-                break;
-            }
-            for (best, program) in best.iter_mut().zip(&mut programs) {
-                let Ok(program) = program else { continue };
-                let start = Instant::now();
-                program.run();
-                gpu.wait().await;
-                *best = best.min(start.elapsed().as_secs_f64() / runs as f64);
-            }
-        }
+        // 2. How long does it take?
+        let best: Vec<f64> =
+            race(gpu, &mut programs).await.iter().map(|seconds| seconds / runs as f64).collect();
         gpu.check().await?;
         // 3. The fastest, unless the usual one is nearly as fast.
         let fastest = (0..best.len()).min_by(|&i, &j| best[i].total_cmp(&best[j])).unwrap_or_default();
@@ -246,6 +234,25 @@ impl Device {
         }
         Ok(Tuned { work, kernels, chosen })
     }
+}
+
+/// Seconds of each program's best run, infinite where there is none. In turns, so that all meet the same load.
+async fn race(gpu: &Gpu, programs: &mut [Result<Program, String>]) -> Vec<f64> {
+    let mut best = vec![f64::INFINITY; programs.len()];
+    let began = Instant::now();
+    for round in 0..ROUNDS[1] {
+        if round >= ROUNDS[0] && began.elapsed().as_secs_f64() > ROUNDS_SECONDS {
+            break;
+        }
+        for (best, program) in best.iter_mut().zip(&mut *programs) {
+            let Ok(program) = program else { continue };
+            let start = Instant::now();
+            program.run();
+            gpu.wait().await;
+            *best = best.min(start.elapsed().as_secs_f64());
+        }
+    }
+    best
 }
 
 /// A piece of work that several kernels can do.
@@ -297,7 +304,7 @@ mod tests {
     use crate::graph::Graph;
     use crate::ops::{Bind, GpuIo, Op, Shader, test_devices};
     use crate::tensor::Tensor;
-    use cloche_gpu::{AdapterClass, Gpu, OpenOptions};
+    use cloche_gpu::{AdapterClass, OpenOptions};
 
     fn graphics_devices() -> impl Iterator<Item = Device> {
         test_devices().into_iter().filter(|device| device.gpu().is_some())
