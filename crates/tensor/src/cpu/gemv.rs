@@ -5,7 +5,7 @@
 //! as can be from the first byte to the last.
 
 use super::dot;
-use super::parallel::split_rows;
+use super::parallel::{GRAIN, split_rows};
 use super::real::Real;
 use super::wide::{Kernel, add_product, wide};
 
@@ -40,11 +40,24 @@ pub(crate) fn gemv<F: Real>(
     }
 }
 
-/// One row; where rows of b lie in memory, four at a time, so that y is read and written a quarter as often.
+/// One row; each thread has columns of its own. Where rows of b lie in memory, that is a stripe of them.
 fn plain<F: Real>(x: &[F], (b, [row, column]): (&[F], [usize; 2]), y: &mut [F]) {
-    if column != 1 {
-        return y.iter_mut().zip(b.chunks(column)).for_each(|(y, b)| *y = dot(x, &b[..x.len()]));
-    }
+    let stripes = if x.len() * y.len() < SMALL { 1 } else { STRIPES };
+    split_rows((y, 1), if column == 1 { stripes } else { x.len() }, |first, y| match column {
+        1 => add_rows(x, (&b[first..], row), y),
+        _ => {
+            let columns = b[first * column..].chunks(column);
+            y.iter_mut().zip(columns).for_each(|(y, b)| *y = dot(x, &b[..x.len()]));
+        }
+    });
+}
+
+/// Work that a column of a large matrix counts as: a stripe of so few that several threads have some is wide enough to be read
+/// fast.
+const STRIPES: usize = GRAIN / 128;
+
+/// Rows of b four at a time, so that y is read and written a quarter as often.
+fn add_rows<F: Real>(x: &[F], (b, row): (&[F], usize), y: &mut [F]) {
     y.fill(F::ZERO);
     let n = y.len();
     for (first, x) in x.chunks(4).enumerate().map(|(i, x)| (4 * i, x)) {
