@@ -14,6 +14,8 @@
 #[cfg(test)]
 extern crate std;
 
+#[cfg(target_arch = "x86_64")]
+pub mod few;
 mod pack;
 mod register;
 

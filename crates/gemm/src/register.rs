@@ -4,7 +4,7 @@
 pub(crate) use wasm::F32x4;
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86::{F32x4, F32x8, F32x16};
+pub(crate) use x86::{F32x4, F32x8, F32x16, Total};
 
 #[cfg(not(any(target_arch = "x86_64", all(target_arch = "wasm32", target_feature = "simd128"))))]
 pub(crate) use portable::F32x4;
@@ -170,9 +170,26 @@ mod x86 {
         }
     }
 
+    /// A register whose floats can be added up.
+    pub(crate) trait Total: Register {
+        /// Their sum, as a tree of halves. SAFETY: that of [`Register`].
+        unsafe fn total(self) -> f32;
+    }
+
     /// Needs `avx2` and `fma`.
     #[derive(Clone, Copy)]
     pub(crate) struct F32x8(__m256);
+
+    impl Total for F32x8 {
+        #[inline(always)]
+        unsafe fn total(self) -> f32 {
+            unsafe {
+                let four = _mm_add_ps(_mm256_castps256_ps128(self.0), _mm256_extractf128_ps::<1>(self.0));
+                let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+                _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps::<1>(two, two)))
+            }
+        }
+    }
 
     impl F32x8 {
         /// A mask of the first `n`.
@@ -228,6 +245,17 @@ mod x86 {
     /// Needs `avx512f`.
     #[derive(Clone, Copy)]
     pub(crate) struct F32x16(__m512);
+
+    impl Total for F32x16 {
+        #[inline(always)]
+        unsafe fn total(self) -> f32 {
+            unsafe {
+                let high = _mm512_extractf64x4_pd::<1>(_mm512_castps_pd(self.0));
+                let eight = _mm256_add_ps(_mm512_castps512_ps256(self.0), _mm256_castpd_ps(high));
+                F32x8(eight).total()
+            }
+        }
+    }
 
     impl F32x16 {
         /// A mask of the first `n`.

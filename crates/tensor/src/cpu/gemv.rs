@@ -5,7 +5,11 @@
 //! as can be from the first byte to the last.
 
 use super::dot;
+#[cfg(target_arch = "x86_64")]
+use super::few::few_kernels;
 use super::parallel::{GRAIN, split_rows};
+#[cfg(target_arch = "x86_64")]
+use super::parallel::{SendPtr, join_chunks};
 use super::real::Real;
 use super::wide::{Kernel, add_product, wide};
 
@@ -83,8 +87,15 @@ fn sum_rows<F: Real>(
         for (part, y) in sums.chunks_exact_mut(m * n).enumerate() {
             let from = ((first + part) * depth).min(k);
             let rows = depth.min(k - from);
-            let x = (0..m).map(|r| &x[r * k + from..][..rows]).collect();
-            wide(AddRows { x, b: &b[(from * stride).min(b.len())..], stride, n, y });
+            let x: Vec<&[F]> = (0..m).map(|r| &x[r * k + from..][..rows]).collect();
+            let b = &b[(from * stride).min(b.len())..];
+            #[cfg(target_arch = "x86_64")]
+            if let Some(kernels) = few_kernels::<F>() {
+                let columns: Vec<F> = (0..rows).flat_map(|i| x.iter().map(move |x| x[i])).collect();
+                kernels.add_rows(&columns, (b, stride), (y, n), false);
+                continue;
+            }
+            wide(AddRows { x, b, stride, n, y });
         }
     });
     // Rows that lie side by side are one.
@@ -150,6 +161,16 @@ impl<F: Real> Kernel for AddRows<'_, F> {
 fn dots<F: Real>(x: &[F], [m, k, n]: [usize; 3], (b, stride): (&[F], usize), (y, y_row): (&mut [F], usize)) {
     // A piece reads whole lines of the cache, however long its columns are.
     let work = k.div_ceil(8);
+    #[cfg(target_arch = "x86_64")]
+    if let Some(kernels) = few_kernels::<F>() {
+        let (at_once, y) = ((GRAIN / work.max(1)).max(1), SendPtr(y.as_mut_ptr()));
+        return join_chunks(n.div_ceil(at_once), |i| {
+            let first = i * at_once;
+            let (b, len) = ((&b[first * stride..], stride), at_once.min(n - first));
+            // SAFETY: y has m rows of n columns, of which these are nobody else's.
+            unsafe { kernels.dots(x, [k, len], b, (y.get().add(first), y_row)) };
+        });
+    }
     let all = |first: usize, y: &mut [F]| wide(Dots { x, k, b: &b[first * stride..], stride, y });
     if m == 1 {
         return split_rows((&mut y[..n], 1), work, all);
@@ -255,4 +276,32 @@ fn total<F: Real, const LANES: usize, const FUSED: bool>(mut sums: [F; LANES], x
         half /= 2;
     }
     sums[0]
+}
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use super::*;
+
+    /// Training has such products too, of adapters. The loops take the last columns of four rows one by one, and in another order;
+    /// here are none.
+    #[test]
+    fn kernels_for_registers_give_the_bits_of_the_loops() {
+        let Some(kernels) = few_kernels::<f32>() else { return };
+        let numbers =
+            |len: usize, salt: usize| (0..len).map(move |i| ((i * 37 + salt) % 211) as f32 / 70.0 - 1.5);
+        for [m, k, n] in [[1, 96, 200], [1, 131, 37], [2, 40, 70], [4, 768, 32], [7, 200, 36], [8, 129, 68]] {
+            let x: Vec<f32> = numbers(m * k, 1).collect();
+            let b: Vec<f32> = numbers(k * n, 2).collect();
+            let (mut want, mut got) = (vec![0.0; m * n], vec![0.0; m * n]);
+            wide(AddRows { x: x.chunks_exact(k).collect(), b: &b, stride: n, n, y: &mut want });
+            let columns: Vec<f32> = (0..m * k).map(|i| x[i % m * k + i / m]).collect();
+            kernels.add_rows(&columns, (&b, n), (&mut got, n), false);
+            assert_eq!(got, want, "rows, {m}×{k}×{n}");
+            wide(Dots { x: &x, k, b: &b, stride: k, y: &mut want });
+            // SAFETY: there are m rows of n numbers.
+            unsafe { kernels.dots(&x, [k, n], (&b, k), (got.as_mut_ptr(), n)) };
+            let turned: Vec<f32> = (0..m * n).map(|i| got[i % m * n + i / m]).collect();
+            assert_eq!(turned, want, "columns, {m}×{k}×{n}");
+        }
+    }
 }

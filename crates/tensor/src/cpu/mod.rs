@@ -4,6 +4,8 @@
 //! gradient checks). Work is cut into pieces that do not depend on the number of threads, so the results do not either.
 
 mod expr;
+#[cfg(target_arch = "x86_64")]
+mod few;
 mod gemm;
 mod gemv;
 mod heads;
@@ -21,6 +23,8 @@ mod wide;
 pub const HAS_F64: bool = cfg!(any(not(target_arch = "wasm32"), feature = "f64"));
 
 pub(crate) use expr::run_expr;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use few::{FewKernels, few_kernels};
 pub(crate) use gemv::{FEW_ROWS, gemv};
 pub(crate) use heads::{HeadRows, dot};
 pub use io::{CpuIn, CpuIo, CpuOut};

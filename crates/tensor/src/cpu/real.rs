@@ -72,6 +72,16 @@ pub trait Real:
     }
     /// Whether the number is neither infinite nor NaN.
     fn is_finite(self) -> bool;
+    /// The numbers as what they are, if that is f32.
+    #[cfg(target_arch = "x86_64")]
+    fn floats(_: &[Self]) -> Option<&[f32]> {
+        None
+    }
+    /// The same, to be written.
+    #[cfg(target_arch = "x86_64")]
+    fn floats_mut(_: &mut [Self]) -> Option<&mut [f32]> {
+        None
+    }
     /// C ← A·B + beta·C for strided matrices A (m, k), B (k, n), C (m, n).
     ///
     /// # Safety
@@ -252,6 +262,14 @@ impl Real for f32 {
     #[inline(always)]
     fn is_finite(self) -> bool {
         f32::is_finite(self)
+    }
+    #[cfg(target_arch = "x86_64")]
+    fn floats(x: &[f32]) -> Option<&[f32]> {
+        Some(x)
+    }
+    #[cfg(target_arch = "x86_64")]
+    fn floats_mut(x: &mut [f32]) -> Option<&mut [f32]> {
+        Some(x)
     }
     unsafe fn gemm(
         dims: [usize; 3],

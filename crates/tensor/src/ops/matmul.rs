@@ -298,8 +298,8 @@ pub(super) fn multiply<F: Real>(
     if m <= FEW_ROWS && ly.strides[2] == 1 && (lb.strides[1] == 1 || lb.strides[2] == 1) {
         for z in 0..batch {
             let a = &a[z * la.strides[0]..];
-            let at = |i: usize| i / k * la.strides[1] + i % k * la.strides[2];
-            let rows: Vec<F> = (0..m * k).map(|i| a[at(i)]).collect();
+            let row = |i: usize| (0..k).map(move |j| a[i * la.strides[1] + j * la.strides[2]]);
+            let rows: Vec<F> = (0..m).flat_map(row).collect();
             let b = (&b[z * lb.strides[0]..], [lb.strides[1], lb.strides[2]]);
             gemv(&rows, [m, k, n], b, (&mut y[z * ly.strides[0]..], ly.strides[1]));
         }

@@ -10,6 +10,8 @@ use std::rc::Rc;
 use crate::autograd::Vjp;
 use crate::check::{Range, Sample};
 use crate::cpu::{CpuIo, FEW_ROWS, Kernel, Real, SendPtr, add_product, join_chunks, wide};
+#[cfg(target_arch = "x86_64")]
+use crate::cpu::{FewKernels, few_kernels};
 use crate::cpu_kernel;
 use crate::dtype::DType;
 use crate::ops::{Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, expect_dtype, groups, quantized_row};
@@ -127,6 +129,8 @@ fn run<F: Real, const BITS: usize>(mut io: CpuIo<F>, n: usize) {
     let (x, codes, scales) = (io.x(0), io.ids(1), io.x(2));
     let &[m, k] = io.dims(0) else { unreachable!() };
     let row = (m == 1).then(|| Row::new::<BITS>(x));
+    #[cfg(target_arch = "x86_64")]
+    let few = (m > 1 && m <= FEW_ROWS).then(|| FewColumns::of(x, k)).flatten();
     let y = SendPtr(io.take(0).as_mut_ptr());
     let panels = n.div_ceil(PANEL);
     let at_once = PIECE.div_ceil(k * PANEL);
@@ -147,6 +151,12 @@ fn run<F: Real, const BITS: usize>(mut io: CpuIo<F>, n: usize) {
             } else if m <= FEW_ROWS {
                 own.clear();
                 own.resize(m * PANEL, F::ZERO);
+                #[cfg(target_arch = "x86_64")]
+                match &few {
+                    Some(few) => few.multiply::<BITS>(codes, scales, &mut own),
+                    None => wide(FewRows::<F, BITS> { x, k, codes, scales, y: &mut own }),
+                }
+                #[cfg(not(target_arch = "x86_64"))]
                 wide(FewRows::<F, BITS> { x, k, codes, scales, y: &mut own });
                 own.chunks_exact(PANEL).enumerate().for_each(|(r, y)| part(r).copy_from_slice(&y[..width]));
             } else {
@@ -253,6 +263,34 @@ impl<F: Real, const BITS: usize> Kernel for FewRows<'_, F, BITS> {
                     }
                 }
             }
+        }
+    }
+}
+
+/// A few rows, whose sums with one panel stay in registers for a whole group.
+#[cfg(target_arch = "x86_64")]
+struct FewColumns<F> {
+    /// (K, M)
+    columns: Vec<F>,
+    kernels: FewKernels,
+}
+
+#[cfg(target_arch = "x86_64")]
+impl<F: Real> FewColumns<F> {
+    /// Those of x (M, k), where there are kernels for them.
+    fn of(x: &[F], k: usize) -> Option<FewColumns<F>> {
+        let columns = (0..k).flat_map(|i| x[i..].iter().step_by(k).copied()).collect();
+        few_kernels::<F>().map(|kernels| FewColumns { columns, kernels })
+    }
+
+    /// y (M, PANEL) += x times the panel, with the bits of [`FewRows`].
+    fn multiply<const BITS: usize>(&self, codes: &[u32], scales: &[F], y: &mut [F]) {
+        let mut weights = [F::ZERO; GROUP * PANEL];
+        let panel = codes.chunks_exact(BITS * PANEL).zip(scales.chunks_exact(PANEL));
+        let columns = self.columns.chunks_exact(y.len() / PANEL * GROUP);
+        for (x, (codes, scales)) in columns.zip(panel) {
+            wide(Unpack::<F, BITS> { codes, scales, to: &mut weights });
+            self.kernels.add_rows(x, (&weights, PANEL), (y, PANEL), true);
         }
     }
 }
