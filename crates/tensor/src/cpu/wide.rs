@@ -36,8 +36,8 @@ pub(crate) fn add_product<F: Real, const FUSED: bool>(sum: F, a: F, b: F) -> F {
     if FUSED { a.mul_add(b, sum) } else { sum + a * b }
 }
 
-/// Defines a function `fn name<F: Real>(…)` that is compiled twice, and chosen as by [`wide`] but without fused multiply-add:
-/// its results are the same to the bit in registers of either width.
+/// Defines a function `fn name<F: Real>(…)` that is compiled three times, the third for registers of sixteen floats, and chosen
+/// as by [`wide`] but without fused multiply-add: its results are the same to the bit in registers of any width.
 macro_rules! wide_fn {
     ($(#[$doc:meta])* $vis:vis fn $name:ident<$F:ident: Real>($($x:ident: $X:ty),+ $(,)?) $(-> $Y:ty)? $body:block) => {
         $(#[$doc])*
@@ -45,7 +45,17 @@ macro_rules! wide_fn {
             #[inline(always)]
             fn plain<$F: Real>($($x: $X),+) $(-> $Y)? $body
             #[cfg(target_arch = "x86_64")]
-            if std::arch::is_x86_feature_detected!("avx2") {
+            if std::arch::is_x86_feature_detected!("avx512f")
+                && std::arch::is_x86_feature_detected!("avx512vl")
+                && std::arch::is_x86_feature_detected!("avx512dq")
+            {
+                #[target_feature(enable = "avx512f,avx512vl,avx512dq")]
+                fn widest<$F: Real>($($x: $X),+) $(-> $Y)? {
+                    plain($($x),+)
+                }
+                // SAFETY: the processor has what the function is compiled for.
+                return unsafe { widest($($x),+) };
+            } else if std::arch::is_x86_feature_detected!("avx2") {
                 #[target_feature(enable = "avx2")]
                 fn wide<$F: Real>($($x: $X),+) $(-> $Y)? {
                     plain($($x),+)
