@@ -158,7 +158,7 @@ unsafe fn gemm_by<V: Register, const R: usize, const W: usize>(p: &Product) {
             let beta = if l == 0 { p.beta } else { 1.0 };
             let b = unsafe { p.b.offset(l as isize * b_row + j as isize * b_column) };
             // For few rows copying takes longer than it saves, as long as B comes from a cache and not from memory.
-            let few = V::MASKED && m <= 2 * R && k * n <= DEPTH * BLOCK_COLUMNS;
+            let few = V::MASKED && m <= 3 * R && k * n <= DEPTH * BLOCK_COLUMNS;
             let there = if few && b_column == 1 { columns / W * W } else { 0 };
             let rest = unsafe { b.offset(there as isize * b_column) };
             unsafe { pack::<V, W, GROUP>(rest, [columns - there, depth], [b_column, b_row], b_panels) };
