@@ -2,12 +2,14 @@
 
 mod card;
 mod hf;
+mod json;
 mod keys;
 mod presets;
 
 pub use card::{CardFacts, TunedFacts, model_card, tuned_card};
 pub use hf::{GenerationConfig, Head, TokenIds};
-pub(crate) use keys::{Keys, decimal};
+pub(crate) use json::decimal;
+pub(crate) use keys::Keys;
 pub use presets::{PRESETS, Preset, TrainingDefaults, preset};
 
 use cloche_nn::checkpoint::{CheckpointError, Extras, NamedTensor, write};

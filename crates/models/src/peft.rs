@@ -107,14 +107,15 @@ impl Adapter {
             }
         }
         let scores = whole.iter().any(|name| name == "score");
-        let alpha = if alpha.fract() == 0.0 { json!(*alpha as u64) } else { decimal(*alpha) };
+        let fraction = |x: f32| serde_json::from_str(&decimal(x)).unwrap_or(Value::Null);
+        let alpha = if alpha.fract() == 0.0 { json!(*alpha as u64) } else { fraction(*alpha) };
         json!({
             "peft_type": "LORA",
             "task_type": if scores { "SEQ_CLS" } else { "CAUSAL_LM" },
             "base_model_name_or_path": base.name,
             "r": rank,
             "lora_alpha": alpha,
-            "lora_dropout": decimal(*dropout),
+            "lora_dropout": fraction(*dropout),
             "target_modules": target_modules,
             "modules_to_save": if whole.is_empty() { Value::Null } else { json!(whole) },
             // How PEFT calls the layout of Conv1D.

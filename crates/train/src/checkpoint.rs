@@ -16,14 +16,12 @@ mod reading;
 
 pub use keeper::Keeper;
 
-use std::collections::BTreeMap;
-
 use cloche_nn::checkpoint::{Checkpoint, CheckpointError, Extras};
 use cloche_nn::optim::Moments;
 use cloche_nn::{ParamSpec, Weights};
 use cloche_tensor::{Data, Device};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
 use crate::error::Error;
@@ -84,13 +82,19 @@ struct StateFile<'a, S> {
 struct Manifest {
     format: u32,
     step: u64,
-    files: BTreeMap<String, Digested>,
+    /// In alphabetical order.
+    #[serde(serialize_with = "as_map")]
+    files: Vec<(String, Digested)>,
 }
 
 #[derive(PartialEq, Serialize)]
 struct Digested {
     bytes: u64,
     sha256: String,
+}
+
+fn as_map<S: Serializer>(files: &[(String, Digested)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(files.iter().map(|(name, digested)| (name, digested)))
 }
 
 /// A checkpoint that has been opened and found whole.
@@ -197,7 +201,7 @@ pub fn open<S: DeserializeOwned>(mut files: Files) -> Result<Saved<S>, ResumeErr
     let is_model = |name: &str| {
         name.ends_with(".safetensors") && !name.ends_with("optimizer.safetensors") && !name.contains('/')
     };
-    for file in manifest.files.keys().filter(|name| is_model(name)) {
+    for file in manifest.files.iter().map(|(name, _)| name).filter(|name| is_model(name)) {
         let name = file.strip_suffix(".safetensors").unwrap_or_default().to_string();
         let mut open = |file: String| {
             let bytes = take(&mut files, &file)?;

@@ -6,9 +6,10 @@
 //! leaves out has the value that transformers gives it; what would change the computation in a way that we do not
 //! implement is an error, not a surprise.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::keys::{Keys, decimal, number, token_id};
+use super::json::{Object, decimal, list, or_null, quoted};
+use super::keys::{Keys, number, token_id};
 use super::{Activation, Arch, ConfigError, ModelConfig};
 
 /// The ids that begin, end and pad a text, where the tokenizer has them.
@@ -55,40 +56,40 @@ pub struct GenerationConfig {
 impl ModelConfig {
     /// Writes `config.json` for `GPT2LMHeadModel` or `LlamaForCausalLM`.
     pub fn to_hf_json(&self, tokens: &TokenIds) -> String {
-        format!("{:#}\n", self.hf_json(tokens))
+        self.hf_json(tokens).file()
     }
 
     /// Writes `config.json` for `GPT2ForSequenceClassification` or `LlamaForSequenceClassification` with one label: the
     /// score at the last token of a text that is not `tokens.pad`. Without a pad they take one text at a time.
     pub fn to_hf_score_json(&self, tokens: &TokenIds) -> String {
         let mut json = self.hf_json(tokens);
-        json["architectures"] = match self.arch {
-            Arch::Gpt2 => json!(["GPT2ForSequenceClassification"]),
-            Arch::Llama => json!(["LlamaForSequenceClassification"]),
+        let class = match self.arch {
+            Arch::Gpt2 => "GPT2ForSequenceClassification",
+            Arch::Llama => "LlamaForSequenceClassification",
         };
-        // transformers counts the labels by their names.
-        json["id2label"] = json!({ "0": "score" });
-        json["label2id"] = json!({ "score": 0 });
-        json["num_labels"] = json!(1);
-        format!("{json:#}\n")
+        json.extend([
+            ("architectures", list([quoted(class)])),
+            // transformers counts the labels by their names.
+            ("id2label", Object::of([("0", quoted("score"))]).text()),
+            ("label2id", Object::of([("score", "0".into())]).text()),
+            ("num_labels", "1".into()),
+        ]);
+        json.file()
     }
 
-    fn hf_json(&self, tokens: &TokenIds) -> Value {
+    fn hf_json(&self, tokens: &TokenIds) -> Object {
         let mut json = match self.arch {
             Arch::Gpt2 => self.gpt2_json(),
             Arch::Llama => self.llama_json(),
         };
-        let shared = json!({
-            "vocab_size": self.vocab_size,
-            "tie_word_embeddings": self.tied,
-            "initializer_range": decimal(self.init_std),
-            "dtype": "float32",
-            "use_cache": true,
-        });
-        for part in [shared, tokens.to_json()] {
-            let Value::Object(part) = part else { unreachable!("both are written as objects") };
-            json.as_object_mut().expect("written as an object").extend(part);
-        }
+        json.extend([
+            ("vocab_size", self.vocab_size.to_string()),
+            ("tie_word_embeddings", self.tied.to_string()),
+            ("initializer_range", decimal(self.init_std)),
+            ("dtype", quoted("float32")),
+            ("use_cache", "true".into()),
+        ]);
+        json.extend(tokens.json());
         json
     }
 
@@ -110,49 +111,49 @@ impl ModelConfig {
         Ok(config)
     }
 
-    fn gpt2_json(&self) -> Value {
+    fn gpt2_json(&self) -> Object {
         let dropout = decimal(self.dropout);
-        let mut json = json!({
-            "architectures": ["GPT2LMHeadModel"],
-            "model_type": "gpt2",
-            "n_layer": self.n_layer,
-            "n_head": self.n_head,
-            "n_embd": self.d_model,
-            "n_inner": self.d_ff,
-            "n_positions": self.context_len,
-            "activation_function": self.activation.hf_name(),
-            "layer_norm_epsilon": decimal(self.norm_eps),
-            "resid_pdrop": dropout,
-            "embd_pdrop": dropout,
-            "attn_pdrop": dropout,
-        });
+        let mut json = Object::of([
+            ("architectures", list([quoted("GPT2LMHeadModel")])),
+            ("model_type", quoted("gpt2")),
+            ("n_layer", self.n_layer.to_string()),
+            ("n_head", self.n_head.to_string()),
+            ("n_embd", self.d_model.to_string()),
+            ("n_inner", self.d_ff.to_string()),
+            ("n_positions", self.context_len.to_string()),
+            ("activation_function", quoted(self.activation.hf_name())),
+            ("layer_norm_epsilon", decimal(self.norm_eps)),
+            ("resid_pdrop", dropout.clone()),
+            ("embd_pdrop", dropout.clone()),
+            ("attn_pdrop", dropout),
+        ]);
         if !self.bias {
-            json["cloche"] = json!({ "bias": false });
+            json.set("cloche", Object::of([("bias", "false".into())]).text());
         }
         json
     }
 
-    fn llama_json(&self) -> Value {
+    fn llama_json(&self) -> Object {
         let theta = decimal(self.rope_theta);
-        json!({
-            "architectures": ["LlamaForCausalLM"],
-            "model_type": "llama",
-            "num_hidden_layers": self.n_layer,
-            "num_attention_heads": self.n_head,
-            "num_key_value_heads": self.n_kv_head,
-            "hidden_size": self.d_model,
-            "head_dim": self.d_head,
-            "intermediate_size": self.d_ff,
-            "max_position_embeddings": self.context_len,
-            "hidden_act": self.activation.hf_name(),
-            "rms_norm_eps": decimal(self.norm_eps),
-            "attention_dropout": decimal(self.dropout),
-            "attention_bias": false,
-            "mlp_bias": false,
+        Object::of([
+            ("architectures", list([quoted("LlamaForCausalLM")])),
+            ("model_type", quoted("llama")),
+            ("num_hidden_layers", self.n_layer.to_string()),
+            ("num_attention_heads", self.n_head.to_string()),
+            ("num_key_value_heads", self.n_kv_head.to_string()),
+            ("hidden_size", self.d_model.to_string()),
+            ("head_dim", self.d_head.to_string()),
+            ("intermediate_size", self.d_ff.to_string()),
+            ("max_position_embeddings", self.context_len.to_string()),
+            ("hidden_act", quoted(self.activation.hf_name())),
+            ("rms_norm_eps", decimal(self.norm_eps)),
+            ("attention_dropout", decimal(self.dropout)),
+            ("attention_bias", "false".into()),
+            ("mlp_bias", "false".into()),
             // transformers 4 reads the first, transformers 5 the second.
-            "rope_theta": theta,
-            "rope_parameters": { "rope_type": "default", "rope_theta": theta },
-        })
+            ("rope_theta", theta.clone()),
+            ("rope_parameters", Object::of([("rope_type", quoted("default")), ("rope_theta", theta)]).text()),
+        ])
     }
 }
 
@@ -287,33 +288,30 @@ impl TokenIds {
         Ok(Self { bos: bos?, eos: eos.unwrap_or_default(), pad: pad? })
     }
 
-    fn to_json(&self) -> Value {
+    fn json(&self) -> [(&'static str, String); 3] {
         let eos = match self.eos.as_slice() {
-            [] => Value::Null,
-            [one] => json!(one),
-            several => json!(several),
+            [] | [_] => or_null(self.eos.first().copied()),
+            several => list(several.iter().map(|id| id.to_string())),
         };
-        json!({ "bos_token_id": self.bos, "eos_token_id": eos, "pad_token_id": self.pad })
+        [("bos_token_id", or_null(self.bos)), ("eos_token_id", eos), ("pad_token_id", or_null(self.pad))]
     }
 }
 
 impl GenerationConfig {
     /// Writes `generation_config.json`; what is `None` is left to transformers.
     pub fn to_hf_json(&self) -> String {
-        let mut json = self.tokens.to_json();
+        let mut json = Object::of(self.tokens.json());
         let set = [
-            ("do_sample", self.do_sample.map(Value::from)),
+            ("do_sample", self.do_sample.map(|on| on.to_string())),
             ("temperature", self.temperature.map(decimal)),
-            ("top_k", self.top_k.map(Value::from)),
+            ("top_k", self.top_k.map(|k| k.to_string())),
             ("top_p", self.top_p.map(decimal)),
             ("min_p", self.min_p.map(decimal)),
             ("repetition_penalty", self.repetition_penalty.map(decimal)),
-            ("max_new_tokens", self.max_new_tokens.map(Value::from)),
+            ("max_new_tokens", self.max_new_tokens.map(|n| n.to_string())),
         ];
-        for (key, value) in set.into_iter().filter_map(|(key, value)| Some((key, value?))) {
-            json[key] = value;
-        }
-        format!("{json:#}\n")
+        json.extend(set.into_iter().filter_map(|(key, value)| Some((key, value?))));
+        json.file()
     }
 
     /// Reads `generation_config.json`.

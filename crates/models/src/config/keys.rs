@@ -1,6 +1,6 @@
-//! Reading and writing the values of a JSON file from elsewhere, one by one, so that an error names the key.
+//! Reading the values of a JSON file from elsewhere, one by one, so that an error names the key.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::ConfigError;
 
@@ -61,19 +61,4 @@ pub(crate) fn number(value: &Value) -> Option<f32> {
 
 pub(crate) fn token_id(value: &Value) -> Option<u32> {
     value.as_u64().and_then(|id| u32::try_from(id).ok())
-}
-
-/// The shortest decimal that reads back as this f32: 1e-5, not 9.999999747378752e-6.
-pub(crate) fn decimal(value: f32) -> Value {
-    if value == 0.0 {
-        return json!(0.0);
-    }
-    let exact = value as f64;
-    // Nine significant digits tell any f32 from its neighbours.
-    let first = -(exact.abs().log10().floor() as i32);
-    let rounded = |digits: i32| match first + digits {
-        places @ 0.. => (exact * 10f64.powi(places)).round() / 10f64.powi(places),
-        places => (exact / 10f64.powi(-places)).round() * 10f64.powi(-places),
-    };
-    json!((0..9).map(rounded).find(|&shorter| shorter as f32 == value).unwrap_or(exact))
 }

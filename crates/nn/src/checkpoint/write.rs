@@ -44,10 +44,11 @@ pub fn write(
         }
     }
 
-    let shards = split(tensors, shard_bytes.unwrap_or(usize::MAX));
-    if let [whole] = shards.as_slice() {
-        return Ok(vec![("model.safetensors".into(), encode(whole, metadata))]);
-    }
+    // Where nobody asks for shards, the code for them is not part of the program.
+    let shards = shard_bytes.map(|limit| split(tensors, limit)).filter(|shards| shards.len() > 1);
+    let Some(shards) = shards else {
+        return Ok(vec![("model.safetensors".into(), encode(tensors, metadata))]);
+    };
     let file = |i: usize| format!("model-{:05}-of-{:05}.safetensors", i + 1, shards.len());
     let mut files: Vec<_> =
         shards.iter().enumerate().map(|(i, shard)| (file(i), encode(shard, metadata))).collect();
@@ -103,17 +104,36 @@ struct HeaderEntries<'a> {
 impl Serialize for HeaderEntries<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(1 + self.tensors.len()))?;
-        let mut metadata = Map::new();
-        metadata.insert("format".into(), "pt".into());
-        self.metadata.iter().for_each(|(key, value)| drop(metadata.insert((*key).into(), (*value).into())));
-        map.serialize_entry("__metadata__", &metadata)?;
+        map.serialize_entry("__metadata__", &Pairs(self.metadata))?;
         let mut start = 0;
         for tensor in self.tensors {
             let end = start + size_of_val(tensor.data);
-            let info = json!({ "dtype": "F32", "shape": tensor.shape, "data_offsets": [start, end] });
-            map.serialize_entry(tensor.name, &info)?;
+            let data_offsets = [start, end];
+            map.serialize_entry(tensor.name, &Entry { data_offsets, dtype: "F32", shape: tensor.shape })?;
             start = end;
         }
         map.end()
+    }
+}
+
+/// What the header says of a tensor.
+#[derive(serde::Serialize)]
+struct Entry<'a> {
+    data_offsets: [usize; 2],
+    dtype: &'static str,
+    shape: &'a [usize],
+}
+
+/// The metadata, in alphabetical order, with what `transformers` wants to find among them.
+struct Pairs<'a>(&'a [(&'a str, &'a str)]);
+
+impl Serialize for Pairs<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut pairs = vec![("format", "pt")];
+        for pair in self.0 {
+            let place = pairs.partition_point(|other| other.0 < pair.0);
+            pairs.insert(place, *pair);
+        }
+        serializer.collect_map(pairs)
     }
 }

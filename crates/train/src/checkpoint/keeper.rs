@@ -1,7 +1,6 @@
 //! Making the files of a run.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -11,7 +10,7 @@ use cloche_nn::checkpoint::{CheckpointError, NamedTensor, write};
 use cloche_nn::optim::Moments;
 use serde::Serialize;
 
-use super::{FORMAT, Files, MANIFEST, Manifest, STATE, State, StateFile};
+use super::{Digested, FORMAT, Files, MANIFEST, Manifest, STATE, State, StateFile};
 use super::{digest, json, model_file, optimizer_file};
 use crate::error::Error;
 use crate::events::{Event, TuneEvent};
@@ -87,9 +86,10 @@ impl Keeper {
         }
         let (step, state) = self.state.told();
         files.push((STATE.into(), state));
-        let mut digests = BTreeMap::new();
+        let mut digests: Vec<(String, Digested)> = Vec::with_capacity(files.len());
         for (name, bytes) in &files {
-            digests.insert(name.clone(), digest(bytes));
+            let place = digests.partition_point(|(other, _)| other < name);
+            digests.insert(place, (name.clone(), digest(bytes)));
         }
         let manifest = Manifest { format: FORMAT, step, files: digests };
         files.push((MANIFEST.into(), json(&manifest)));

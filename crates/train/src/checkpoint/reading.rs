@@ -1,7 +1,5 @@
 //! Reading what `keeper` writes as JSON.
 
-use std::collections::BTreeMap;
-
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -28,10 +26,10 @@ pub(super) fn state<S: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<Sta
 pub(super) fn manifest(name: &str, bytes: &[u8]) -> Result<Manifest, ResumeError> {
     let file = parse(name, bytes)?;
     let read = || {
-        let mut files = BTreeMap::new();
+        let mut files = Vec::new();
         for (name, value) in file["files"].as_object()? {
             let (bytes, sha256) = (value["bytes"].as_u64()?, value["sha256"].as_str()?.to_string());
-            files.insert(name.clone(), Digested { bytes, sha256 });
+            files.push((name.clone(), Digested { bytes, sha256 }));
         }
         Some(Manifest { format: FORMAT, step: file["step"].as_u64()?, files })
     };
