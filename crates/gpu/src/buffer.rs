@@ -1,6 +1,6 @@
 //! Memory of the device: allocated, written, read back, and counted.
 
-use std::{cell::Cell, rc::Rc};
+use std::{cell::Cell, pin::Pin, rc::Rc};
 
 use crate::{
     device::Gpu,
@@ -117,8 +117,16 @@ impl Gpu {
     /// # Panics
     /// If the range leaves the buffer.
     pub async fn read(&self, buffer: &Buffer, offset: u64, bytes: u64) -> Result<Vec<u8>, GpuError> {
-        let mut parts = self.read_all(&[BufferBinding { buffer, offset, bytes }]).await?;
-        Ok(parts.swap_remove(0))
+        let parts = [BufferBinding { buffer, offset, bytes }];
+        Ok(self.boxed_read_all(&parts).await?.swap_remove(0))
+    }
+
+    /// In a box, so that the code for it is there once and not in each crate that reads.
+    fn boxed_read_all<'a>(
+        &'a self,
+        parts: &'a [BufferBinding<'a>],
+    ) -> Pin<Box<dyn Future<Output = Result<Vec<Vec<u8>>, GpuError>> + 'a>> {
+        Box::pin(self.read_all(parts))
     }
 
     /// Copies several parts back in one round trip, which is what takes the time when they are small.

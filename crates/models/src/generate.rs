@@ -4,6 +4,8 @@
 //! of two, and chooses each sequence's first token. The *decode* program reads the tokens chosen last from a state, which
 //! it overwrites by the next ones: several runs follow each other on the device before anything is read back.
 
+use std::pin::Pin;
+
 use cloche_nn::embedding::rows;
 use cloche_tensor::{DType, Data, Device, Error, Graph, Program, State, Tensor};
 
@@ -221,7 +223,12 @@ impl Generator {
     ///
     /// # Errors
     /// A lost device, or an error of earlier work on it.
-    pub async fn next(&mut self) -> Result<Option<Vec<Token>>, GenerateError> {
+    pub fn next(&mut self) -> Pin<Box<dyn Future<Output = Result<Option<Vec<Token>>, GenerateError>> + '_>> {
+        // In a box, so that the code for it is there once and not in each crate that asks.
+        Box::pin(self.grown())
+    }
+
+    async fn grown(&mut self) -> Result<Option<Vec<Token>>, GenerateError> {
         if self.sequences.iter().all(|s| s.finish.is_some()) {
             return Ok(None);
         }
