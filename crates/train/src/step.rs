@@ -170,8 +170,12 @@ impl Trainer {
             settings.optimizer().set(update, step as u32, settings.lr_at(step));
             run(update, timed, &mut times).await;
         }
-        times.sort_unstable_by(|a, b| b.seconds.total_cmp(&a.seconds));
-        Ok(times)
+        let mut slowest_first: Vec<KernelTime> = Vec::with_capacity(times.len());
+        for time in times {
+            let place = slowest_first.partition_point(|other| other.seconds > time.seconds);
+            slowest_first.insert(place, time);
+        }
+        Ok(slowest_first)
     }
 
     /// What all steps since the last call came to, at most [`LOG_RUNS`] of them.

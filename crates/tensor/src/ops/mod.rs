@@ -264,6 +264,13 @@ pub struct Shader {
     pub source: &'static str,
 }
 
+impl Shader {
+    /// Whether a word stands in the text. `str::contains` is made for long searches, and brings 3 KB along.
+    pub(crate) fn mentions(&self, word: &str) -> bool {
+        self.source.as_bytes().windows(word.len()).any(|part| part == word.as_bytes())
+    }
+}
+
 /// Embeds `shaders/<stem>.wgsl`, as `build.rs` has prepared it; where several are named, all, under the name of
 /// the last.
 #[macro_export]

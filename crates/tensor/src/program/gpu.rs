@@ -14,7 +14,7 @@ use super::{Elements, LOG_NUMEL, LOG_RUNS, logged};
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::graph::Data;
-use crate::ops::{Bind, Choice, Dispatch, ELEMENTWISE, GpuIo, PRELUDE, groups};
+use crate::ops::{Bind, Choice, Dispatch, ELEMENTWISE, GpuIo, NEED_SUBGROUPS, PRELUDE, groups};
 use crate::plan::{BufferId, Operand, Plan, Step, Work};
 use crate::shape::Layout;
 use crate::tune::{Asked, Choices};
@@ -330,12 +330,12 @@ fn launch(
         }
     }
     // 2. The text: prelude, generated part, file. A browser wants to know first what not all adapters have.
-    let enabled = match cfg!(target_arch = "wasm32") && dispatch.shader.source.contains("quadBroadcast") {
+    let enabled = match cfg!(target_arch = "wasm32") && NEED_SUBGROUPS.contains(&dispatch.shader) {
         true => "enable subgroups;",
         false => "",
     };
     let generated = chain.map_or(NO_EPILOGUE, |(_, text)| text);
-    let lengths = match dispatch.shader.source.contains("Known1") {
+    let lengths = match dispatch.shader.mentions("Known1") {
         true => known([0, 1].map(|i| bound[i].0.layout.end() - bound_from(bound[i].0))),
         false => String::new(),
     };
