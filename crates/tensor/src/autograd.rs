@@ -61,6 +61,7 @@ impl Graph {
     #[track_caller]
     pub fn grad(&self, loss: &Tensor, wrt: &[&Tensor]) -> Vec<Tensor> {
         assert_eq!(loss.shape.numel(), 1, "grad: the loss must be one number, found shape {}", loss.shape);
+        self.begin_backward();
         // 1. Which values depend on `wrt`? Only those carry a gradient.
         let n_nodes = self.read().nodes.len();
         let mut active = vec![false; self.read().values.len()];

@@ -265,8 +265,8 @@ impl State {
     /// A lost device, or an error of earlier work on it.
     pub async fn read(&self) -> Result<Data, Error> {
         Ok(match &self.buffer {
-            StateBuffer::Cpu(buffer) => buffer.read(0, self.numel),
-            StateBuffer::Cpu64(buffer) => buffer.read(0, self.numel),
+            StateBuffer::Cpu(buffer) => buffer.read(self.dtype, 0, self.numel),
+            StateBuffer::Cpu64(buffer) => buffer.read(self.dtype, 0, self.numel),
             StateBuffer::Gpu(gpu, buffer) => {
                 let bytes = gpu.read(buffer, 0, (self.numel * self.dtype.bytes()) as u64).await?;
                 crate::program::gpu::data_of(&bytes, self.dtype)

@@ -26,6 +26,10 @@ pub(crate) struct Record {
     pub nodes: Vec<Node>,
     /// Nodes whose outputs [`Tensor::checkpoint`] has marked.
     pub checkpoints: Vec<usize>,
+    /// Nodes of the forward pass, once there is a backward pass behind them.
+    pub forward: Option<usize>,
+    /// Whether [`Graph::keep_halves`] was asked for.
+    pub halved: bool,
 }
 
 /// One tensor of the graph: where it comes from, and how it lies in the buffer of `base`.
@@ -199,6 +203,12 @@ impl Graph {
         self.read().values.iter().filter_map(|v| v.probe.clone()).collect()
     }
 
+    /// Keeps what the backward pass reads of the forward pass in half precision, while nobody reads it. Gradients are then
+    /// those of activations that were rounded to 11 bits; sums, states and what is computed stay in f32.
+    pub fn keep_halves(&self) {
+        self.0.borrow_mut().halved = true;
+    }
+
     /// Lengthens a one-dimensional state, so that parameters can be declared one after another.
     pub fn grow_state(&self, state: &Tensor, numel: usize) -> Tensor {
         self.0.borrow_mut().values[state.id.0].layout = Layout::contiguous((numel,));
@@ -283,6 +293,12 @@ impl Graph {
 
     pub(crate) fn read(&self) -> Ref<'_, Record> {
         self.0.borrow()
+    }
+
+    pub(crate) fn begin_backward(&self) {
+        let mut record = self.0.borrow_mut();
+        let nodes = record.nodes.len();
+        record.forward.get_or_insert(nodes);
     }
 
     pub(crate) fn set_probe(&self, id: ValueId, name: &str) {

@@ -223,3 +223,37 @@ fn a_missing_state_is_named() {
     let error = Device::cpu().compile(&graph, &[("y", &y)], &[]).err().expect("nothing is bound");
     assert_eq!(error.to_string(), "state \"params\": not found; the program has none");
 }
+
+#[test]
+fn what_is_kept_in_half_precision_takes_half_the_memory() {
+    // Eight layers of 64 by 128 numbers, enough to be worth it; each is read again in the backward pass.
+    let plan = |halves: bool, target: Target| {
+        let graph = Graph::new();
+        if halves {
+            graph.keep_halves();
+        }
+        let bias = graph.state("bias", (128,), DType::F32);
+        let mut h = input(&graph, "x", &[64, 128]);
+        for i in 0..8 {
+            h = (h.matmul(&graph.state(&format!("w{i}"), (128, 128), DType::F32)) + &bias).tanh();
+        }
+        let loss = (&h * &h).sum_all();
+        let db = graph.grad(&loss, &[&bias]).remove(0);
+        Plan::new(&graph, &[("loss", &loss), ("db", &db)], target)
+    };
+    for target in [Target::CPU, Target::GPU] {
+        let (kept, halves) = (plan(false, target), plan(true, target));
+        let [kept_cost, cost] = [&kept, &halves].map(Plan::cost);
+        let packed = labels(&halves).iter().filter(|label| *label == "half").count() as u64 / 2;
+        // The last layers are read again at once.
+        assert!((5..8).contains(&packed), "{:?}", halves.describe());
+        let (layer, saved) = (4 * 64 * 128, kept_cost.peak_bytes - cost.peak_bytes);
+        // Each of them rests as a half, while the one that is being read takes as much again.
+        assert!(
+            (layer * (packed - 2) / 2..=layer * packed / 2).contains(&saved),
+            "{saved} of {packed} times {layer}"
+        );
+        assert_eq!((cost.flops, cost.dispatches), (kept_cost.flops, kept_cost.dispatches + 2 * packed));
+        assert!(!labels(&kept).contains(&"half".to_string()));
+    }
+}

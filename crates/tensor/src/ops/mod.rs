@@ -41,6 +41,7 @@ pub mod cross_entropy;
 pub mod grad_norm;
 pub mod adamw;
 pub mod dropout;
+pub mod half;
 pub mod index;
 pub mod topk;
 pub mod sample;
@@ -86,6 +87,7 @@ pub const OPS: &[OpEntry] = &[
     grad_norm::ENTRY,
     adamw::ENTRY,
     dropout::ENTRY,
+    half::ENTRY,
     index::ENTRY,
     topk::ENTRY,
     sample::ENTRY,

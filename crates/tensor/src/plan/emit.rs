@@ -16,6 +16,8 @@ use crate::tensor::Tensor;
 #[derive(Default)]
 pub(super) struct Emitted {
     pub steps: Vec<Step>,
+    /// The first step of the backward pass, where there is one.
+    pub backward: Option<usize>,
     pub buffers: Vec<Virtual>,
     pub inputs: Vec<Port>,
     pub states: Vec<Port>,
@@ -55,6 +57,9 @@ pub(super) fn emit(
         let in_a_chain = record.nodes[n].op.element().is_some() && fusion.chains[n].is_none();
         if in_a_chain || fusion.hosted[n] {
             continue;
+        }
+        if record.forward.is_some_and(|nodes| n >= nodes) {
+            emitter.out.backward.get_or_insert(emitter.out.steps.len());
         }
         match (&fusion.chains[n], &places.copies[n]) {
             (Some(chain), _) => emitter.chain(fusion, chain, n),

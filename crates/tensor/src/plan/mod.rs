@@ -3,10 +3,11 @@
 //!
 //! The passes, in order: which nodes become one ([`merge`]); which are needed ([`live`]); which element-wise nodes form one chain, and which chains
 //! become the epilogue of another kernel ([`fuse`]); which outputs are written straight into a concatenation
-//! ([`place`]); the steps ([`emit`]); which buffers can share memory ([`slots`]).
+//! ([`place`]); the steps ([`emit`]); what is kept in half precision ([`halve`]); which buffers can share memory ([`slots`]).
 
 mod emit;
 mod fuse;
+mod halve;
 mod live;
 mod merge;
 mod place;
@@ -60,11 +61,16 @@ pub(crate) struct Port {
     pub dtype: DType,
 }
 
-/// Memory that values share one after another.
+/// Memory that values share one after another, whatever their type: all elements take four bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Slot {
     pub numel: usize,
-    pub dtype: DType,
+}
+
+impl Slot {
+    fn bytes(&self) -> u64 {
+        4 * self.numel as u64
+    }
 }
 
 /// The buffer behind an operand.
@@ -173,7 +179,10 @@ impl Plan {
         let live = live::Live::new(&record, outputs);
         let fusion = fuse::Fusion::new(&record, &live, target);
         let places = place::Places::new(&record, &live, &fusion, target);
-        let emitted = emit::emit(&record, &live, &fusion, &places, outputs, target);
+        let mut emitted = emit::emit(&record, &live, &fusion, &places, outputs, target);
+        if record.halved {
+            halve::halve(&mut emitted);
+        }
         slots::assign(emitted)
     }
 
@@ -222,7 +231,7 @@ impl Plan {
     pub fn cost(&self) -> Cost {
         let ports =
             |ports: &[Port]| ports.iter().map(|p| (p.shape.numel() * p.dtype.bytes()) as u64).sum::<u64>();
-        let slots: u64 = self.slots.iter().map(|s| (s.numel * s.dtype.bytes()) as u64).sum();
+        let slots: u64 = self.slots.iter().map(Slot::bytes).sum();
         let data: u64 = self.data.iter().map(|d| 4 * d.len() as u64).sum();
         let state_bytes = ports(&self.states);
         Cost {
@@ -236,7 +245,7 @@ impl Plan {
 
     /// Bytes of the largest buffer, which a device may limit more strictly than the sum of all.
     pub fn largest_buffer(&self) -> u64 {
-        let slots = self.slots.iter().map(|s| s.numel as u64 * s.dtype.bytes() as u64);
+        let slots = self.slots.iter().map(Slot::bytes);
         let ports = self.inputs.iter().chain(&self.states);
         slots.chain(ports.map(|p| p.shape.numel() as u64 * p.dtype.bytes() as u64)).max().unwrap_or(0)
     }

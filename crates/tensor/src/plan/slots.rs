@@ -9,7 +9,7 @@ use super::emit::Emitted;
 use super::{BufferId, Operand, Plan, Slot};
 
 pub(super) fn assign(emitted: Emitted) -> Plan {
-    let Emitted { mut steps, buffers, inputs, states, scalars, data, mut outputs } = emitted;
+    let Emitted { mut steps, buffers, inputs, states, scalars, data, mut outputs, backward: _ } = emitted;
     // 1. The steps between which each virtual buffer lives, both included.
     let mut lives = vec![(usize::MAX, 0); buffers.len()];
     for (s, step) in steps.iter().enumerate() {
@@ -32,11 +32,11 @@ pub(super) fn assign(emitted: Emitted) -> Plan {
         let (buffer, life) = (&buffers[id], lives[id]);
         let suits = |&slot: &usize| {
             let apart = |other: &(usize, usize)| other.1 < life.0 || life.1 < other.0;
-            slots[slot].dtype == buffer.dtype && guests[slot].iter().all(apart)
+            guests[slot].iter().all(apart)
         };
         // Slots stand in the order of their size.
         let slot = (0..slots.len()).rev().find(suits).unwrap_or_else(|| {
-            slots.push(Slot { numel: buffer.numel.max(1), dtype: buffer.dtype });
+            slots.push(Slot { numel: buffer.numel.max(1) });
             guests.push(Vec::new());
             slots.len() - 1
         });

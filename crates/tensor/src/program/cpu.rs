@@ -44,14 +44,36 @@ impl<F: Real> CpuBuffer<F> {
         }
     }
 
-    pub fn read(&self, start: usize, numel: usize) -> Data {
+    pub fn read(&self, dtype: DType, start: usize, numel: usize) -> Data {
+        let part = start..start + numel;
         // SAFETY: as in `write`.
-        match self {
-            CpuBuffer::Float(cell) => {
-                let from = unsafe { &*cell.get() };
-                Data::F32(from[start..start + numel].iter().map(|x| x.f64() as f32).collect())
+        match dtype {
+            DType::F32 => {
+                Data::F32(unsafe { &*self.floats() }[part].iter().map(|x| x.f64() as f32).collect())
             }
-            CpuBuffer::Uint(cell) => Data::U32(unsafe { &*cell.get() }[start..start + numel].to_vec()),
+            DType::U32 => Data::U32(unsafe { &*self.ids() }[part].to_vec()),
+        }
+    }
+
+    /// The elements as floats.
+    fn floats(&self) -> *mut [F] {
+        match self {
+            // SAFETY: as in `write`.
+            CpuBuffer::Float(cell) => unsafe { (&mut *cell.get()).as_mut_slice() },
+            CpuBuffer::Uint(_) => panic!("the buffer holds whole numbers"),
+        }
+    }
+
+    /// The elements as whole numbers. A slot, which values of both types use one after another, is memory for floats: none is
+    /// shorter than a u32 or less aligned, and any bits are a number of either type.
+    fn ids(&self) -> *mut [u32] {
+        match self {
+            CpuBuffer::Float(_) => {
+                let memory = self.floats();
+                std::ptr::slice_from_raw_parts_mut(memory.cast(), memory.len())
+            }
+            // SAFETY: as in `write`.
+            CpuBuffer::Uint(cell) => unsafe { (&mut *cell.get()).as_mut_slice() },
         }
     }
 }
@@ -97,6 +119,7 @@ struct Place<F> {
     start: usize,
     end: usize,
     layout: Layout,
+    dtype: DType,
 }
 
 enum Source<F> {
@@ -108,7 +131,7 @@ enum Source<F> {
 impl<F: Real> CpuProgram<F> {
     pub fn new(plan: &Plan, states: Vec<Rc<CpuBuffer<F>>>) -> Self {
         let buffers = Buffers {
-            slots: plan.slots.iter().map(|s| Rc::new(CpuBuffer::new(s.numel, s.dtype))).collect(),
+            slots: plan.slots.iter().map(|s| Rc::new(CpuBuffer::new(s.numel, DType::F32))).collect(),
             inputs: plan.inputs.iter().map(|p| Rc::new(CpuBuffer::new(p.shape.numel(), p.dtype))).collect(),
             states,
             data: plan.data.iter().map(|d| Rc::new(CpuBuffer::new(d.len(), d.dtype()))).collect(),
@@ -136,21 +159,16 @@ impl<F: Real> CpuProgram<F> {
     pub fn read(&self, operand: &Operand) -> Data {
         match operand.buffer {
             BufferId::Scalar(k) => Data::F32(vec![f32::from_bits(self.scalars[k])]),
-            id => self.buffers.get(id).read(operand.layout.offset, operand.layout.numel()),
+            id => self.buffers.get(id).read(operand.dtype, operand.layout.offset, operand.layout.numel()),
         }
     }
 
     /// Reads a float output without rounding it to f32.
     pub fn read_exact(&self, operand: &Operand) -> Vec<f64> {
-        match &**self.buffers.get(operand.buffer) {
-            // SAFETY: as in `CpuBuffer::write`.
-            CpuBuffer::Float(cell) => {
-                let whole = unsafe { &*cell.get() };
-                let part = &whole[operand.layout.offset..operand.layout.end()];
-                part.iter().map(|x| x.f64()).collect()
-            }
-            CpuBuffer::Uint(_) => panic!("the output is u32"),
-        }
+        assert!(operand.dtype == DType::F32, "the output is u32");
+        // SAFETY: as in `CpuBuffer::write`.
+        let whole = unsafe { &*self.buffers.get(operand.buffer).floats() };
+        whole[operand.layout.offset..operand.layout.end()].iter().map(|x| x.f64()).collect()
     }
 
     pub fn drain(&mut self) -> Vec<Vec<Data>> {
@@ -242,26 +260,20 @@ impl<F: Real> Place<F> {
     /// # Safety
     /// No mutable slice of this part exists meanwhile.
     unsafe fn input(&self) -> CpuIn<'_, F> {
-        match &*self.buffer {
-            CpuBuffer::Float(cell) => {
-                CpuIn::Float(unsafe { &(&*cell.get())[self.start..self.end] }, &self.layout)
-            }
-            CpuBuffer::Uint(cell) => {
-                CpuIn::Uint(unsafe { &(&*cell.get())[self.start..self.end] }, &self.layout)
-            }
+        let part = self.start..self.end;
+        match self.dtype {
+            DType::F32 => CpuIn::Float(unsafe { &(&*self.buffer.floats())[part] }, &self.layout),
+            DType::U32 => CpuIn::Uint(unsafe { &(&*self.buffer.ids())[part] }, &self.layout),
         }
     }
 
     /// # Safety
     /// No other slice of this part exists meanwhile.
     unsafe fn output(&self) -> CpuOut<'_, F> {
-        match &*self.buffer {
-            CpuBuffer::Float(cell) => {
-                CpuOut::Float(unsafe { &mut (&mut *cell.get())[self.start..self.end] }, &self.layout)
-            }
-            CpuBuffer::Uint(cell) => {
-                CpuOut::Uint(unsafe { &mut (&mut *cell.get())[self.start..self.end] }, &self.layout)
-            }
+        let part = self.start..self.end;
+        match self.dtype {
+            DType::F32 => CpuOut::Float(unsafe { &mut (&mut *self.buffer.floats())[part] }, &self.layout),
+            DType::U32 => CpuOut::Uint(unsafe { &mut (&mut *self.buffer.ids())[part] }, &self.layout),
         }
     }
 }
@@ -277,6 +289,7 @@ fn prepare<F: Real>(
         start: operand.layout.offset,
         end: operand.layout.end(),
         layout: Layout { offset: 0, ..operand.layout.clone() },
+        dtype: operand.dtype,
     };
     let updated: &[(usize, usize)] = if let Work::Op(op) = work { op.in_place() } else { &[] };
     let source = |(i, operand): (usize, &Operand)| match operand.buffer {
