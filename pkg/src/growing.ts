@@ -36,8 +36,8 @@ export function fixed(settings: Record<string, unknown>): object {
 }
 
 const FIXED = [
-  ...["seed", "batch_size", "context_len", "grad_accumulation", "lr", "min_lr", "warmup_steps"],
-  ...["beta1", "beta2", "eps", "weight_decay", "max_grad_norm", "dropout"],
+  ...["seed", "batch_size", "context_len", "grad_accumulation", "activations"],
+  ...["lr", "min_lr", "warmup_steps", "beta1", "beta2", "eps", "weight_decay", "max_grad_norm", "dropout"],
 ];
 
 /** Adds to an event what only the worker knows: the text of samples, the size of the corpus. */

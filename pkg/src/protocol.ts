@@ -43,6 +43,11 @@ export interface Hyperparameters {
   contextLen?: number;
   /** Micro-batches whose gradients are added up before a step. */
   gradAccumulation?: number;
+  /**
+   * How activations are kept for the backward pass: `"f16"` takes half the memory, and rounds what gradients are computed from
+   * to 11 bits. @default "f32"
+   */
+  activations?: "f32" | "f16";
   /** Highest learning rate, reached after the warm-up. */
   lr?: number;
   /** Where the cosine ends. */

@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use clap::Args;
 use cloche_models::config::{Arch, ModelConfig, Preset};
-use cloche_train::settings::Settings;
+use cloche_train::settings::{Activations, Settings};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -21,9 +21,13 @@ pub struct HyperParameters {
     #[arg(long, value_name = "N")]
     grad_accumulation: Option<usize>,
     /// Bytes that the run may take, such as 2GB or 800MB: where it needs more, it computes activations again instead of keeping
-    /// them, which takes longer and changes nothing else [default: whatever there is].
+    /// them, which takes longer and, in f32, changes nothing else [default: whatever there is].
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     memory_budget: Option<u64>,
+    /// How activations are kept for the backward pass: f32, or f16 in half the memory, which rounds what gradients are computed
+    /// from to 11 bits [default: f32].
+    #[arg(long, value_name = "f32|f16", value_parser = activations)]
+    activations: Option<Activations>,
     /// Learning rate after the warm-up.
     #[arg(long, value_name = "F", allow_negative_numbers = true)]
     lr: Option<f32>,
@@ -94,6 +98,7 @@ impl HyperParameters {
         set(&mut settings.batch_size, self.batch_size);
         set(&mut settings.grad_accumulation, self.grad_accumulation);
         settings.memory_budget = self.memory_budget.or(settings.memory_budget);
+        set(&mut settings.activations, self.activations);
         if let Some(lr) = self.lr.filter(|lr| *lr != settings.lr) {
             (settings.lr, settings.min_lr) = (lr, tenth(lr));
         }
@@ -156,6 +161,10 @@ fn bytes(text: &str) -> Result<u64, String> {
         Ok(number) if number >= 0.0 && number.is_finite() => Ok((number * scale) as u64),
         _ => Err("expected bytes, such as 2GB, 1.5GiB or 800000000".into()),
     }
+}
+
+fn activations(name: &str) -> Result<Activations, String> {
+    Activations::named(name).ok_or_else(|| format!("expected {}", Activations::NAMES))
 }
 
 /// A tenth, as a person would write it: in binary, 0.01 / 10 is not quite 0.001.

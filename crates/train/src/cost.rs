@@ -1,7 +1,7 @@
 //! Whether a run fits, and how much work a step is, before anything is allocated.
 //!
 //! Where it does not fit as it is, the backward pass computes blocks again instead of keeping what lies within them: as many
-//! as it takes, the first ones first. Nothing that is learnt depends on it, not by a bit.
+//! as it takes, the first ones first. Nothing that is learnt depends on it, not by a bit, where activations are kept in f32.
 
 use cloche_nn::Params;
 use cloche_tensor::{Cost, Device, Plan, Tuned};

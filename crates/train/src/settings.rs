@@ -15,10 +15,13 @@ pub struct Settings {
     /// Micro-batches whose gradients make one step.
     pub grad_accumulation: usize,
     /// Bytes that the run may take; `None` for whatever there is. What does not fit otherwise computes activations again
-    /// instead of keeping them, which takes longer and changes nothing else. A checkpoint does not carry it: who goes on with a
+    /// instead of keeping them, which takes longer and changes nothing else, as long as they are f32. A checkpoint does not carry it: who goes on with a
     /// run may have another machine.
     #[serde(skip)]
     pub memory_budget: Option<u64>,
+    /// How what the backward pass reads of the forward pass is kept. A checkpoint that does not say was made in f32.
+    #[serde(default)]
+    pub activations: Activations,
     /// Steps in all.
     pub steps: u64,
     /// Learning rate after the warm-up.
@@ -57,6 +60,33 @@ pub struct Settings {
     pub seed: u64,
 }
 
+/// How activations are kept from the forward pass to the backward pass. Whatever is computed, the weights and their gradients
+/// are in f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Activations {
+    /// As they were computed.
+    #[default]
+    F32,
+    /// Rounded to half precision, in half the memory. Gradients are never rounded to it, so no loss needs to be scaled. Another
+    /// number of blocks that are computed again gives other bits, since those blocks begin from rounded numbers.
+    F16,
+}
+
+impl Activations {
+    /// What [`named`](Self::named) knows.
+    pub const NAMES: &str = "\"f32\" or \"f16\"";
+
+    /// The choice of this name.
+    pub fn named(name: &str) -> Option<Activations> {
+        match name {
+            "f32" => Some(Activations::F32),
+            "f16" => Some(Activations::F16),
+            _ => None,
+        }
+    }
+}
+
 /// The most rows of a batch, and the most batches of a step: far above any use, far below an overflow.
 const MAX_ROWS: usize = 1 << 20;
 
@@ -88,6 +118,7 @@ impl Settings {
             batch_size: training.batch_size,
             grad_accumulation: 1,
             memory_budget: None,
+            activations: Activations::F32,
             steps,
             lr: training.lr,
             min_lr: training.min_lr,

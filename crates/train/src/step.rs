@@ -11,7 +11,7 @@ use crate::checkpoint::{MODEL, Parts};
 use crate::data::{Batches, Tokens};
 use crate::error::Error;
 use crate::events::KernelTime;
-use crate::settings::Settings;
+use crate::settings::{Activations, Settings};
 
 /// The programs of a step, planned, before anything is allocated for them.
 pub(crate) struct StepPlan {
@@ -30,6 +30,9 @@ impl StepPlan {
     pub fn new(device: &Device, settings: &Settings, recomputed_layers: usize) -> StepPlan {
         let config = &settings.model;
         let graph = Graph::new();
+        if settings.activations == Activations::F16 {
+            graph.keep_halves();
+        }
         let p = Params::new(&graph);
         let shape = (settings.batch_size, config.context_len);
         let x = graph.input("x", shape, DType::U32); // (B, T)

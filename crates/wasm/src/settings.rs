@@ -1,9 +1,9 @@
 //! A run's settings as JavaScript gives them: a preset, and whatever is to differ from it.
 
 use crate::error;
-use crate::fields::Fields;
+use crate::fields::{Field, Fields};
 use cloche_models::config::{CardFacts, preset};
-use cloche_train::settings::Settings;
+use cloche_train::settings::{Activations, Settings};
 use wasm_bindgen::JsValue;
 
 /// A run's settings, and what its model card will say of them.
@@ -41,6 +41,7 @@ fn change(settings: &mut Settings, given: &mut Fields) -> Result<(), JsValue> {
     given.set("batch_size", &mut settings.batch_size)?;
     given.set("context_len", &mut settings.model.context_len)?;
     given.set("grad_accumulation", &mut settings.grad_accumulation)?;
+    given.set("activations", &mut settings.activations)?;
     // Whoever changes the learning rate means all of it: the cosine still ends at a tenth.
     if given.set("lr", &mut settings.lr)? {
         settings.min_lr = settings.lr / 10.0;
@@ -62,4 +63,12 @@ fn change(settings: &mut Settings, given: &mut Fields) -> Result<(), JsValue> {
     // A page asks for the files when it wants them.
     settings.checkpoint_every = 0;
     Ok(())
+}
+
+impl Field for Activations {
+    const EXPECTED: &'static str = Activations::NAMES;
+
+    fn read(value: &JsValue) -> Option<Self> {
+        Activations::named(&value.as_string()?)
+    }
 }
