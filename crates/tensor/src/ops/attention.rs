@@ -13,7 +13,7 @@ use crate::dtype::DType;
 use crate::ops::attention_cached::AttentionCached;
 use crate::ops::attention_grad::AttentionGrad;
 use crate::ops::{
-    Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, attention_tiles, expect_dtype, groups,
+    Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, attention_rows, attention_tiles, expect_dtype,
 };
 use crate::plan::Operand;
 use crate::shader;
@@ -98,12 +98,22 @@ impl Heads {
 
     /// The overrides that the shaders of both directions share.
     pub fn constants(&self, inputs: &[Operand]) -> Vec<(&'static str, f64)> {
+        let [q, k, v] = self.operands(inputs);
+        self.constants_of([q.shape[1], k.shape[1]], [&q, &k, &v])
+    }
+
+    /// Where q, k and v lie in the inputs.
+    pub fn operands(&self, inputs: &[Operand]) -> [Layout; 3] {
         let layouts: Vec<&Layout> = inputs.iter().map(|x| &x.layout).collect();
-        let [q, k, v] = self.views(&layouts);
+        self.views(&layouts)
+    }
+
+    /// The overrides for so many queries and keys, where other rows may stand in the places of q, k and v.
+    pub fn constants_of(&self, [t, s]: [usize; 2], [q, k, v]: [&Layout; 3]) -> Vec<(&'static str, f64)> {
         let mut constants = vec![
             ("B", q.shape[0] as f64),
-            ("T", q.shape[1] as f64),
-            ("S", k.shape[1] as f64),
+            ("T", t as f64),
+            ("S", s as f64),
             ("H", self.h as f64),
             ("GROUP", (self.h / self.g) as f64),
             ("D4", (self.d / 4) as f64),
@@ -111,9 +121,9 @@ impl Heads {
             ("HAS_POSITION", f64::from(self.bounds == Bounds::Position)),
             ("HAS_DOCUMENTS", f64::from(self.bounds == Bounds::Documents)),
         ];
-        constants.extend(vec4_places(["Q_OFFSET", "Q_B", "Q_T", "Q_H"], &q));
-        constants.extend(vec4_places(["K_OFFSET", "K_B", "K_S", "K_G"], &k));
-        constants.extend(vec4_places(["V_OFFSET", "V_B", "V_S", "V_G"], &v));
+        constants.extend(vec4_places(["Q_OFFSET", "Q_B", "Q_T", "Q_H"], q));
+        constants.extend(vec4_places(["K_OFFSET", "K_B", "K_S", "K_G"], k));
+        constants.extend(vec4_places(["V_OFFSET", "V_B", "V_S", "V_G"], v));
         constants
     }
 
@@ -172,6 +182,9 @@ impl Seen<'_> {
     }
 }
 
+/// What the shaders call the places of rows that they store.
+pub(super) const OUT_PLACES: [&str; 4] = ["OUT_OFFSET", "OUT_B", "OUT_ROW", "OUT_HEAD"];
+
 /// Offset and outer strides of `(…, D)` in units of four elements.
 pub(super) fn vec4_places(names: [&'static str; 4], layout: &Layout) -> Vec<(&'static str, f64)> {
     let numbers = std::iter::once(&layout.offset).chain(&layout.strides).map(|&n| n as f64 / 4.0);
@@ -207,14 +220,16 @@ impl Op for Attention {
     cpu_kernel!(run);
     fn gpu(&self, io: &GpuIo) -> Vec<Dispatch> {
         let &[b, t, h, d] = io.outputs[0].dims() else { unreachable!() };
-        let by_row = io.software() || d > 128;
         let mut bindings = self.0.bindings();
         bindings.extend([Bind::Output(0), Bind::Output(1)]);
         let mut constants = self.0.constants(io.inputs);
         let (shader, entry, workgroups) = if !io.software() && t < FEW && self.0.bounds == Bounds::Position {
             (SHADER, "few", (b * h * t) as u64)
-        } else if by_row {
-            (SHADER, "rows", groups(b * h * t, 64))
+        } else if io.software() || d > 128 {
+            constants.extend(vec4_places(OUT_PLACES, &io.outputs[0].layout));
+            constants.push(("KEYS", 0.0));
+            let (shader, workgroups) = attention_rows::rows(io, attention_rows::SHADER, [b * h, t]);
+            (shader, "forward", workgroups)
         } else {
             let (rows, workgroups) = attention_tiles::tiles(b * h, t, d);
             constants.push(("ROWS", rows as f64));

@@ -6,9 +6,10 @@ use crate::autograd::Vjp;
 use crate::cpu::{CpuIo, HeadRows, Real, dot, join_chunks_with, whole, wide_fn};
 use crate::cpu_kernel;
 use crate::dtype::DType;
-use crate::ops::attention::{Bounds, Heads, Seen, block_len, pairs, vec4_places};
+use crate::ops::attention::{Bounds, Heads, OUT_PLACES, Seen, block_len, pairs, vec4_places};
 use crate::ops::{
-    Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, attention_grad_rows, attention_tiles, groups,
+    Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, attention_grad_rows, attention_rows,
+    attention_tiles,
 };
 use crate::shader;
 use crate::shape::{Layout, Shape};
@@ -91,28 +92,52 @@ impl Op for AttentionGrad {
         let outputs: Vec<&Layout> = io.outputs.iter().map(|y| &y.layout).collect();
         let [dq, dk, dv] = self.places(&outputs);
         let (&[b, t, h, d], &[_, s, g, _]) = (&dq.1.shape[..], &dk.1.shape[..]) else { unreachable!() };
-        let by_row = io.software() || d > 128;
+        if io.software() || d > 128 {
+            return self.by_rows(io, [&dq, &dk], dv.1.offset - dk.1.offset);
+        }
         let mut bindings = self.0.bindings();
         bindings.extend([0, 1, 2].map(|i| Bind::Input(self.dy() + i)));
         let constants = self.0.constants(io.inputs);
         let dispatch = |entry, output: usize, layout: &Layout, heads: usize, rows: usize| {
             let (tile, workgroups) = attention_tiles::tiles(b * heads, rows, d);
-            let mut dispatch = Dispatch {
-                shader: if by_row { attention_grad_rows::SHADER } else { SHADER },
-                entry,
-                constants: constants.clone(),
-                bindings: bindings.clone(),
-                workgroups: if by_row { groups(b * heads * rows, 64) } else { workgroups },
-            };
-            if !by_row {
-                dispatch.constants.push(("ROWS", tile as f64));
-            }
-            dispatch.constants.extend(vec4_places(["OUT_OFFSET", "OUT_B", "OUT_ROW", "OUT_HEAD"], layout));
+            let (constants, bindings) = (constants.clone(), bindings.clone());
+            let mut dispatch = Dispatch { shader: SHADER, entry, constants, bindings, workgroups };
+            dispatch.constants.push(("ROWS", tile as f64));
+            dispatch.constants.extend(vec4_places(OUT_PLACES, layout));
             dispatch.constants.push(("OUT_DV", (dv.1.offset - dk.1.offset) as f64 / 4.0));
             dispatch.bindings.push(Bind::Output(output));
             dispatch
         };
         vec![dispatch("dq", dq.0, &dq.1, h, t), dispatch("dkv", dk.0, &dk.1, g, s)]
+    }
+}
+
+impl AttentionGrad {
+    /// One kernel for the rows of dq, and the same for those of dk and dv, which lie `apart`: own rows stand in the places of
+    /// q and dy, those that they meet in the places of k and v.
+    fn by_rows(&self, io: &GpuIo, out: [&(usize, Layout); 2], apart: usize) -> Vec<Dispatch> {
+        let [q, k, v] = self.0.operands(io.inputs);
+        let dy = Layout::contiguous(q.shape.clone());
+        let lengths = [q.shape[1], k.shape[1]];
+        let ([qi, ki, vi], bounds) = (self.0.inputs(), self.0.bounds_input().unwrap_or(0));
+        let [dyi, y, lse] = [0, 1, 2].map(|i| self.dy() + i);
+        let dispatch = |keys: usize| {
+            let (own, met, heads) = match keys == 1 {
+                true => ([(ki, &k), (vi, &v)], [(qi, &q), (dyi, &dy)], self.0.g),
+                false => ([(qi, &q), (dyi, &dy)], [(ki, &k), (vi, &v)], self.0.h),
+            };
+            let mut constants = self.0.constants_of(lengths, [own[0].1, met[0].1, met[1].1]);
+            constants.extend(vec4_places(["U_OFFSET", "U_B", "U_T", "U_H"], own[1].1));
+            constants.extend(vec4_places(OUT_PLACES, &out[keys].1));
+            constants.extend([("OUT_DV", apart as f64 / 4.0), ("KEYS", keys as f64)]);
+            let mut bindings = [own[0].0, met[0].0, met[1].0, bounds].map(Bind::Input).to_vec();
+            bindings.push(Bind::Output(out[keys].0));
+            bindings.extend([own[1].0, y, lse].map(Bind::Input));
+            let shader = attention_grad_rows::SHADER;
+            let (shader, workgroups) = attention_rows::rows(io, shader, [q.shape[0] * heads, lengths[keys]]);
+            Dispatch { shader, entry: "gradient", constants, bindings, workgroups }
+        };
+        [0, 1].map(dispatch).into()
     }
 }
 

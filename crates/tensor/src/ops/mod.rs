@@ -29,6 +29,7 @@ pub mod embedding_sum;
 pub mod rope;
 pub mod attention;
 pub mod attention_cached;
+pub mod attention_rows;
 pub mod attention_tiles;
 pub mod attention_grad;
 pub mod attention_grad_rows;
@@ -75,6 +76,7 @@ pub const OPS: &[OpEntry] = &[
     rope::ENTRY,
     attention::ENTRY,
     attention_cached::ENTRY,
+    attention_rows::ENTRY,
     attention_tiles::ENTRY,
     attention_grad::ENTRY,
     attention_grad_rows::ENTRY,
@@ -295,10 +297,11 @@ macro_rules! shader {
 }
 
 /// Kernels in the place of others where an adapter has what they need: threads that ask each other (`subgroups`).
-pub const NEED_SUBGROUPS: [Shader; 1] = [matmul_scalar::QUADS];
+pub const NEED_SUBGROUPS: [Shader; 3] =
+    [matmul_scalar::QUADS, attention_rows::SHADER[1], attention_grad_rows::SHADER[1]];
 
 /// Files of `shaders/` that are part of other kernels' text and belong to no operation.
-pub const SHADER_PARTS: [&str; 10] = [
+pub const SHADER_PARTS: [&str; 13] = [
     "prelude",
     "elementwise",
     "tile",
@@ -307,6 +310,9 @@ pub const SHADER_PARTS: [&str; 10] = [
     "row_plain",
     "scalar_alone",
     "scalar_quads",
+    "rows_alone",
+    "rows_quads",
+    "attention_strips",
     "attention_product",
     "attention_few",
 ];

@@ -1,0 +1,26 @@
+//! The forward kernel of [`super::attention`] without workgroup memory, and what it shares with the backward ones: a thread
+//! for eight rows of a head.
+//!
+//! For adapters that are CPUs, where barriers are ruinous, and for heads too wide for tiles.
+
+use cloche_gpu::AdapterClass;
+
+use crate::ops::{GpuIo, OpEntry, Shader, groups};
+use crate::shader;
+
+/// Registry row. The samples of `attention` run it, so there are none of its own.
+pub const ENTRY: OpEntry = OpEntry { name: "attention_rows", samples: Vec::new, shader: Some(SHADER[0]) };
+
+/// The second where threads can ask each other, as those of SwiftShader can.
+pub(super) const SHADER: [Shader; 2] = [
+    shader!("rows_alone", "attention_strips", "attention_rows"),
+    shader!("rows_quads", "attention_strips", "attention_rows"),
+];
+
+/// The one of two kernels that suits the adapter, and its workgroups for `heads` heads (of all sequences) of `rows` rows.
+pub(super) fn rows(io: &GpuIo, shader: [Shader; 2], [heads, rows]: [usize; 2]) -> (Shader, u64) {
+    match io.class == AdapterClass::Scalar && io.subgroups {
+        true => (shader[1], (heads * rows.div_ceil(32)) as u64),
+        false => (shader[0], groups(heads * rows.div_ceil(8), 8)),
+    }
+}

@@ -1,0 +1,17 @@
+// How attention_rows.wgsl reads the rows that it goes through: each thread all of them, for heads of its own.
+
+const SHARING = 1u; // threads side by side that go through the same rows
+const LANES = 8u; // threads of a workgroup
+
+/// Which rows of which head: threads side by side have the same rows of several heads, so that all have as much to do.
+fn unit(workgroup: u32, lane: u32) -> u32 {
+    return workgroup * LANES + lane;
+}
+
+/// A vec4 of four of the others.
+fn four(which: u32, at: u32, row: u32, last: u32, lane: u32) -> mat4x4<f32> {
+    return mat4x4<f32>(
+        fetch(which, at, row, last), fetch(which, at, row + 1u, last),
+        fetch(which, at, row + 2u, last), fetch(which, at, row + 3u, last),
+    );
+}
