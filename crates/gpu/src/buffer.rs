@@ -54,6 +54,9 @@ pub(crate) struct Staging {
 const POOLED: usize = 4;
 const POOLED_BYTES: u64 = 1 << 20;
 
+/// What is answered later.
+type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T, GpuError>> + 'a>>;
+
 impl Gpu {
     /// Memory for kernels, filled with zeros. `bytes` is rounded up to a multiple of 4.
     ///
@@ -122,10 +125,7 @@ impl Gpu {
     }
 
     /// In a box, so that the code for it is there once and not in each crate that reads.
-    fn boxed_read_all<'a>(
-        &'a self,
-        parts: &'a [BufferBinding<'a>],
-    ) -> Pin<Box<dyn Future<Output = Result<Vec<Vec<u8>>, GpuError>> + 'a>> {
+    fn boxed_read_all<'a>(&'a self, parts: &'a [BufferBinding<'a>]) -> Boxed<'a, Vec<Vec<u8>>> {
         Box::pin(self.read_all(parts))
     }
 

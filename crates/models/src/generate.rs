@@ -223,12 +223,13 @@ impl Generator {
     ///
     /// # Errors
     /// A lost device, or an error of earlier work on it.
-    pub fn next(&mut self) -> Pin<Box<dyn Future<Output = Result<Option<Vec<Token>>, GenerateError>> + '_>> {
+    pub async fn next(&mut self) -> Result<Option<Vec<Token>>, GenerateError> {
         // In a box, so that the code for it is there once and not in each crate that asks.
-        Box::pin(self.grown())
+        let boxed: Pin<Box<dyn Future<Output = _> + '_>> = Box::pin(self.next_tokens());
+        boxed.await
     }
 
-    async fn grown(&mut self) -> Result<Option<Vec<Token>>, GenerateError> {
+    async fn next_tokens(&mut self) -> Result<Option<Vec<Token>>, GenerateError> {
         if self.sequences.iter().all(|s| s.finish.is_some()) {
             return Ok(None);
         }

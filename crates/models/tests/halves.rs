@@ -29,7 +29,10 @@ fn models() -> [ModelConfig; 2] {
 }
 
 /// What a run computes: the loss, and the gradient of each parameter.
-type Found = Vec<(String, Vec<f32>)>;
+type Found = Vec<Named>;
+
+/// A tensor by its name.
+type Named = (String, Vec<f32>);
 
 fn gradients(device: &Device, config: &ModelConfig, halves: bool, recomputed: usize) -> (Found, Cost) {
     let graph = Graph::new();
@@ -64,7 +67,7 @@ fn gradients(device: &Device, config: &ModelConfig, halves: bool, recomputed: us
 
 /// The largest difference of each tensor, relative to its largest number; the largest of them all.
 fn farthest(found: &Found, expected: &Found) -> f32 {
-    let distance = |((_, a), (name, b)): (&(String, Vec<f32>), &(String, Vec<f32>))| {
+    let distance = |((_, a), (name, b)): (&Named, &Named)| {
         let largest = b.iter().fold(0f32, |most, x| most.max(x.abs()));
         let apart = a.iter().zip(b).fold(0f32, |most, (a, b)| most.max((a - b).abs()));
         assert!(apart.is_finite() && largest > 0.0, "{name}");

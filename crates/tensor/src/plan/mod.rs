@@ -218,7 +218,7 @@ impl Plan {
         };
         Plan {
             steps: (0..times).map(alone).collect(),
-            slots: outputs.iter().map(|y| Slot { numel: y.layout.end(), dtype: y.dtype }).collect(),
+            slots: outputs.iter().map(|y| Slot { numel: y.layout.end() }).collect(),
             inputs: inputs.iter().enumerate().map(port).collect(),
             states: Vec::new(),
             scalars: Vec::new(),
