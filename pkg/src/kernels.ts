@@ -34,7 +34,7 @@ export type KernelsEvent = KernelsProgress | KernelsTuned;
 /** Has a device use what was found on an earlier visit. */
 export async function recall(engine: PlainEngine): Promise<void> {
   const known = (await remembered())[keyOf(engine)];
-  if (typeof known === "string") engine.chooseKernels(known);
+  if (Array.isArray(known)) engine.chooseKernels(Float64Array.from(known));
 }
 
 /** Measures the kernels of a run, and keeps what was found where the browser has a place for it. @throws `ABORTED` */

@@ -28,7 +28,7 @@ declare module "*/wasm/engine.js" {
     /** Tokens, operations and kernels are those of a step, bytes the most at once. The numbers lie in a `Float64Array`. */
     estimate(settings: object): [parameters: number, tokens: number, bytes: number, flops: number, dispatches: number];
     /** Has the device use these kernels where there are several: what `tuneKernels` has told once. */
-    chooseKernels(choices: string): void;
+    chooseKernels(choices: Float64Array): void;
     /** What states and programs hold, and what has run since the device was opened. */
     memory(): [buffers: number, bytes: number, flops: number, dispatches: number];
     /** Settings are those of `GrowOptions` in snake_case, with `vocab_size` and `eot_id`. */
@@ -75,7 +75,7 @@ declare module "*/wasm/teach.js" {
     tuneKernels(
       settings: object,
       goOn: (done: number, total: number) => boolean,
-    ): Promise<{ pieces: number; faster: number; gain: number; warnings: string[]; choices: string }>;
+    ): Promise<{ pieces: number; faster: number; gain: number; warnings: string[]; choices: number[] }>;
     /** The model in the files of a folder, with the adapter that is among them. */
     openModel(files: NamedBytes[]): Promise<Model>;
     /** `config` is a preset's name, or the text of a `config.json`. */

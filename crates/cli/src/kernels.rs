@@ -16,8 +16,9 @@ use crate::report::Report;
 /// Lets a device use what was remembered of it. What cannot be read was never remembered.
 pub fn recall(device: &Device) {
     if let (Some(key), Some(known)) = (key(device), remembered()) {
-        let text = known.get(&key).and_then(Value::as_str).unwrap_or_default();
-        device.choose(Choices::parse(text));
+        let numbers = known.get(&key).and_then(Value::as_array).cloned().unwrap_or_default();
+        let numbers: Vec<f64> = numbers.iter().filter_map(Value::as_f64).collect();
+        device.choose(Choices::of(&numbers));
     }
 }
 
@@ -49,7 +50,7 @@ pub fn tune(device: &Device, settings: &Settings, report: &mut Report) -> Result
         faster.len()
     ));
     let mut known = remembered().unwrap_or_default();
-    known.insert(key, device.choices().to_string().into());
+    known.insert(key, device.choices().numbers().into());
     if let Err(error) = remember(&known) {
         report.warn(format_args!("what was measured cannot be kept for later: {error}"));
     }
@@ -75,7 +76,7 @@ fn remember(known: &Map<String, Value>) -> Result<()> {
     let folder = file.parent().expect("a file in a folder");
     std::fs::create_dir_all(folder).map_err(named)?;
     let unfinished = folder.join(format!("kernels.{}.json", std::process::id()));
-    std::fs::write(&unfinished, serde_json::to_string_pretty(known)?).map_err(named)?;
+    std::fs::write(&unfinished, serde_json::to_string(known)?).map_err(named)?;
     std::fs::rename(&unfinished, &file).map_err(named)
 }
 

@@ -252,7 +252,7 @@ fn generation_by_kernels_for_gpus() {
     for (config, [each, more]) in models().into_iter().zip(DISPATCHES) {
         let mut generator = generator(&device, &config, 1, greedy(1));
         let (found, steps) =
-            (generator.decode_program().cost().dispatches, generator.decode_program().steps().join("\n"));
+            (generator.decode_program().cost().dispatches, generator.decode_program().labels().join("\n"));
         println!("{:?}, {} layers: {found} dispatches a token", config.arch, config.n_layer);
         assert!(found <= each * config.n_layer as u64 + more, "{found} dispatches:\n{steps}");
     }

@@ -5,7 +5,6 @@
 //! result is not the CPU's, times the others in turns, and remembers the fastest as the device's [`Choices`].
 
 use std::cell::RefCell;
-use std::fmt;
 use std::rc::Rc;
 
 use cloche_gpu::{Gpu, GpuError};
@@ -39,20 +38,21 @@ const ROUNDS_SECONDS: f64 = 0.15;
 /// Another kernel than the usual one must be faster by so much, because clocks and machines are not steady.
 const WORTH: f64 = 0.97;
 
-/// For pieces of work that several kernels can do, which of them a device runs. As text, a line for each: the number of the
-/// kernel among those that can, and the [fingerprint](Dispatch::fingerprint) of the piece of work.
+/// For pieces of work that several kernels can do, which of them a device runs: the [fingerprint](Dispatch::fingerprint) of each
+/// piece, and the number of the kernel among those that can.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Choices(Vec<(u64, usize)>);
 
 impl Choices {
-    /// Reads what [`to_string`](ToString::to_string) wrote. Lines of any other form, which another version may have written,
-    /// are left out.
-    pub fn parse(text: &str) -> Choices {
-        let line = |line: &str| {
-            let (place, work) = line.split_once(' ')?;
-            Some((work.parse().ok()?, place.parse().ok()?))
-        };
-        Choices(text.lines().filter_map(line).collect())
+    /// What [`numbers`](Self::numbers) gave once. A piece of work or a kernel that is not known, as another version's, counts for
+    /// nothing.
+    pub fn of(numbers: &[f64]) -> Choices {
+        Choices(numbers.chunks_exact(2).map(|pair| (pair[0] as u64, pair[1] as usize)).collect())
+    }
+
+    /// Fingerprints and numbers of kernels in turns, to be kept.
+    pub fn numbers(&self) -> Vec<f64> {
+        self.0.iter().flat_map(|&(work, place)| [work as f64, place as f64]).collect()
     }
 
     /// How many pieces of work have another kernel than the usual one.
@@ -84,12 +84,6 @@ impl Choices {
         if place > 0 {
             self.0.push((work, place));
         }
-    }
-}
-
-impl fmt::Display for Choices {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|(work, place)| writeln!(f, "{place} {work}"))
     }
 }
 
@@ -392,7 +386,7 @@ mod tests {
             program.write("x", &[1.5f32; 100][..]);
             program.run();
             assert_eq!(pollster::block_on(program.read("y")).unwrap().f32(), [3.0; 100]);
-            assert_eq!(Choices::parse(&device.choices().to_string()), device.choices());
+            assert_eq!(Choices::of(&device.choices().numbers()), device.choices());
             // And without, on a device that has not seen it yet: an error that names the kernel.
             let fresh = device.gpu().map(|gpu| gpu.info().class).map(open).expect("a graphics device");
             let mut program = fresh.compile(&graph, &[("y", &y)], &[]).unwrap();
@@ -434,8 +428,6 @@ mod tests {
 
     #[test]
     fn choices_of_another_version_are_ignored() {
-        let choices = Choices::parse("2 81985529216486895\nnonsense\n\nx y\n2 matmul.gpu Z=1\n");
-        assert_eq!((choices.len(), choices.to_string()), (1, "2 81985529216486895\n".into()));
         for device in graphics_devices() {
             let graph = Graph::new();
             let y = twice(&graph);

@@ -230,7 +230,7 @@ async fn run(program: &mut Program, timed: bool, times: &mut Vec<KernelTime>) {
         return program.run();
     };
     for Timing { label, count, seconds } in profile {
-        let name = label.split([':', '+', '.']).next().unwrap_or_default();
+        let name = label.split(['+', '.']).next().unwrap_or_default();
         match times.iter_mut().find(|time| time.name == name) {
             Some(time) => (time.count, time.seconds) = (time.count + count, time.seconds + seconds),
             None => times.push(KernelTime { name: name.into(), count, seconds }),

@@ -65,8 +65,8 @@ impl Engine {
 
     /// Has the device use these kernels from now on where there are several: what `tuneKernels` has told once.
     #[wasm_bindgen(js_name = chooseKernels)]
-    pub fn choose_kernels(&self, choices: &str) {
-        self.device.choose(Choices::parse(choices));
+    pub fn choose_kernels(&self, choices: &[f64]) {
+        self.device.choose(Choices::of(choices));
     }
 
     /// How many buffers the states and programs of the device hold, and their bytes; how many floating-point operations and

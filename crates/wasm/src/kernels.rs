@@ -16,7 +16,7 @@ struct Found {
     faster: usize,
     gain: f64,
     warnings: Vec<String>,
-    choices: String,
+    choices: Vec<f64>,
 }
 
 #[wasm_bindgen]
@@ -25,7 +25,7 @@ impl Engine {
     /// work are done, and of how many, and says whether to go on. `choices` are what `chooseKernels` takes.
     #[wasm_bindgen(
         js_name = tuneKernels,
-        unchecked_return_type = "{ pieces: number, faster: number, gain: number, warnings: string[], choices: string }"
+        unchecked_return_type = "{ pieces: number, faster: number, gain: number, warnings: string[], choices: number[] }"
     )]
     pub async fn tune_kernels(
         &self,
@@ -44,7 +44,7 @@ impl Engine {
             faster: gains().count(),
             gain: gains().fold(1.0, f64::max),
             warnings: found.iter().flat_map(Tuned::warnings).collect(),
-            choices: self.device.choices().to_string(),
+            choices: self.device.choices().numbers(),
         })
     }
 }

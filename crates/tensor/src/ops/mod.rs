@@ -337,15 +337,15 @@ pub struct Dispatch {
 
 impl Dispatch {
     /// A number for kernel, extents and strides (FNV-1a, <https://datatracker.ietf.org/doc/html/rfc9923>): the same for the
-    /// same work, in every build.
+    /// same work, in every build, and of 52 bits, which JavaScript's numbers hold.
     pub(crate) fn fingerprint(&self) -> u64 {
         let mix = |hash: u64, byte: &u8| (hash ^ *byte as u64).wrapping_mul(0x100_0000_01b3);
         let names = self.shader.stem.bytes().chain(self.entry.bytes());
         let names: Vec<u8> = names.chain(self.constants.iter().flat_map(|(name, _)| name.bytes())).collect();
         let hash = names.iter().fold(0xcbf2_9ce4_8422_2325, mix);
-        self.constants
-            .iter()
-            .fold(hash, |hash, (_, value)| (*value as u64).to_le_bytes().iter().fold(hash, mix))
+        let values = self.constants.iter().flat_map(|(_, value)| (*value as u64).to_le_bytes());
+        let hash = values.fold(hash, |hash, byte| mix(hash, &byte));
+        hash >> 12 ^ hash & 0xfff
     }
 
     /// Kernel, extents and strides, for a reader.

@@ -208,15 +208,15 @@ impl<F: Runs> CpuProgram<F> {
         self.append_to_log();
     }
 
-    /// Runs with a clock; `steps` describes them.
-    pub fn profile(&mut self, steps: &[String]) -> Profile {
+    /// Runs with a clock; `labels` names the steps.
+    pub fn profile(&mut self, labels: &[String]) -> Profile {
         let began = Instant::now();
         let timing = |(step, label): (&CpuStep<F>, &String)| {
             let began = Instant::now();
             self.step(step);
             Timing { label: label.clone(), count: 1, seconds: began.elapsed().as_secs_f64() }
         };
-        let timings = self.steps.iter().zip(steps).map(timing).collect();
+        let timings = self.steps.iter().zip(labels).map(timing).collect();
         let wall_seconds = began.elapsed().as_secs_f64();
         self.append_to_log();
         Profile { timings, wall_seconds }

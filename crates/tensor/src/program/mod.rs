@@ -10,7 +10,7 @@ use crate::device::{Device, Executor, State};
 use crate::error::Error;
 use crate::graph::Data;
 use crate::memory::{Held, InUse};
-use crate::plan::{Cost, Operand, Plan, Port};
+use crate::plan::{Cost, Operand, Plan, Port, Step};
 
 /// Runs whose small outputs a program remembers between two calls of [`Program::drain`].
 pub const LOG_RUNS: usize = 32;
@@ -27,7 +27,7 @@ pub struct Program {
     inputs: Vec<Port>,
     scalars: Vec<(String, crate::DType)>,
     outputs: Vec<(String, Operand)>,
-    steps: Vec<String>,
+    labels: Vec<String>,
     held: Held,
 }
 
@@ -41,7 +41,7 @@ impl Program {
         Ok(Program {
             executor: device.executor(&plan, &bound)?,
             cost,
-            steps: plan.describe(),
+            labels: plan.steps.iter().map(Step::label).collect(),
             inputs: plan.inputs,
             scalars: plan.scalars,
             outputs: plan.outputs,
@@ -54,9 +54,9 @@ impl Program {
         self.cost
     }
 
-    /// One line per step.
-    pub fn steps(&self) -> &[String] {
-        &self.steps
+    /// What each step computes: the operation's name, and what is fused to its end.
+    pub fn labels(&self) -> &[String] {
+        &self.labels
     }
 
     /// Writes an input.
@@ -127,8 +127,8 @@ impl Program {
     /// A GPU without timestamps, a lost device.
     pub async fn profile(&mut self) -> Result<Vec<Timing>, Error> {
         let profile = match &mut self.executor {
-            Executor::Cpu(p) => p.profile(&self.steps),
-            Executor::Cpu64(p) => p.profile(&self.steps),
+            Executor::Cpu(p) => p.profile(&self.labels),
+            Executor::Cpu64(p) => p.profile(&self.labels),
             Executor::Gpu(p) => p.profile().await?,
         };
         Ok(profile.by_kernel())
