@@ -2,9 +2,7 @@
 
 mod runs;
 
-use std::time::Instant;
-
-use cloche_models::config::{ModelConfig, preset};
+use cloche_models::config::preset;
 use cloche_tensor::Device;
 use cloche_train::checkpoint;
 use cloche_train::cost::{cost, cost_recomputing};
@@ -89,43 +87,4 @@ fn settings_that_do_not_say_keep_f32() {
     json.as_object_mut().unwrap().remove("activations");
     assert_eq!(serde_json::from_value::<Settings>(json).unwrap(), settings);
     assert_eq!((Activations::named("f16"), Activations::named("bf16")), (Some(Activations::F16), None));
-}
-
-/// What BENCHMARKS.md says of a step's memory, and of 250 steps of `nano` on the stories, a token for each byte, in turns.
-#[test]
-#[ignore = "a measurement, of a minute"]
-fn figures() {
-    for name in ["nano", "mini", "llama-mini"] {
-        let settings = Settings::from_preset(preset(name).unwrap(), 65);
-        for layers in [0, settings.model.n_layer] {
-            let bytes =
-                |settings: &Settings| cost_recomputing(&Device::cpu(), settings, layers).unwrap().peak_bytes;
-            println!(
-                "{name}, {layers} blocks again: {} bytes, in f16 {}",
-                bytes(&settings),
-                bytes(&halved(&settings))
-            );
-        }
-    }
-    let (reference, corpus) = reference_run().unwrap();
-    let nano = preset("nano").unwrap();
-    let model = ModelConfig { vocab_size: reference.model.vocab_size, ..nano.model };
-    let settings =
-        Settings { model, steps: 250, eval_every: 0, ..Settings::from_preset(nano, model.vocab_size) };
-    for _ in 0..3 {
-        for settings in [&settings, &halved(&settings)] {
-            let run = Run::new(&Device::cpu(), settings.clone(), corpus.clone(), None).unwrap();
-            let began = Instant::now();
-            let events = finish(run);
-            let seconds = began.elapsed().as_secs_f64();
-            let last = losses(&events).split_off(240);
-            let mean = last.iter().sum::<f32>() / last.len() as f32;
-            let eval = events.iter().rev().find_map(|e| match e {
-                Event::Eval { val_loss, .. } => Some(*val_loss),
-                _ => None,
-            });
-            let kind = settings.activations;
-            println!("{kind:?}: {seconds:.2} s, loss of the last ten steps {mean}, held out {eval:?}");
-        }
-    }
 }
