@@ -1,6 +1,6 @@
 /** What a run will take: the engine plans it, and two small models show how fast the device is. */
 import type { Source } from "./corpus.js";
-import { root, write } from "./opfs.js";
+import { keepIn, recalled } from "./opfs.js";
 import type { Turns } from "./pace.js";
 import type { DeviceInfo, Estimate, EstimateOptions } from "./protocol.js";
 import { snakeCase } from "./growing.js";
@@ -68,23 +68,12 @@ export class Forecast {
     const { kind, name, threads } = engine().describe() as DeviceInfo;
     // The browser compiles what the CPU computes.
     const key = [VERSION, kind, name, threads, globalThis.navigator?.userAgent].join(" ");
-    const known = (await speeds())[key];
+    const known = (await recalled<Speed & { at: number }>(SPEEDS))[key];
     if (known && Date.now() - known.at < KEPT_MS && isSpeed(known)) return known;
     if (isBusy) return undefined;
     const speed = await this.#turns.take(() => measure(engine()));
-    const all = { ...(await speeds()), [key]: { ...speed, at: Date.now() } };
-    await root().then((folder) => write(folder, SPEEDS, new Blob([JSON.stringify(all)]))).catch(() => {});
+    await keepIn(SPEEDS, key, { ...speed, at: Date.now() });
     return speed;
-  }
-}
-
-/** The speeds that are known; none where there are none, or no place for them. */
-async function speeds(): Promise<Record<string, Speed & { at: number }>> {
-  try {
-    const file = await (await (await root()).getFileHandle(SPEEDS)).getFile();
-    return Object(JSON.parse(await file.text()));
-  } catch {
-    return {};
   }
 }
 

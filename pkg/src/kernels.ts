@@ -1,7 +1,7 @@
 /** Which kernels a graphics device runs fastest: measured when a page asks for it, and kept from one visit to the next. */
 import { ClocheError } from "./errors.js";
 import { settingsOf, VERSION } from "./forecast.js";
-import { root, write } from "./opfs.js";
+import { keepIn, recalled } from "./opfs.js";
 import type { Turns } from "./pace.js";
 import type { DeviceInfo, EstimateOptions } from "./protocol.js";
 import type { Engine as PlainEngine } from "./wasm/engine.js";
@@ -33,7 +33,7 @@ export type KernelsEvent = KernelsProgress | KernelsTuned;
 
 /** Has a device use what was found on an earlier visit. */
 export async function recall(engine: PlainEngine): Promise<void> {
-  const known = (await remembered())[keyOf(engine)];
+  const known = (await recalled<number[]>(KERNELS))[keyOf(engine)];
   if (Array.isArray(known)) engine.chooseKernels(Float64Array.from(known));
 }
 
@@ -53,8 +53,7 @@ export async function tune(
   const settings = settingsOf({ steps: 500, ...options }, vocabSize);
   const { choices, ...found } = await turns.take(() => engine.tuneKernels(settings, goOn));
   if (signal.aborted) throw new ClocheError("ABORTED", "stopped by the caller");
-  const all = { ...(await remembered()), [keyOf(engine)]: choices };
-  await root().then((folder) => write(folder, KERNELS, new Blob([JSON.stringify(all)]))).catch(() => {});
+  await keepIn(KERNELS, keyOf(engine), choices);
   return found;
 }
 
@@ -62,14 +61,4 @@ export async function tune(
 function keyOf(engine: PlainEngine): string {
   const { kind, name } = engine.describe() as DeviceInfo;
   return [VERSION, kind, name, globalThis.navigator?.userAgent].join(" ");
-}
-
-/** What is known; nothing where there is nothing, or no place for it. */
-async function remembered(): Promise<Record<string, unknown>> {
-  try {
-    const file = await (await (await root()).getFileHandle(KERNELS)).getFile();
-    return Object(JSON.parse(await file.text()));
-  } catch {
-    return {};
-  }
 }

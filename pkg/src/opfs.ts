@@ -26,6 +26,22 @@ export async function write(directory: FileSystemDirectoryHandle, name: string, 
   }
 }
 
+/** What is kept in a JSON file, by its keys; nothing where there is nothing, or no place for it. */
+export async function recalled<Value>(name: string): Promise<Record<string, Value>> {
+  try {
+    const file = await (await (await root()).getFileHandle(name)).getFile();
+    return Object(JSON.parse(await file.text()));
+  } catch {
+    return {};
+  }
+}
+
+/** Keeps a value in such a file, where there is a place for it. */
+export async function keepIn(name: string, key: string, value: unknown): Promise<void> {
+  const all = { ...(await recalled(name)), [key]: value };
+  await root().then((folder) => write(folder, name, new Blob([JSON.stringify(all)]))).catch(() => {});
+}
+
 /** Holds a name alone, until the function that comes back is called, or the worker ends; nothing where another has it. @throws `NO_STORAGE` */
 export function hold(name: string): Promise<(() => void) | undefined> {
   return new Promise((resolve, reject) => {
