@@ -181,3 +181,73 @@ fn costs_and_devices_are_told_without_a_model() {
     assert!(devices["cpu"]["threads"].as_u64().unwrap() > 0 && devices["auto"]["reason"].is_string());
     assert!(cloche(&["--version"]).status.success());
 }
+
+/// A folder with a trained model whose layers are wide enough to be quantised.
+fn micro(place: &Path) -> PathBuf {
+    let (data, out) = (place.join("prose.txt"), place.join("whole"));
+    fs::write(&data, prose(4000)).unwrap();
+    succeed(&train(&data, &out, &["--steps", "3"]));
+    out
+}
+
+#[test]
+fn a_quantized_folder_says_what_the_whole_one_says_quantized() {
+    let place = tempfile::tempdir().unwrap();
+    let whole = micro(place.path());
+    for precision in ["int8", "int4"] {
+        let out = place.path().join(precision);
+        let quantize = ["quantize", "--model", text(&whole), "--to", precision, "--out", text(&out)];
+        let said = succeed(&quantize);
+        assert!(said.contains(&format!(" in {precision}, ")), "{said}");
+        assert!(fs::metadata(out.join("model.safetensors")).unwrap().len() > 0);
+        let speak = |model: &Path, more: &[&str]| {
+            let mut arguments = vec!["generate", "--model", text(model), "--prompt", "The owl"];
+            arguments.extend(["--max-tokens", "12", "--device", "cpu", "--json"]);
+            arguments.extend(more);
+            succeed(&arguments)
+        };
+        assert_eq!(speak(&out, &[]), speak(&whole, &["--quantize", precision]));
+        let ids = [1, 2, 3];
+        assert_eq!(logits(&out, &ids).0, logits(&whole, &ids).0);
+        refuse(&quantize, "holds a run or a model already (model.safetensors)");
+        succeed(&[&quantize[..], &["--overwrite"]].concat());
+    }
+}
+
+#[test]
+fn what_a_quantized_folder_cannot_do_is_said() {
+    let place = tempfile::tempdir().unwrap();
+    let (whole, out) = (micro(place.path()), place.path().join("int4"));
+    let again = place.path().join("again");
+    succeed(&["quantize", "--model", text(&whole), "--to", "int4", "--out", text(&out)]);
+    let expected = "the model is quantised: it can speak and be evaluated, but neither learn, carry an adapter nor be quantised";
+    refuse(&["quantize", "--model", text(&out), "--out", text(&again)], expected);
+    refuse(
+        &["generate", "--model", text(&out), "--prompt", "The", "--quantize", "int8", "--device", "cpu"],
+        expected,
+    );
+    refuse(
+        &["sft", "--model", text(&out), "--data", "task:copy", "--out", text(&again), "--device", "cpu"],
+        expected,
+    );
+    refuse(&["quantize", "--model", text(&out), "--out", text(&out)], "is the model itself");
+    assert!(!again.exists(), "nothing is left behind");
+
+    let config = fs::read_to_string(out.join("config.json")).unwrap();
+    for (was, is, expected) in [
+        (
+            "\"group_size\": 32",
+            "\"group_size\": 64",
+            "config.json: quantization_config.config_groups.group_0.weights.group_size: found 64, expected 32",
+        ),
+        ("\"num_bits\": 4", "\"num_bits\": 8", "weight_packed\": file has"),
+        (
+            "compressed-tensors",
+            "awq",
+            "quantization_config.quant_method: found \"awq\", expected \"compressed-tensors\"",
+        ),
+    ] {
+        fs::write(out.join("config.json"), config.replace(was, is)).unwrap();
+        refuse(&["generate", "--model", text(&out), "--prompt", "The", "--device", "cpu"], expected);
+    }
+}

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use anyhow::{Result, anyhow, bail};
 use clap::ValueEnum;
-use cloche_models::config::{GenerationConfig, Head, ModelConfig, TokenIds};
-use cloche_models::{Adapter, Base, Network, Precision, peft};
+use cloche_models::config::{GenerationConfig, Head, ModelConfig, TokenIds, quantization};
+use cloche_models::{Adapter, Base, Network, Precision, QuantizedModel, peft};
 use cloche_nn::checkpoint::Checkpoint;
 use cloche_nn::{HostWeights, Weights};
 use cloche_tensor::Device;
@@ -26,7 +26,7 @@ pub struct Model {
     pub generation: GenerationConfig,
 }
 
-/// Opens the model in a folder.
+/// Opens the model in a folder, whole or quantised, as its files are.
 ///
 /// # Errors
 /// A file that is missing or not what it should be; a model that does not fit in memory.
@@ -42,12 +42,34 @@ pub fn open(folder: &Path, device: &Device) -> Result<Model> {
     if generation.tokens == TokenIds::default() {
         generation.tokens = TokenIds::from_hf_json(&text).map_err(in_config)?;
     }
+    let precision = quantization(&text).map_err(in_config)?;
     let mut checkpoint = Checkpoint::open_folder(folder)?;
     // The weights are there twice for a moment: as read, and on the device.
-    device::require_memory(device, "the model", config.n_params().saturating_mul(2 * 4))?;
-    let specs = cloche_models::specs(&config);
-    let weights = Weights::load(device, &specs, &mut checkpoint, &config.extras())?;
-    Ok(Model { network: Network::new(config, weights), generation })
+    let bytes =
+        if precision.is_some() { checkpoint.total_bytes() } else { config.n_params().saturating_mul(4) };
+    device::require_memory(device, "the model", bytes.saturating_mul(2))?;
+    let network = match precision {
+        Some(precision) => QuantizedModel::load(&config, precision, &mut checkpoint)?.upload(device)?,
+        None => {
+            let specs = cloche_models::specs(&config);
+            Network::new(config, Weights::load(device, &specs, &mut checkpoint, &config.extras())?)
+        }
+    };
+    Ok(Model { network, generation })
+}
+
+/// Requires a model that can learn, be an adapter's base, or be quantised.
+///
+/// # Errors
+/// A model that is quantised.
+pub fn expect_whole(folder: &Path, model: &Model) -> Result<()> {
+    match model.network.quantized {
+        None => Ok(()),
+        Some(_) => bail!(
+            "{}: the model is quantised: it can speak and be evaluated, but neither learn, carry an adapter nor be quantised",
+            folder.display()
+        ),
+    }
 }
 
 /// Opens the reward model in a folder.
@@ -118,6 +140,7 @@ pub fn tokenizer(folder: &Path) -> Result<Tokenizer> {
 pub fn open_with(folder: &Path, adapter: Option<&Path>, device: &Device) -> Result<Model> {
     let mut model = open(folder, device)?;
     if let Some(path) = adapter {
+        expect_whole(folder, &model)?;
         let base =
             Base::new(folder.display().to_string(), &pollster::block_on(model.network.weights.read())?);
         let adapter = Adapter::from_peft(device, &model.network.config, &base, adapter_files(path)?);
@@ -136,6 +159,24 @@ pub enum Quantize {
     Int4,
 }
 
+impl Quantize {
+    /// What it is for models.
+    pub fn precision(self) -> Precision {
+        match self {
+            Quantize::Int8 => Precision::Int8,
+            Quantize::Int4 => Precision::Int4,
+        }
+    }
+
+    /// What it is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Quantize::Int8 => "int8",
+            Quantize::Int4 => "int4",
+        }
+    }
+}
+
 /// The model in a folder, its linear layers quantised where that is asked for.
 ///
 /// # Errors
@@ -143,17 +184,14 @@ pub enum Quantize {
 pub fn open_quantized(folder: &Path, quantize: Option<Quantize>, device: &Device) -> Result<Model> {
     let mut model = open(folder, device)?;
     if let Some(quantize) = quantize {
-        let precision = match quantize {
-            Quantize::Int8 => Precision::Int8,
-            Quantize::Int4 => Precision::Int4,
-        };
+        expect_whole(folder, &model)?;
         // The weights once more, as they are read back, and their codes.
         device::require_memory(
             device,
             "quantising the model",
             model.network.config.n_params().saturating_mul(6),
         )?;
-        model.network = pollster::block_on(model.network.quantized(device, precision))
+        model.network = pollster::block_on(model.network.quantized(device, quantize.precision()))
             .map_err(|error| anyhow!("quantize: {error}"))?;
     }
     Ok(model)

@@ -129,7 +129,7 @@ impl Workload {
         let [ids, targets]: [Vec<f32>; 2] = [all(0), all(1)];
         let shape = [BATCHES, self.batch_size, self.model.context_len];
         let named = [("ids", &ids), ("targets", &targets)];
-        let tensors = named.map(|(name, data)| NamedTensor { name, shape: &shape, data });
+        let tensors = named.map(|(name, data)| NamedTensor::new(name, &shape, data));
         let (_, bytes) = write(&tensors, &[], None)?.remove(0);
         files.push(("batches.safetensors".into(), bytes));
         Ok(files)

@@ -5,12 +5,14 @@ mod hf;
 mod json;
 mod keys;
 mod presets;
+mod quantization;
 
 pub use card::{CardFacts, TunedFacts, model_card, tuned_card};
 pub use hf::{GenerationConfig, Head, TokenIds};
 pub(crate) use json::decimal;
 pub(crate) use keys::Keys;
 pub use presets::{PRESETS, Preset, TrainingDefaults, preset};
+pub use quantization::quantization;
 
 use cloche_nn::checkpoint::{CheckpointError, Extras, NamedTensor, write};
 use cloche_nn::{Found, HostWeights};
@@ -163,13 +165,23 @@ impl ModelConfig {
     /// # Errors
     /// Weights that a reader would refuse.
     pub fn weight_files(&self, weights: &HostWeights) -> Result<Vec<(String, Vec<u8>)>, CheckpointError> {
+        self.weight_files_with(weights, &[])
+    }
+
+    /// The same with some more tensors.
+    pub(crate) fn weight_files_with(
+        &self,
+        weights: &HostWeights,
+        more: &[NamedTensor<'_>],
+    ) -> Result<Vec<(String, Vec<u8>)>, CheckpointError> {
         let zeros = self.extras().zeros;
         let widest = zeros.iter().map(|(_, shape)| shape.iter().product()).max().unwrap_or(0);
         let nothing: Vec<f32> = vec![0.0; widest];
         let mut tensors = weights.tensors();
+        tensors.extend(more);
         tensors.extend(zeros.iter().map(|(name, shape)| {
             let numel: usize = shape.iter().product();
-            NamedTensor { name, shape, data: &nothing[..numel] }
+            NamedTensor::new(name, shape, &nothing[..numel])
         }));
         write(&tensors, &[], None)
     }

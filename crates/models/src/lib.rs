@@ -7,6 +7,7 @@ mod gpt2;
 mod llama;
 mod pass;
 mod network;
+mod quantized;
 mod lora;
 pub mod peft;
 mod kv_cache;
@@ -22,6 +23,7 @@ pub use kv_cache::{KvCache, KvStates};
 pub use lora::{Adapter, AdapterError, Base};
 pub use network::Network;
 pub use pass::Pass;
+pub use quantized::QuantizedModel;
 pub use sample::Sampling;
 
 use cloche_nn::linear::linear;

@@ -93,7 +93,7 @@ impl Base {
         {
             hash.update(tensor.name);
             tensor.shape.iter().for_each(|&dim| hash.update((dim as u64).to_le_bytes()));
-            tensor.data.iter().for_each(|x| hash.update(x.to_le_bytes()));
+            hash.update(tensor.bytes());
         }
         let fingerprint =
             hash.finalize().iter().flat_map(|byte| [byte >> 4, byte & 15]).map(hex_digit).collect();

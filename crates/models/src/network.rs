@@ -3,12 +3,13 @@
 use std::rc::Rc;
 
 use cloche_nn::lora::merge;
-use cloche_nn::{HostWeights, Params, Precision, QuantizeError, QuantizedWeights, Substitute, Weights};
+use cloche_nn::{HostWeights, Params, Precision, QuantizeError, Substitute, Weights};
 use cloche_tensor::{Device, Error, Graph, State};
 
 use crate::config::ModelConfig;
 use crate::lora::{Adapter, layers};
-use crate::{logits, record, score_specs};
+use crate::quantized::QuantizedModel;
+use crate::score_specs;
 
 /// What a model is, its weights and, where one is switched on, an adapter. Cloning shares the weights.
 ///
@@ -51,7 +52,7 @@ impl Network {
     }
 
     /// A copy of this model, the adapter merged, whose linear layers and output matrix are quantised: it generates and is
-    /// evaluated with less memory and time, and can be neither trained nor saved.
+    /// evaluated with less memory and time, and cannot be trained.
     ///
     /// A tied embedding stays as it is for reading tokens; only its copy at the other end is quantised.
     ///
@@ -59,11 +60,7 @@ impl Network {
     /// A layer whose width is not a multiple of the group; a device that cannot hold the copy, or was lost.
     pub async fn quantized(&self, device: &Device, precision: Precision) -> Result<Network, QuantizeError> {
         let weights = self.merged_weights().await?;
-        let p = record(&self.config, &[logits]);
-        let (own, tied) = (p.layers(), p.tied_layers());
-        let quantized = QuantizedWeights::new(device, precision, &[own.clone(), tied].concat(), &weights)?;
-        let weights = weights.without(&own).upload(device)?;
-        Ok(Network { quantized: Some(Rc::new(quantized)), ..Network::new(self.config, weights) })
+        Ok(QuantizedModel::of(&self.config, precision, &weights)?.upload(device)?)
     }
 
     /// The same base with this adapter in place of its own.

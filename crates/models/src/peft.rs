@@ -51,7 +51,7 @@ impl Adapter {
         let names: Vec<String> = host.specs().iter().map(|s| format!("{PREFIX}{}", s.path)).collect();
         let tensors = host.tensors();
         let tensors: Vec<NamedTensor> =
-            tensors.iter().zip(&names).map(|(tensor, name)| NamedTensor { name, ..*tensor }).collect();
+            tensors.iter().zip(&names).map(|(tensor, name)| tensor.renamed(name)).collect();
         let config = self.peft_config(model, base);
         let mut files = vec![(CONFIG_FILE.to_string(), format!("{config:#}\n").into_bytes())];
         let weights = write(&tensors, &[(FINGERPRINT, base.fingerprint.as_str())], None)?;

@@ -1,10 +1,12 @@
 //! Quantised networks: close to the whole one, with cache = without cache, refused where a width does not fit.
 
-use cloche_models::config::{ModelConfig, preset};
+use cloche_models::config::{ModelConfig, TokenIds, preset, quantization};
 use cloche_models::{
-    Adapter, GenerateSettings, Generator, LoraConfig, Network, Precision, Sampling, forward_logits, specs,
+    Adapter, GenerateSettings, Generator, LoraConfig, Network, Precision, QuantizeError, QuantizedModel,
+    Sampling, forward_logits, specs,
 };
 use cloche_nn::Weights;
+use cloche_nn::checkpoint::Checkpoint;
 use cloche_tensor::{AdapterClass, Device, Gpu, OpenOptions};
 use pollster::block_on;
 
@@ -97,4 +99,87 @@ fn a_width_that_is_no_multiple_of_the_group_is_refused_by_name() {
     let error = block_on(network.quantized(&device, Precision::Int4)).err().unwrap().to_string();
     let expected = "layer \"transformer.h.0.mlp.c_proj\": found 40 inputs, expected a multiple of 32, which share a scale";
     assert_eq!(error, expected);
+}
+
+/// The files of a quantised network, opened again.
+fn reopened(
+    device: &Device,
+    config: &ModelConfig,
+    precision: Precision,
+    files: Vec<(String, Vec<u8>)>,
+) -> Result<Network, QuantizeError> {
+    let mut checkpoint = Checkpoint::from_bytes(files)?;
+    Ok(QuantizedModel::load(config, precision, &mut checkpoint)?.upload(device)?)
+}
+
+fn files_of(network: &Network) -> Vec<(String, Vec<u8>)> {
+    let stored = block_on(QuantizedModel::read(network)).unwrap().expect("a quantised network");
+    stored.files(&TokenIds::default()).unwrap()
+}
+
+#[test]
+fn a_quantized_network_is_the_same_after_it_was_in_a_file() {
+    let device = Device::cpu();
+    let ids = [3, 1, 4, 1, 5];
+    for network in networks(&device) {
+        for precision in BOTH {
+            let quantized = block_on(network.quantized(&device, precision)).unwrap();
+            let files = files_of(&quantized);
+            let json = &files.iter().find(|(name, _)| name == "config.json").unwrap().1;
+            assert_eq!(quantization(str::from_utf8(json).unwrap()).unwrap(), Some(precision));
+            let reopened = reopened(&device, &network.config, precision, files.clone()).unwrap();
+            let logits = |network| block_on(forward_logits(&device, network, &ids)).unwrap();
+            assert_eq!(logits(&quantized), logits(&reopened), "{precision:?}");
+            assert!(files_of(&reopened) == files, "{precision:?}: the same file once more");
+        }
+    }
+}
+
+#[test]
+fn what_a_quantized_file_lacks_is_named() {
+    let device = Device::cpu();
+    let [_, _, network] = networks(&device);
+    let config = &network.config;
+    let quantized = block_on(network.quantized(&device, Precision::Int4)).unwrap();
+    let file = files_of(&quantized).into_iter().find(|(name, _)| name == "model.safetensors").unwrap().1;
+    let refused = |file: &[u8], precision| {
+        let files = vec![("model.safetensors".to_string(), file.to_vec())];
+        reopened(&device, config, precision, files).err().expect("this must be refused").to_string()
+    };
+    // The file with the first such text behind a name replaced. The header's length must not change.
+    let with = |name: &str, was: &str, is: &str| {
+        assert_eq!(was.len(), is.len());
+        let find = |part: &str, from: usize| {
+            let place = file[from..].windows(part.len()).position(|found| found == part.as_bytes());
+            from + place.unwrap_or_else(|| panic!("{part} is not there"))
+        };
+        let (mut changed, at) = (file.clone(), find(was, find(name, 0)));
+        changed[at..][..is.len()].copy_from_slice(is.as_bytes());
+        refused(&changed, Precision::Int4)
+    };
+    let scale = "model.layers.0.self_attn.q_proj.weight_scale";
+    let (c, groups) = (config.d_model, config.d_model / 32);
+    let error = with(scale, "scale", "zcale");
+    assert!(
+        error.contains(&format!("{scale:?}: missing from the file, model needs ({c}, {groups})")),
+        "{error}"
+    );
+    // The scales of groups of 64 would be half as many.
+    let was = format!("[{c},{groups}]");
+    let error = with(scale, &was, &format!("[{},{}]", 2 * c, groups / 2));
+    let found = format!("file has ({}, {}), model needs ({c}, {groups})", 2 * c, groups / 2);
+    assert_eq!(error, format!("tensor {scale:?}: {found}"));
+    // Codes of four bits where the configuration says eight.
+    let error = refused(&file, Precision::Int8);
+    assert!(error.contains("q_proj.weight_packed\": file has"), "{error}");
+    let error = with("model.norm.weight", "norm", "mist");
+    assert!(
+        error.contains("\"model.norm.weight\": missing") && error.contains("\"model.mist.weight\""),
+        "{error}"
+    );
+    // Numbers where codes should be.
+    let error = with("model.layers.0.self_attn.q_proj.weight_packed", "I32", "F32");
+    assert!(error.contains("q_proj.weight_packed\": file has F32, needed is I32 or U32"), "{error}");
+    let error = with("model.layers.0.self_attn.q_proj.weight_shape", "I64", "F64");
+    assert!(error.contains("q_proj.weight_shape\": file has F64, needed is I64, I32 or U32"), "{error}");
 }

@@ -11,7 +11,7 @@ mod write;
 
 pub use error::{CheckpointError, Mismatch};
 pub use header::{MAX_HEADER_BYTES, MAX_TENSORS};
-pub use write::{NamedTensor, write};
+pub use write::{NamedTensor, Value, write};
 
 use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom};
@@ -43,7 +43,7 @@ impl<T: Read + Seek> Source for T {}
 /// ```
 /// use cloche_nn::checkpoint::{Checkpoint, NamedTensor, write};
 /// let (shape, data) = (vec![2, 2], vec![1.0, 2.0, 3.0, 4.0]);
-/// let files = write(&[NamedTensor { name: "w", shape: &shape, data: &data }], &[], None).unwrap();
+/// let files = write(&[NamedTensor::new("w", &shape, &data)], &[], None).unwrap();
 /// let mut checkpoint = Checkpoint::from_bytes(files).unwrap();
 /// assert_eq!(checkpoint.tensor("w").unwrap(), (shape, data));
 /// ```
@@ -162,6 +162,11 @@ impl Checkpoint {
         self.tensors.keys().map(String::as_str)
     }
 
+    /// Bytes of all tensors, as the files hold them.
+    pub fn total_bytes(&self) -> u64 {
+        self.tensors.values().map(|location| location.end - location.start).sum()
+    }
+
     /// The shape of a tensor, if there is one of that name.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
         self.tensors.get(name).map(|location| location.shape.as_slice())
@@ -208,6 +213,23 @@ impl Checkpoint {
             }
         };
         Ok((location.shape, data))
+    }
+
+    /// Reads one tensor of 32 bits an element, into which a writer has packed smaller numbers.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::tensor`].
+    pub fn words(&mut self, name: &str) -> Result<(Vec<usize>, Vec<u32>), CheckpointError> {
+        let (location, bytes) = self.bytes(name)?;
+        match location.dtype {
+            Dtype::I32 | Dtype::U32 => Ok((location.shape, decode(&bytes, u32::from_le_bytes))),
+            file => Err(Mismatch::Dtype { name: name.into(), file, needed: "I32 or U32" }.into()),
+        }
+    }
+
+    /// Passes over a tensor from now on, as if there were none of that name.
+    pub fn forget(&mut self, name: &str) {
+        self.tensors.remove(name);
     }
 
     /// Fills a model: `sink` gets each parameter of `specs`, given as (path, shape), in that order.

@@ -21,5 +21,7 @@ pub mod checkpoint;
 pub use found::Found;
 pub use init::Init;
 pub use params::{Kind, PARAM_ALIGN, ParamSpec, Params};
-pub use quantize::{Precision, QuantizeError, QuantizedWeights, Substitute};
-pub use weights::{HostWeights, Weights, WeightsError};
+pub use quantize::{
+    GROUP, HostQuantized, Precision, QuantizeError, QuantizedWeights, StoredLayer, Substitute,
+};
+pub use weights::{HostWeights, Weights, WeightsError, specs_without};

@@ -1,9 +1,17 @@
 //! Weights of linear layers as small whole numbers, for generation. Every other parameter stays what it is, and so does the
 //! table of an embedding where its copy is the output matrix.
 
-use cloche_tensor::ops::quantized_matmul::{GROUP, PANEL, Quantized};
+mod stored;
+
+pub use stored::StoredLayer;
+
+use std::pin::Pin;
+
+pub use cloche_tensor::ops::quantized_matmul::GROUP;
+use cloche_tensor::ops::quantized_matmul::{PANEL, Quantized};
 use cloche_tensor::{Data, Device, State, Tensor};
 
+use crate::checkpoint::CheckpointError;
 use crate::lora::Layer;
 use crate::params::PARAM_ALIGN;
 use crate::weights::HostWeights;
@@ -27,7 +35,7 @@ impl Precision {
     }
 }
 
-/// Why a model cannot be quantised.
+/// Why a model cannot be quantised, or a quantised one not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum QuantizeError {
     /// A layer whose inputs do not make whole groups.
@@ -38,6 +46,9 @@ pub enum QuantizeError {
         /// Its inputs.
         k: usize,
     },
+    /// The file does not hold what it should.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
     /// The device cannot hold the codes, or was lost.
     #[error(transparent)]
     Device(#[from] cloche_tensor::Error),
@@ -50,49 +61,97 @@ pub struct QuantizedWeights {
     scales: State,
 }
 
+/// The same in memory.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HostQuantized {
+    layers: Vec<Place>,
+    codes: Vec<u32>,
+    scales: Vec<f32>,
+}
+
 /// Where a layer lies in the two states, in elements.
+#[derive(Clone, Debug, PartialEq)]
 struct Place {
     path: String,
     n: usize,
+    k: usize,
     codes: usize,
     scales: usize,
     bits: usize,
 }
 
-impl QuantizedWeights {
+impl Place {
+    /// The lengths of a row of codes and of one of scales.
+    fn row(&self) -> [usize; 2] {
+        [self.k * self.bits / 32, self.k / GROUP]
+    }
+}
+
+impl HostQuantized {
     /// Quantises `layers`, whose matrices are at `path.weight` of `weights`.
     ///
     /// # Errors
-    /// A layer whose width is not a multiple of the group; a device that cannot hold the codes.
+    /// A layer whose width is not a multiple of the group.
     ///
     /// # Panics
     /// When `weights` lack the matrix of a layer.
-    pub fn new(
-        device: &Device,
+    pub fn quantize(
+        &mut self,
         precision: Precision,
         layers: &[Layer],
         weights: &HostWeights,
-    ) -> Result<Self, QuantizeError> {
-        if let Some(Layer { path, k, .. }) = layers.iter().find(|layer| !layer.k.is_multiple_of(GROUP)) {
-            return Err(QuantizeError::Width { path: path.clone(), k: *k });
+    ) -> Result<(), QuantizeError> {
+        expect_groups(layers)?;
+        for layer in layers {
+            let w = weights.get(&format!("{}.weight", layer.path));
+            let w = w.unwrap_or_else(|| panic!("layer {:?}: the weights have no matrix for it", layer.path));
+            let [by_k, by_n] = if layer.transposed { [layer.n, 1] } else { [1, layer.k] };
+            let element = |i: usize, j: usize| w[i * by_k + j * by_n];
+            let quantized = Quantized::of([layer.k, layer.n], precision.bits(), element);
+            self.push(layer, precision, quantized);
         }
-        let (mut codes, mut scales, mut places) = (Vec::new(), Vec::new(), Vec::new());
-        for Layer { path, n, k, transposed } in layers {
-            let w = weights.get(&format!("{path}.weight"));
-            let w = w.unwrap_or_else(|| panic!("layer {path:?}: the weights have no matrix for it"));
-            let [by_k, by_n] = if *transposed { [*n, 1] } else { [1, *k] };
-            let bits = precision.bits();
-            let quantized = Quantized::of([*k, *n], bits, |i, j| w[i * by_k + j * by_n]);
-            let place = Place { path: path.clone(), n: *n, codes: codes.len(), scales: scales.len(), bits };
-            places.push(place);
-            // Panels are longer than an alignment, so each layer begins where a binding may.
-            const { assert!(PANEL.is_multiple_of(PARAM_ALIGN)) };
-            codes.extend(quantized.codes);
-            scales.extend(quantized.scales);
-        }
-        let codes = device.state_from("codes", &Data::U32(codes))?;
-        let scales = device.state_from("scales", &Data::F32(scales))?;
-        Ok(QuantizedWeights { layers: places, codes, scales })
+        Ok(())
+    }
+
+    /// How exact the layers are.
+    ///
+    /// # Panics
+    /// When there are none.
+    pub fn precision(&self) -> Precision {
+        if self.layers[0].bits == Precision::Int8.bits() { Precision::Int8 } else { Precision::Int4 }
+    }
+
+    fn push(&mut self, layer: &Layer, precision: Precision, Quantized { codes, scales }: Quantized) {
+        // Panels are longer than an alignment, so each layer begins where a binding may.
+        const { assert!(PANEL.is_multiple_of(PARAM_ALIGN)) };
+        self.layers.push(Place {
+            path: layer.path.clone(),
+            n: layer.n,
+            k: layer.k,
+            codes: self.codes.len(),
+            scales: self.scales.len(),
+            bits: precision.bits(),
+        });
+        self.codes.extend(codes);
+        self.scales.extend(scales);
+    }
+
+    /// Puts the layers on a device.
+    ///
+    /// # Errors
+    /// When the device cannot hold them.
+    pub fn upload(self, device: &Device) -> Result<QuantizedWeights, cloche_tensor::Error> {
+        let codes = device.state_from("codes", &Data::U32(self.codes))?;
+        let scales = device.state_from("scales", &Data::F32(self.scales))?;
+        Ok(QuantizedWeights { layers: self.layers, codes, scales })
+    }
+}
+
+/// Requires that the inputs of all layers make whole groups.
+fn expect_groups(layers: &[Layer]) -> Result<(), QuantizeError> {
+    match layers.iter().find(|layer| !layer.k.is_multiple_of(GROUP)) {
+        Some(Layer { path, k, .. }) => Err(QuantizeError::Width { path: path.clone(), k: *k }),
+        None => Ok(()),
     }
 }
 
@@ -101,6 +160,9 @@ impl QuantizedWeights {
 pub trait Substitute {
     /// x `(…, K)` through the layer at `path`, `(…, n)`, if it is among those that have been replaced.
     fn product(&self, path: &str, x: &Tensor) -> Option<Tensor>;
+
+    /// All of them, read back, to be saved.
+    fn read(&self) -> Pin<Box<dyn Future<Output = Result<HostQuantized, cloche_tensor::Error>> + '_>>;
 
     /// The states that a program binds by these names.
     fn states(&self) -> Vec<(&'static str, &State)>;
@@ -114,6 +176,14 @@ pub trait Substitute {
 impl Substitute for QuantizedWeights {
     fn states(&self) -> Vec<(&'static str, &State)> {
         vec![("codes", &self.codes), ("scales", &self.scales)]
+    }
+
+    fn read(&self) -> Pin<Box<dyn Future<Output = Result<HostQuantized, cloche_tensor::Error>> + '_>> {
+        Box::pin(async {
+            let (codes, scales) = (self.codes.read().await?, self.scales.read().await?);
+            let (codes, scales) = (codes.u32().to_vec(), scales.f32().to_vec());
+            Ok(HostQuantized { layers: self.layers.clone(), codes, scales })
+        })
     }
 
     fn product(&self, path: &str, x: &Tensor) -> Option<Tensor> {

@@ -159,13 +159,7 @@ impl HostWeights {
 
     /// The weights but for the matrices of these layers.
     pub fn without(&self, layers: &[Layer]) -> HostWeights {
-        let is_theirs = |s: &ParamSpec| {
-            s.path.strip_suffix(".weight").is_some_and(|path| layers.iter().any(|l| l.path == path))
-        };
-        let p = Params::new(&Graph::new());
-        let kept = self.specs.iter().filter(|s| !is_theirs(s));
-        kept.for_each(|s| drop(p.declare(&s.path, s.shape.clone(), s.init, s.kind)));
-        self.carried_over(&p.specs(), 0)
+        self.carried_over(&specs_without(&self.specs, layers), 0)
     }
 
     /// Puts the weights on a device.
@@ -179,10 +173,7 @@ impl HostWeights {
     /// Each parameter with its path, ready for [`checkpoint::write`](crate::checkpoint::write).
     pub fn tensors(&self) -> Vec<NamedTensor<'_>> {
         let flat = self.flat();
-        self.specs
-            .iter()
-            .map(|s| NamedTensor { name: &s.path, shape: &s.shape, data: &flat[s.offset..s.end()] })
-            .collect()
+        self.specs.iter().map(|s| NamedTensor::new(&s.path, &s.shape, &flat[s.offset..s.end()])).collect()
     }
 
     /// The values of the parameter at `path`, if there is one.
@@ -194,6 +185,17 @@ impl HostWeights {
     pub fn flat(&self) -> &[f32] {
         self.flat.f32()
     }
+}
+
+/// The parameters of a model but for the matrices of these layers.
+pub fn specs_without(specs: &[ParamSpec], layers: &[Layer]) -> Vec<ParamSpec> {
+    let is_theirs = |s: &ParamSpec| {
+        s.path.strip_suffix(".weight").is_some_and(|path| layers.iter().any(|l| l.path == path))
+    };
+    let p = Params::new(&Graph::new());
+    let kept = specs.iter().filter(|s| !is_theirs(s));
+    kept.for_each(|s| drop(p.declare(&s.path, s.shape.clone(), s.init, s.kind)));
+    p.specs()
 }
 
 /// Length of the flat buffer: where the last parameter ends, padding included.

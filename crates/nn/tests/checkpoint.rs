@@ -22,9 +22,9 @@ fn message<T: std::fmt::Debug>(result: Result<T, CheckpointError>) -> String {
 fn sample(shard_bytes: Option<usize>) -> Vec<(String, Vec<u8>)> {
     let data: Vec<f32> = (0..24).map(|i| i as f32).collect();
     let tensors = [
-        NamedTensor { name: "transformer.wte.weight", shape: &[4, 3], data: &data[..12] },
-        NamedTensor { name: "transformer.h.0.attn.c_attn.weight", shape: &[3, 2], data: &data[12..18] },
-        NamedTensor { name: "transformer.ln_f.weight", shape: &[6], data: &data[18..] },
+        NamedTensor::new("transformer.wte.weight", &[4, 3], &data[..12]),
+        NamedTensor::new("transformer.h.0.attn.c_attn.weight", &[3, 2], &data[12..18]),
+        NamedTensor::new("transformer.ln_f.weight", &[6], &data[18..]),
     ];
     write(&tensors, &[("seed", "7")], shard_bytes).unwrap()
 }
@@ -191,11 +191,11 @@ fn prefixes_buffers_zeros_and_copies_are_understood() {
     let (data, mut zeros, mut head) = ([1.0, 2.0, 3.0, 4.0], [0.0; 2], [1.0, 2.0, 3.0, 4.0]);
     let checkpoint = |zeros: &[f32], head: &[f32]| {
         let tensors = [
-            NamedTensor { name: "wte.weight", shape: &[2, 2], data: &data },
-            NamedTensor { name: "lm_head.weight", shape: &[2, 2], data: head },
-            NamedTensor { name: "ln_f.bias", shape: &[2], data: zeros },
-            NamedTensor { name: "h.0.attn.bias", shape: &[1, 1, 2, 2], data: &data },
-            NamedTensor { name: "h.0.attn.masked_bias", shape: &[], data: &data[..1] },
+            NamedTensor::new("wte.weight", &[2, 2], &data),
+            NamedTensor::new("lm_head.weight", &[2, 2], head),
+            NamedTensor::new("ln_f.bias", &[2], zeros),
+            NamedTensor::new("h.0.attn.bias", &[1, 1, 2, 2], &data),
+            NamedTensor::new("h.0.attn.masked_bias", &[], &data[..1]),
         ];
         Checkpoint::from_bytes(write(&tensors, &[], None).unwrap()).unwrap()
     };
@@ -219,7 +219,7 @@ fn prefixes_buffers_zeros_and_copies_are_understood() {
 
 #[test]
 fn a_name_written_twice_is_refused() {
-    let tensor = NamedTensor { name: "w", shape: &[1], data: &[1.0] };
+    let tensor = NamedTensor::new("w", &[1], &[1.0]);
     assert!(message(write(&[tensor, tensor], &[], None)).contains("two entries \"w\""));
 }
 

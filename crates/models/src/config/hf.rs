@@ -77,7 +77,7 @@ impl ModelConfig {
         json.file()
     }
 
-    fn hf_json(&self, tokens: &TokenIds) -> Object {
+    pub(super) fn hf_json(&self, tokens: &TokenIds) -> Object {
         let mut json = match self.arch {
             Arch::Gpt2 => self.gpt2_json(),
             Arch::Llama => self.llama_json(),

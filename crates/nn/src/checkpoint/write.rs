@@ -1,5 +1,6 @@
 //! Writing a checkpoint: one file, or shards with an index, the same bytes for the same tensors.
 
+use bytemuck::Pod;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, json};
 
@@ -12,8 +13,53 @@ pub struct NamedTensor<'a> {
     pub name: &'a str,
     /// Its shape.
     pub shape: &'a [usize],
-    /// Its values in row-major order.
-    pub data: &'a [f32],
+    dtype: &'static str,
+    /// Its values in row-major order, as the file holds them.
+    bytes: &'a [u8],
+}
+
+/// A type of values that can be written.
+pub trait Value: Pod {
+    /// What the format calls it.
+    const DTYPE: &'static str;
+}
+
+impl Value for f32 {
+    const DTYPE: &'static str = "F32";
+}
+
+impl Value for i32 {
+    const DTYPE: &'static str = "I32";
+}
+
+impl Value for i64 {
+    const DTYPE: &'static str = "I64";
+}
+
+// The format is little-endian, and so is every machine that this runs on: values are written as they lie in memory.
+const _: () = assert!(cfg!(target_endian = "little"));
+
+impl<'a> NamedTensor<'a> {
+    /// A tensor by its path, its shape and its values in row-major order.
+    ///
+    /// # Panics
+    /// If there are not as many values as the shape says.
+    #[track_caller]
+    pub fn new<T: Value>(name: &'a str, shape: &'a [usize], data: &'a [T]) -> Self {
+        let numel: usize = shape.iter().product();
+        assert_eq!(numel, data.len(), "tensor {name:?} of shape {shape:?}");
+        NamedTensor { name, shape, dtype: T::DTYPE, bytes: bytemuck::cast_slice(data) }
+    }
+
+    /// The same tensor by another path.
+    pub fn renamed(&self, name: &'a str) -> Self {
+        NamedTensor { name, ..*self }
+    }
+
+    /// Its values as the file holds them.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
 }
 
 /// Writes tensors as (file name, bytes) pairs: `model.safetensors`, or, where that would hold more than `shard_bytes`
@@ -23,9 +69,6 @@ pub struct NamedTensor<'a> {
 ///
 /// # Errors
 /// A name that occurs twice, or more than [`MAX_TENSORS`] tensors: our own reader would refuse the file.
-///
-/// # Panics
-/// If a tensor has not as many values as its shape says.
 pub fn write(
     tensors: &[NamedTensor<'_>],
     metadata: &[(&str, &str)],
@@ -36,8 +79,6 @@ pub fn write(
         return Err(CheckpointError::malformed("model.safetensors", reason));
     }
     for (i, tensor) in tensors.iter().enumerate() {
-        let numel: usize = tensor.shape.iter().product();
-        assert_eq!(numel, tensor.data.len(), "write: tensor {:?} of shape {:?}", tensor.name, tensor.shape);
         if tensors[..i].iter().any(|t| t.name == tensor.name) || tensor.name == "__metadata__" {
             let reason = format!("cannot be written with two entries {:?}", tensor.name);
             return Err(CheckpointError::malformed("model.safetensors", reason));
@@ -56,7 +97,7 @@ pub fn write(
     for (i, shard) in shards.iter().enumerate() {
         shard.iter().for_each(|tensor| drop(weight_map.insert(tensor.name.into(), file(i).into())));
     }
-    let total_size: usize = tensors.iter().map(|tensor| size_of_val(tensor.data)).sum();
+    let total_size: usize = tensors.iter().map(|tensor| tensor.bytes.len()).sum();
     let index = json!({ "metadata": { "total_size": total_size }, "weight_map": weight_map });
     // The index comes last: a reader that finds it finds the shards too.
     files.push(("model.safetensors.index.json".into(), format!("{index:#}\n").into_bytes()));
@@ -67,7 +108,7 @@ pub fn write(
 fn split<'a, 'b>(tensors: &'b [NamedTensor<'a>], limit: usize) -> Vec<&'b [NamedTensor<'a>]> {
     let (mut shards, mut start, mut bytes) = (Vec::new(), 0, 0);
     for (i, tensor) in tensors.iter().enumerate() {
-        let size = size_of_val(tensor.data);
+        let size = tensor.bytes.len();
         if i > start && size > limit.saturating_sub(bytes) {
             shards.push(&tensors[start..i]);
             (start, bytes) = (i, 0);
@@ -81,7 +122,7 @@ fn split<'a, 'b>(tensors: &'b [NamedTensor<'a>], limit: usize) -> Vec<&'b [Named
 fn encode(tensors: &[NamedTensor<'_>], metadata: &[(&str, &str)]) -> Vec<u8> {
     let header =
         serde_json::to_string(&HeaderEntries { tensors, metadata }).expect("strings and numbers only");
-    let data_bytes: usize = tensors.iter().map(|tensor| size_of_val(tensor.data)).sum();
+    let data_bytes: usize = tensors.iter().map(|tensor| tensor.bytes.len()).sum();
     // Padded with spaces, so that the tensors lie aligned in a memory map.
     let length = header.len().next_multiple_of(8);
     let mut file = Vec::with_capacity(8 + length + data_bytes);
@@ -89,7 +130,7 @@ fn encode(tensors: &[NamedTensor<'_>], metadata: &[(&str, &str)]) -> Vec<u8> {
     file.extend(header.as_bytes());
     file.resize(8 + length, b' ');
     for tensor in tensors {
-        file.extend(tensor.data.iter().flat_map(|value| value.to_le_bytes()));
+        file.extend_from_slice(tensor.bytes);
     }
     file
 }
@@ -107,9 +148,12 @@ impl Serialize for HeaderEntries<'_> {
         map.serialize_entry("__metadata__", &Pairs(self.metadata))?;
         let mut start = 0;
         for tensor in self.tensors {
-            let end = start + size_of_val(tensor.data);
+            let end = start + tensor.bytes.len();
             let data_offsets = [start, end];
-            map.serialize_entry(tensor.name, &Entry { data_offsets, dtype: "F32", shape: tensor.shape })?;
+            map.serialize_entry(
+                tensor.name,
+                &Entry { data_offsets, dtype: tensor.dtype, shape: tensor.shape },
+            )?;
             start = end;
         }
         map.end()

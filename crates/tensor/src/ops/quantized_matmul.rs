@@ -69,6 +69,22 @@ impl Quantized {
     }
 }
 
+/// Rows of words as columns of panels: `(n, row)` → `(⌈n / PANEL⌉, row, PANEL)`, missing columns filled with `T::default()`.
+pub fn to_panels<T: Copy + Default>(rows: &[T], row: usize) -> Vec<T> {
+    let mut panels = vec![T::default(); (rows.len() / row).next_multiple_of(PANEL) * row];
+    for (j, words) in rows.chunks_exact(row).enumerate() {
+        let panel = &mut panels[j / PANEL * row * PANEL..];
+        words.iter().enumerate().for_each(|(i, &word)| panel[i * PANEL + j % PANEL] = word);
+    }
+    panels
+}
+
+/// Back from panels: `(⌈n / PANEL⌉, row, PANEL)` → `(n, row)`.
+pub fn from_panels<T: Copy>(panels: &[T], [n, row]: [usize; 2]) -> Vec<T> {
+    let word = |at: usize| panels[(at / row / PANEL * row + at % row) * PANEL + at / row % PANEL];
+    (0..n * row).map(word).collect()
+}
+
 /// (x (M, K), codes, scales) → y (M, N)
 #[derive(Clone, Copy, Debug)]
 pub(super) struct QuantizedMatmul {

@@ -76,11 +76,8 @@ impl Keeper {
         for (name, weights, moments) in &self.parts {
             let (host, m, v) = (weights.read().await?, moments.m.read().await?, moments.v.read().await?);
             let shape = [m.f32().len()];
-            let moments = [("m", m.f32()), ("v", v.f32())].map(|(name, data)| NamedTensor {
-                name,
-                shape: &shape,
-                data,
-            });
+            let moments =
+                [("m", m.f32()), ("v", v.f32())].map(|(name, data)| NamedTensor::new(name, &shape, data));
             files.push((model_file(name), whole(&host.tensors())?));
             files.push((optimizer_file(name), whole(&moments)?));
         }

@@ -1,0 +1,136 @@
+//! What `config.json` says of quantised weights, under `quantization_config`: Hugging Face's entry for compressed-tensors
+//! (<https://github.com/vllm-project/compressed-tensors>).
+
+use cloche_nn::{GROUP, Precision};
+use serde_json::Value;
+
+use super::hf::TokenIds;
+use super::json::{Object, list, quoted};
+use super::keys::Keys;
+use super::{ConfigError, ModelConfig};
+
+/// Where the entry lies.
+const ENTRY: &str = "quantization_config";
+
+impl ModelConfig {
+    /// Writes `config.json` of a model whose linear layers are rounded to codes.
+    pub fn to_hf_quantized_json(&self, tokens: &TokenIds, precision: Precision) -> String {
+        let mut json = self.hf_json(tokens);
+        let weights = Object::of([
+            ("num_bits", precision.bits().to_string()),
+            ("type", quoted("int")),
+            ("symmetric", "true".into()),
+            ("strategy", quoted("group")),
+            ("group_size", GROUP.to_string()),
+        ]);
+        let group = Object::of([("targets", list([quoted("Linear")])), ("weights", weights.text())]);
+        // A tied output matrix is an embedding, of which the file holds the numbers themselves.
+        let ignored = list(self.tied.then(|| quoted("lm_head")));
+        let entry = Object::of([
+            ("quant_method", quoted("compressed-tensors")),
+            ("format", quoted("pack-quantized")),
+            ("quantization_status", quoted("compressed")),
+            ("config_groups", Object::of([("group_0", group.text())]).text()),
+            ("ignore", ignored),
+        ]);
+        json.set(ENTRY, entry.text());
+        json.file()
+    }
+}
+
+/// How exact the linear layers are in the files of a `config.json`, or nothing where they are whole.
+///
+/// # Errors
+/// Another way to quantise than that which this crate implements: the first setting that differs.
+pub fn quantization(json: &str) -> Result<Option<Precision>, ConfigError> {
+    let keys = Keys::parse(json)?;
+    let Some(entry) = keys.0.get(ENTRY).filter(|entry| !entry.is_null()) else { return Ok(None) };
+    let text = |value: &str| Value::from(value);
+    let mut at = (ENTRY.to_string(), entry);
+    expect(&at, "quant_method", &[text("compressed-tensors")])?;
+    expect(&at, "format", &[text("pack-quantized")])?;
+    at = within(at, "config_groups")?;
+    let groups = at.1.as_object().map_or(0, |groups| groups.len());
+    let Some((name, _)) = at.1.as_object().and_then(|groups| groups.iter().next()).filter(|_| groups == 1)
+    else {
+        return Err(ConfigError::value(&at.0, groups, "one group of layers that are quantised alike"));
+    };
+    at = within(within(at.clone(), name)?, "weights")?;
+    expect(&at, "type", &[text("int")])?;
+    expect(&at, "symmetric", &[Value::from(true)])?;
+    expect(&at, "strategy", &[text("group")])?;
+    expect(&at, "group_size", &[Value::from(GROUP)])?;
+    let bits = expect(&at, "num_bits", &[Value::from(8), Value::from(4)])?;
+    Ok(Some(if bits == 0 { Precision::Int8 } else { Precision::Int4 }))
+}
+
+/// The value of a key, and what the key is called from the top of the file.
+fn within<'a>((path, object): (String, &'a Value), key: &str) -> Result<(String, &'a Value), ConfigError> {
+    let path = format!("{path}.{key}");
+    match object.get(key) {
+        Some(value) => Ok((path, value)),
+        None => Err(ConfigError::value(&path, "nothing", "an entry of that name")),
+    }
+}
+
+/// Which of the values that are implemented a key has.
+fn expect(at: &(String, &Value), key: &str, known: &[Value]) -> Result<usize, ConfigError> {
+    let (path, found) = within(at.clone(), key)?;
+    let names: Vec<String> = known.iter().map(Value::to_string).collect();
+    let place = known.iter().position(|value| value == found);
+    place.ok_or_else(|| ConfigError::value(&path, found, names.join(" or ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::preset;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let model = preset("tiny").unwrap().model;
+        for precision in [Precision::Int8, Precision::Int4] {
+            let json = model.to_hf_quantized_json(&TokenIds::default(), precision);
+            assert_eq!(quantization(&json).unwrap(), Some(precision));
+            assert_eq!(ModelConfig::from_hf_json(&json).unwrap(), model);
+        }
+        assert_eq!(quantization(&model.to_hf_json(&TokenIds::default())).unwrap(), None);
+    }
+
+    #[test]
+    fn what_is_not_implemented_is_named() {
+        let json = preset("tiny").unwrap().model.to_hf_quantized_json(&TokenIds::default(), Precision::Int4);
+        for (was, is, message) in [
+            (
+                "\"compressed-tensors\"",
+                "\"gptq\"",
+                "quant_method: found \"gptq\", expected \"compressed-tensors\"",
+            ),
+            (
+                "\"group_size\": 32",
+                "\"group_size\": 128",
+                "config_groups.group_0.weights.group_size: found 128, expected 32",
+            ),
+            (
+                "\"group_size\": 32,",
+                "",
+                "config_groups.group_0.weights.group_size: found nothing, expected an entry of that name",
+            ),
+            (
+                "\"num_bits\": 4",
+                "\"num_bits\": 3",
+                "config_groups.group_0.weights.num_bits: found 3, expected 8 or 4",
+            ),
+            (
+                "\"symmetric\": true",
+                "\"symmetric\": false",
+                "config_groups.group_0.weights.symmetric: found false, expected true",
+            ),
+            ("\"group_0\"", "\"group_0\": {}, \"group_1\"", "config_groups: found 2, expected one group"),
+        ] {
+            assert!(json.contains(was), "{was}");
+            let error = quantization(&json.replace(was, is)).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("quantization_config.{message}")), "{error}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Quantised layers in a checkpoint, as compressed-tensors (<https://github.com/vllm-project/compressed-tensors>) packs them
+//! in its format `pack-quantized`, which `transformers` and vLLM read.
+//!
+//! In place of `path.weight` `(n, K)` there are `path.weight_packed` `(n, K·bits / 32)` of 32-bit words, in which the lower k is
+//! in the lower bits and a code is the weight's number of steps plus 2^(bits − 1); `path.weight_scale` `(n, K / GROUP)`; and
+//! `path.weight_shape`, the numbers n and K. The device wants the same words in panels of columns.
+
+use cloche_tensor::ops::quantized_matmul::{GROUP, Quantized, from_panels, to_panels};
+
+use super::{HostQuantized, Place, Precision, QuantizeError, expect_groups};
+use crate::checkpoint::{Checkpoint, CheckpointError, Mismatch, NamedTensor};
+use crate::lora::Layer;
+
+/// A layer as a file holds it.
+pub struct StoredLayer {
+    names: [String; 3],
+    shapes: [[usize; 2]; 2],
+    codes: Vec<i32>,
+    scales: Vec<f32>,
+    shape: [i64; 2],
+}
+
+impl StoredLayer {
+    /// Its tensors, ready for [`checkpoint::write`](crate::checkpoint::write).
+    pub fn tensors(&self) -> [NamedTensor<'_>; 3] {
+        let [packed, scale, shape] = &self.names;
+        [
+            NamedTensor::new(packed, &self.shapes[0], &self.codes),
+            NamedTensor::new(scale, &self.shapes[1], &self.scales),
+            NamedTensor::new(shape, &[2], &self.shape),
+        ]
+    }
+}
+
+/// What a layer's codes, scales and shape are called.
+fn names(path: &str) -> [String; 3] {
+    ["packed", "scale", "shape"].map(|part| format!("{path}.weight_{part}"))
+}
+
+impl HostQuantized {
+    /// Those of `layers` that are quantised, as a file holds them.
+    pub fn stored(&self, layers: &[Layer]) -> Vec<StoredLayer> {
+        let places = self.layers.iter().filter(|place| layers.iter().any(|layer| layer.path == place.path));
+        let stored = |place: &Place| {
+            let shapes = place.row().map(|row| [place.n, row]);
+            StoredLayer {
+                names: names(&place.path),
+                shapes,
+                codes: from_panels(&self.codes[place.codes..], shapes[0])
+                    .into_iter()
+                    .map(|x| x as i32)
+                    .collect(),
+                scales: from_panels(&self.scales[place.scales..], shapes[1]),
+                shape: [place.n as i64, place.k as i64],
+            }
+        };
+        places.map(stored).collect()
+    }
+
+    /// Takes those of `layers` that a checkpoint holds quantised out of it; of the others it has to hold the weights. The names
+    /// of those that it held.
+    ///
+    /// # Errors
+    /// Codes, scales and shapes that are missing, of another shape or dtype, all of them; a layer whose width is not a multiple
+    /// of the group; a file that can no longer be read.
+    pub fn load(
+        &mut self,
+        precision: Precision,
+        layers: &[Layer],
+        checkpoint: &mut Checkpoint,
+    ) -> Result<Vec<Layer>, QuantizeError> {
+        let whole = |layer: &Layer| checkpoint.shape(&format!("{}.weight", layer.path)).is_some();
+        let layers: Vec<Layer> = layers.iter().filter(|layer| !whole(layer)).cloned().collect();
+        expect_groups(&layers)?;
+        // 1. All that does not fit, before anything is read.
+        let problems: Vec<Mismatch> =
+            layers.iter().flat_map(|layer| misfits(layer, precision, checkpoint)).collect();
+        if !problems.is_empty() {
+            return Err(CheckpointError::Mismatch(problems).into());
+        }
+        // 2. Layer by layer, so that no more than one is there twice.
+        for layer in &layers {
+            let [packed, scale, shape] = names(&layer.path);
+            let (said, model) = (checkpoint.ids(&shape)?.1, vec![layer.n, layer.k]);
+            if said != [layer.n as i64, layer.k as i64] {
+                let file = said.iter().map(|&n| n.max(0) as usize).collect();
+                let name = format!("{}.weight", layer.path);
+                return Err(CheckpointError::from(Mismatch::Shape { name, file, model }).into());
+            }
+            let (codes, scales) = (checkpoint.words(&packed)?.1, checkpoint.tensor(&scale)?.1);
+            let row = [layer.k * precision.bits() / 32, layer.k / GROUP];
+            let quantized =
+                Quantized { codes: to_panels(&codes, row[0]), scales: to_panels(&scales, row[1]) };
+            self.push(layer, precision, quantized);
+            [packed, scale, shape].iter().for_each(|name| checkpoint.forget(name));
+        }
+        Ok(layers)
+    }
+}
+
+/// What of a layer is missing from a checkpoint or has another shape. What has another dtype is found when it is read.
+fn misfits(layer: &Layer, precision: Precision, checkpoint: &Checkpoint) -> Vec<Mismatch> {
+    let needed = [vec![layer.n, layer.k * precision.bits() / 32], vec![layer.n, layer.k / GROUP], vec![2]];
+    let misfit = |(name, model): (String, Vec<usize>)| match checkpoint.shape(&name) {
+        None => Some(Mismatch::Missing { name, model }),
+        Some(file) if file != model => Some(Mismatch::Shape { name, file: file.to_vec(), model }),
+        Some(_) => None,
+    };
+    names(&layer.path).into_iter().zip(needed).filter_map(misfit).collect()
+}
