@@ -64,8 +64,8 @@ export interface CreateModelOptions {
 /** What a copy of a model is to be. */
 export interface CopyOptions {
   /**
-   * Rounds its linear layers to codes of 8 or 4 bits: it generates with less memory and time, and can neither learn nor be copied,
-   * saved or looked into.
+   * Rounds its linear layers to codes of 8 or 4 bits: it generates with less memory and time, its files are smaller, and it can
+   * neither learn nor be copied or looked into.
    */
   quantize?: "int8" | "int4" | undefined;
 }

@@ -96,7 +96,7 @@ declare module "*/wasm/teach.js" {
     /** Whether an adapter lies beside its weights. */
     readonly hasAdapter: boolean;
     withoutAdapter(): Model;
-    /** Whether its linear layers are rounded, so that it can do nothing but generate. */
+    /** Whether its linear layers are rounded, so that it can generate and be saved, but nothing else. */
     readonly isQuantized: boolean;
     /** A copy that can do nothing but generate, by codes of so many bits. */
     quantized(bits: 8 | 4): Promise<Model>;

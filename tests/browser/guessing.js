@@ -31,10 +31,16 @@ async function answer(page) {
       for await (const piece of model.chat([{ role: "user", content: "to be" }], { ...asked, draft })) text += piece;
       chat.push(text);
     }
+    const saved = await rounded.int8.export();
+    const reopened = await cloche.models.load(saved);
+    const again = await first(reopened, greedy);
+    const bytes = [saved, await model.export()].map((files) => files.get("model.safetensors").byteLength);
+    const text = JSON.parse(new TextDecoder().decode(saved.get("config.json")));
+    text.quantization_config.config_groups.group_0.weights.group_size = 64;
     const told = (/** @type {Promise<unknown>} */ outcome) => outcome.then(() => "none", (/** @type {any} */ error) => `${error.code}: ${error.message}`);
     const other = await cloche.models.create();
     const errors = [
-      await told(rounded.int8.export()),
+      await told(cloche.models.load(new Map([...saved, ["config.json", new TextEncoder().encode(JSON.stringify(text))]]))),
       await told(cloche.models.copy(rounded.int8)),
       await told(rounded.int4.probe("to be")),
       await told(cloche.models.copy(model, { quantize: "int3" })),
@@ -49,7 +55,7 @@ async function answer(page) {
     for await (const event of running) if (event.event === "step") break;
     errors.push(await told(first(cloche, { draft: rounded.int8 })));
     cloche.dispose();
-    return { alone, said, chat, errors, current };
+    return { alone, said, chat, errors, current, again, bytes };
   }, GROW);
   const { alone, said } = found;
   const [whole, int8, int4] = said.alone;
@@ -63,9 +69,11 @@ async function answer(page) {
   }
   assert.equal(found.chat[1], found.chat[0]);
   assert.equal(found.current.text, int8.text);
-  const quantized = /^SETTINGS: the model is quantised: it can generate, but neither learn nor be copied, saved or probed$/;
+  assert.deepEqual(found.again, int8, "what was saved is what was spoken with");
+  assert.ok(found.bytes[0] < 0.5 * found.bytes[1], `${found.bytes} bytes`);
+  const quantized = /^SETTINGS: the model is quantised: it can generate and be saved, but neither learn nor be copied or probed$/;
   const expected = [
-    quantized,
+    /^CHECKPOINT: config.json: quantization_config.config_groups.group_0.weights.group_size: found 64, expected 32$/,
     quantized,
     quantized,
     /^SETTINGS: quantize: found "int3", expected "int8" or "int4"$/,

@@ -5,9 +5,9 @@ use crate::files::{Files, described, from_js_files, model_files, to_js_files};
 use crate::generate::Generator;
 use crate::{error, thrown};
 use cloche_models::config::{
-    ConfigError, GenerationConfig, Head, ModelConfig, TokenIds, TunedFacts, preset, tuned_card,
+    ConfigError, GenerationConfig, Head, ModelConfig, TokenIds, TunedFacts, preset, quantization, tuned_card,
 };
-use cloche_models::{Adapter, Base, Network, score_specs, specs};
+use cloche_models::{Adapter, Base, Network, QuantizedModel, score_specs, specs};
 use cloche_nn::checkpoint::Checkpoint;
 use cloche_nn::{Precision, QuantizeError, Weights, WeightsError};
 use cloche_tensor::Device;
@@ -61,11 +61,23 @@ impl Engine {
             WeightsError::Device(e) => thrown(&e.into()),
             WeightsError::Checkpoint(e) => refused(&e.to_string()),
         };
+        let precision = quantization(&json).map_err(in_config)?;
         let mut checkpoint = Checkpoint::from_bytes(model).map_err(|e| in_weights(e.into()))?;
-        let specs = if head == Head::Score { score_specs(&config) } else { specs(&config) };
-        let weights = Weights::load(&self.device, &specs, &mut checkpoint, &config.extras());
-        let mut network = Network::new(config, weights.map_err(in_weights)?);
+        let mut network = if let Some(precision) = precision {
+            let model = QuantizedModel::load(&config, precision, &mut checkpoint);
+            let model = model.map_err(|e| refused(&e.to_string()))?;
+            model.upload(&self.device).map_err(|e| thrown(&e.into()))?
+        } else {
+            let specs = if head == Head::Score { score_specs(&config) } else { specs(&config) };
+            let weights = Weights::load(&self.device, &specs, &mut checkpoint, &config.extras());
+            Network::new(config, weights.map_err(in_weights)?)
+        };
         if !adapter.is_empty() {
+            if precision.is_some() {
+                return Err(refused(
+                    "adapter_config.json: found an adapter beside a quantised model, expected a whole one",
+                ));
+            }
             let base = base_of(&network, String::new()).await?;
             let adapter = Adapter::from_peft(&self.device, &config, &base, adapter);
             network = network.with_adapter(adapter.map_err(|e| refused(&e.to_string()))?);
@@ -130,7 +142,7 @@ impl Model {
         Model { network: Network { adapter: None, ..self.network.clone() }, ..self.clone() }
     }
 
-    /// Whether its linear layers are rounded, so that it can do nothing but generate.
+    /// Whether its linear layers are rounded, so that it can generate and be saved, but nothing else.
     #[wasm_bindgen(getter, js_name = isQuantized)]
     pub fn is_quantized(&self) -> bool {
         self.network.quantized.is_some()
@@ -196,7 +208,7 @@ impl Model {
         match self.is_quantized() {
             true => Err(error(
                 "SETTINGS",
-                "the model is quantised: it can generate, but neither learn nor be copied, saved or probed",
+                "the model is quantised: it can generate and be saved, but neither learn nor be copied or probed",
             )),
             false => Ok(()),
         }
@@ -204,7 +216,13 @@ impl Model {
 
     /// The files of a folder with what has learnt.
     pub(crate) async fn folder(&self) -> Result<Files, JsValue> {
-        self.expect_whole()?;
+        let quantized = QuantizedModel::read(&self.network).await.map_err(|e| thrown(&e.into()))?;
+        if let Some(model) = quantized {
+            let mut files = model.files(&self.tokens).map_err(|e| refused(&e.to_string()))?;
+            let [_, generation] = self.description();
+            files.push(generation);
+            return Ok(files);
+        }
         let (config, facts) = (&self.network.config, self.facts.borrow().clone());
         let card = facts.as_ref().map(|facts| tuned_card(config, facts));
         if let Some(adapter) = &self.network.adapter {

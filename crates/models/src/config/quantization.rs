@@ -12,6 +12,10 @@ use super::{ConfigError, ModelConfig};
 /// Where the entry lies.
 const ENTRY: &str = "quantization_config";
 
+/// The only group size there is, as a file has it.
+const GROUP_TEXT: &str = "32";
+const _: () = assert!(GROUP == 32);
+
 impl ModelConfig {
     /// Writes `config.json` of a model whose linear layers are rounded to codes.
     pub fn to_hf_quantized_json(&self, tokens: &TokenIds, precision: Precision) -> String {
@@ -21,7 +25,7 @@ impl ModelConfig {
             ("type", quoted("int")),
             ("symmetric", "true".into()),
             ("strategy", quoted("group")),
-            ("group_size", GROUP.to_string()),
+            ("group_size", GROUP_TEXT.into()),
         ]);
         let group = Object::of([("targets", list([quoted("Linear")])), ("weights", weights.text())]);
         // A tied output matrix is an embedding, of which the file holds the numbers themselves.
@@ -45,40 +49,42 @@ impl ModelConfig {
 pub fn quantization(json: &str) -> Result<Option<Precision>, ConfigError> {
     let keys = Keys::parse(json)?;
     let Some(entry) = keys.0.get(ENTRY).filter(|entry| !entry.is_null()) else { return Ok(None) };
-    let text = |value: &str| Value::from(value);
     let mut at = (ENTRY.to_string(), entry);
-    expect(&at, "quant_method", &[text("compressed-tensors")])?;
-    expect(&at, "format", &[text("pack-quantized")])?;
-    at = within(at, "config_groups")?;
+    expect(&at, "quant_method", "\"compressed-tensors\"")?;
+    expect(&at, "format", "\"pack-quantized\"")?;
+    at = within(&at, "config_groups")?;
     let groups = at.1.as_object().map_or(0, |groups| groups.len());
     let Some((name, _)) = at.1.as_object().and_then(|groups| groups.iter().next()).filter(|_| groups == 1)
     else {
         return Err(ConfigError::value(&at.0, groups, "one group of layers that are quantised alike"));
     };
-    at = within(within(at.clone(), name)?, "weights")?;
-    expect(&at, "type", &[text("int")])?;
-    expect(&at, "symmetric", &[Value::from(true)])?;
-    expect(&at, "strategy", &[text("group")])?;
-    expect(&at, "group_size", &[Value::from(GROUP)])?;
-    let bits = expect(&at, "num_bits", &[Value::from(8), Value::from(4)])?;
-    Ok(Some(if bits == 0 { Precision::Int8 } else { Precision::Int4 }))
+    at = within(&within(&at, name)?, "weights")?;
+    for (key, known) in
+        [("type", "\"int\""), ("symmetric", "true"), ("strategy", "\"group\""), ("group_size", GROUP_TEXT)]
+    {
+        expect(&at, key, known)?;
+    }
+    let (path, bits) = within(&at, "num_bits")?;
+    match bits.as_u64() {
+        Some(8) => Ok(Some(Precision::Int8)),
+        Some(4) => Ok(Some(Precision::Int4)),
+        _ => Err(ConfigError::value(&path, bits, "8 or 4")),
+    }
 }
 
 /// The value of a key, and what the key is called from the top of the file.
-fn within<'a>((path, object): (String, &'a Value), key: &str) -> Result<(String, &'a Value), ConfigError> {
-    let path = format!("{path}.{key}");
+fn within<'a>((path, object): &(String, &'a Value), key: &str) -> Result<(String, &'a Value), ConfigError> {
+    let path = [path, ".", key].concat();
     match object.get(key) {
         Some(value) => Ok((path, value)),
         None => Err(ConfigError::value(&path, "nothing", "an entry of that name")),
     }
 }
 
-/// Which of the values that are implemented a key has.
-fn expect(at: &(String, &Value), key: &str, known: &[Value]) -> Result<usize, ConfigError> {
-    let (path, found) = within(at.clone(), key)?;
-    let names: Vec<String> = known.iter().map(Value::to_string).collect();
-    let place = known.iter().position(|value| value == found);
-    place.ok_or_else(|| ConfigError::value(&path, found, names.join(" or ")))
+/// Requires the one value of a key that is implemented, given as the file has it.
+fn expect(at: &(String, &Value), key: &str, known: &str) -> Result<(), ConfigError> {
+    let (path, found) = within(at, key)?;
+    if found.to_string() == known { Ok(()) } else { Err(ConfigError::value(&path, found, known)) }
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 //!
 //! In place of `path.weight` `(n, K)` there are `path.weight_packed` `(n, K·bits / 32)` of 32-bit words, in which the lower k is
 //! in the lower bits and a code is the weight's number of steps plus 2^(bits − 1); `path.weight_scale` `(n, K / GROUP)`; and
-//! `path.weight_shape`, the numbers n and K. The device wants the same words in panels of columns.
+//! `path.weight_shape`, the numbers n and K, which follow from the model's shape as well. The device wants the same words in
+//! panels of columns.
 
 use cloche_tensor::ops::quantized_matmul::{GROUP, Quantized, from_panels, to_panels};
 
@@ -61,7 +62,7 @@ impl HostQuantized {
     /// of those that it held.
     ///
     /// # Errors
-    /// Codes, scales and shapes that are missing, of another shape or dtype, all of them; a layer whose width is not a multiple
+    /// Codes and scales that are missing or of another shape, all of them; of another dtype; a layer whose width is not a multiple
     /// of the group; a file that can no longer be read.
     pub fn load(
         &mut self,
@@ -81,12 +82,6 @@ impl HostQuantized {
         // 2. Layer by layer, so that no more than one is there twice.
         for layer in &layers {
             let [packed, scale, shape] = names(&layer.path);
-            let (said, model) = (checkpoint.ids(&shape)?.1, vec![layer.n, layer.k]);
-            if said != [layer.n as i64, layer.k as i64] {
-                let file = said.iter().map(|&n| n.max(0) as usize).collect();
-                let name = format!("{}.weight", layer.path);
-                return Err(CheckpointError::from(Mismatch::Shape { name, file, model }).into());
-            }
             let (codes, scales) = (checkpoint.words(&packed)?.1, checkpoint.tensor(&scale)?.1);
             let row = [layer.k * precision.bits() / 32, layer.k / GROUP];
             let quantized =
@@ -100,7 +95,7 @@ impl HostQuantized {
 
 /// What of a layer is missing from a checkpoint or has another shape. What has another dtype is found when it is read.
 fn misfits(layer: &Layer, precision: Precision, checkpoint: &Checkpoint) -> Vec<Mismatch> {
-    let needed = [vec![layer.n, layer.k * precision.bits() / 32], vec![layer.n, layer.k / GROUP], vec![2]];
+    let needed = [layer.k * precision.bits() / 32, layer.k / GROUP].map(|row| vec![layer.n, row]);
     let misfit = |(name, model): (String, Vec<usize>)| match checkpoint.shape(&name) {
         None => Some(Mismatch::Missing { name, model }),
         Some(file) if file != model => Some(Mismatch::Shape { name, file: file.to_vec(), model }),

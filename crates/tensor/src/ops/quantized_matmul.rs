@@ -170,14 +170,14 @@ fn run<F: Real, const BITS: usize>(mut io: CpuIo<F>, n: usize) {
                 #[cfg(target_arch = "x86_64")]
                 match &few {
                     Some(few) => few.multiply::<BITS>(codes, scales, &mut own),
-                    None => wide(FewRows::<F, BITS> { x, k, codes, scales, y: &mut own }),
+                    None => few_rows::<F, BITS>([x, scales], k, codes, &mut own),
                 }
                 #[cfg(not(target_arch = "x86_64"))]
-                wide(FewRows::<F, BITS> { x, k, codes, scales, y: &mut own });
+                few_rows::<F, BITS>([x, scales], k, codes, &mut own);
                 own.chunks_exact(PANEL).enumerate().for_each(|(r, y)| part(r).copy_from_slice(&y[..width]));
             } else {
                 own.resize(k * PANEL, F::ZERO);
-                wide(Unpack::<F, BITS> { codes, scales, to: &mut own });
+                unpack::<F, BITS>(codes, scales, &mut own);
                 let c = part(0).as_mut_ptr();
                 // SAFETY: as above; x is (M, K), and what has been unpacked (K, PANEL).
                 unsafe {
@@ -250,33 +250,35 @@ fn in_place<F: Real, const BITS: usize>(word: u32, i: usize) -> F {
     } as i32)
 }
 
-/// A few rows times one panel, whose groups are unpacked once for all of them.
-struct FewRows<'a, F, const BITS: usize> {
+/// y (M, PANEL) += x (M, k) times one panel, whose groups are unpacked once for all of a few rows.
+fn few_rows<F: Real, const BITS: usize>([x, scales]: [&[F]; 2], k: usize, codes: &[u32], y: &mut [F]) {
+    let mut weights = [F::ZERO; GROUP * PANEL];
+    let panel = codes.chunks_exact(BITS * PANEL).zip(scales.chunks_exact(PANEL));
+    for (group, (codes, scales)) in panel.enumerate() {
+        unpack::<F, BITS>(codes, scales, &mut weights);
+        wide(GroupOfRows { x: &x[group * GROUP..], k, weights: &weights, y });
+    }
+}
+
+/// A few rows, `k` apart, times one group of a panel.
+struct GroupOfRows<'a, F> {
     x: &'a [F],
     k: usize,
-    codes: &'a [u32],
-    scales: &'a [F],
+    weights: &'a [F; GROUP * PANEL],
     y: &'a mut [F],
 }
 
-impl<F: Real, const BITS: usize> Kernel for FewRows<'_, F, BITS> {
+impl<F: Real> Kernel for GroupOfRows<'_, F> {
     #[inline(always)]
     fn run<const FUSED: bool>(self) {
-        let FewRows { x, k, codes, scales, y } = self;
-        let mut weights = [F::ZERO; GROUP * PANEL];
-        let panel = codes.chunks_exact(BITS * PANEL).zip(scales.chunks_exact(PANEL));
-        for (group, (codes, scales)) in panel.enumerate() {
-            Unpack::<F, BITS> { codes, scales, to: &mut weights }.run::<FUSED>();
-            for (x, y) in x.chunks_exact(k).zip(y.chunks_exact_mut(PANEL)) {
-                let x = x[group * GROUP..][..GROUP].chunks_exact(8);
-                for (x, w) in x.zip(weights.chunks_exact(8 * PANEL)) {
-                    for (j, y) in y.iter_mut().enumerate() {
-                        let mut sum = *y;
-                        for i in 0..8 {
-                            sum = add_product::<F, FUSED>(sum, x[i], w[i * PANEL + j]);
-                        }
-                        *y = sum;
+        for (x, y) in self.x.chunks(self.k).zip(self.y.chunks_exact_mut(PANEL)) {
+            for (x, w) in x[..GROUP].chunks_exact(8).zip(self.weights.chunks_exact(8 * PANEL)) {
+                for (j, y) in y.iter_mut().enumerate() {
+                    let mut sum = *y;
+                    for i in 0..8 {
+                        sum = add_product::<F, FUSED>(sum, x[i], w[i * PANEL + j]);
                     }
+                    *y = sum;
                 }
             }
         }
@@ -299,19 +301,25 @@ impl<F: Real> FewColumns<F> {
         few_kernels::<F>().map(|kernels| FewColumns { columns, kernels })
     }
 
-    /// y (M, PANEL) += x times the panel, with the bits of [`FewRows`].
+    /// y (M, PANEL) += x times the panel, with the bits of [`few_rows`].
     fn multiply<const BITS: usize>(&self, codes: &[u32], scales: &[F], y: &mut [F]) {
         let mut weights = [F::ZERO; GROUP * PANEL];
         let panel = codes.chunks_exact(BITS * PANEL).zip(scales.chunks_exact(PANEL));
         let columns = self.columns.chunks_exact(y.len() / PANEL * GROUP);
         for (x, (codes, scales)) in columns.zip(panel) {
-            wide(Unpack::<F, BITS> { codes, scales, to: &mut weights });
+            unpack::<F, BITS>(codes, scales, &mut weights);
             self.kernels.add_rows(x, (&weights, PANEL), (y, PANEL), true);
         }
     }
 }
 
-/// Codes and scales of whole groups of a panel to weights, (k, PANEL).
+/// Codes and scales of whole groups of a panel to weights, (k, PANEL). Compiled once, whoever needs it.
+#[inline(never)]
+fn unpack<F: Real, const BITS: usize>(codes: &[u32], scales: &[F], to: &mut [F]) {
+    wide(Unpack::<F, BITS> { codes, scales, to });
+}
+
+/// See [`unpack`].
 struct Unpack<'a, F, const BITS: usize> {
     codes: &'a [u32],
     scales: &'a [F],
