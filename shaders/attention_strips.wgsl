@@ -104,12 +104,14 @@ const C: u32 = 0u; // what `fetch` fetches
 const W: u32 = 1u;
 const Y: u32 = 2u;
 
+/// A vec4 of eight of the others.
+struct Eight { a: mat4x4<f32>, b: mat4x4<f32> }
+
 /// A vec4 of sixteen of the others.
 fn strip(which: u32, at: u32, row: u32, last: u32, lane: u32) -> Strip {
-    return Strip(
-        four(which, at, row, last, lane), four(which, at, row + 4u, last, lane),
-        four(which, at, row + 8u, last, lane), four(which, at, row + 12u, last, lane),
-    );
+    let upper = eight(which, at, row, last, lane);
+    let lower = eight(which, at, row + 8u, last, lane);
+    return Strip(upper.a, upper.b, lower.a, lower.b);
 }
 
 fn turn(x: Strip) -> Strip {

@@ -15,3 +15,7 @@ fn four(which: u32, at: u32, row: u32, last: u32, lane: u32) -> mat4x4<f32> {
         fetch(which, at, row + 2u, last), fetch(which, at, row + 3u, last),
     );
 }
+
+fn eight(which: u32, at: u32, row: u32, last: u32, lane: u32) -> Eight {
+    return Eight(four(which, at, row, last, lane), four(which, at, row + 4u, last, lane));
+}

@@ -14,3 +14,7 @@ fn four(which: u32, at: u32, row: u32, last: u32, lane: u32) -> mat4x4<f32> {
     let x = fetch(which, at, row + lane, last);
     return mat4x4<f32>(quadBroadcast(x, 0u), quadBroadcast(x, 1u), quadBroadcast(x, 2u), quadBroadcast(x, 3u));
 }
+
+fn eight(which: u32, at: u32, row: u32, last: u32, lane: u32) -> Eight {
+    return Eight(four(which, at, row, last, lane), four(which, at, row + 4u, last, lane));
+}

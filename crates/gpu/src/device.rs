@@ -69,6 +69,8 @@ pub struct AdapterInfo {
     pub class: AdapterClass,
     /// Optional features, as far as wgpu can request them.
     pub features: AdapterFeatures,
+    /// Threads of a subgroup, where all have as many; browsers do not tell.
+    pub lanes: Option<u32>,
 }
 
 /// The optional features that the engine can make use of. [`Gpu::open`] turns on those that are there.
@@ -117,6 +119,7 @@ impl Gpu {
         let mut required_limits = wgpu::Limits::default();
         if options.default_limits {
             info.features = AdapterFeatures::default();
+            info.lanes = None;
         } else {
             required_features.set(wgpu::Features::SHADER_F16, info.features.f16);
             required_features.set(wgpu::Features::SUBGROUP, info.features.subgroups);
@@ -328,6 +331,7 @@ impl AdapterInfo {
                 subgroups: features.contains(wgpu::Features::SUBGROUP),
                 timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
             },
+            lanes: (info.subgroup_min_size == info.subgroup_max_size).then_some(info.subgroup_max_size),
         }
     }
 }

@@ -87,6 +87,7 @@ pub(crate) async fn describe_adapter(force_fallback: bool) -> Option<AdapterInfo
             subgroups: has(&adapter, SUBGROUPS),
             timestamps: has(&adapter, "timestamp-query"),
         },
+        lanes: None,
     })
 }
 

@@ -37,9 +37,10 @@ fn the_cpu_equals_f64() {
     run_all(async |op, sample| check(op, sample, &Device::cpu()).await);
 }
 
-/// Runs all samples on the adapter, with the kernels of one family.
-fn run_gpu(class: AdapterClass) {
-    let options = OpenOptions { allow_software: true, class: Some(class), ..Default::default() };
+/// Runs all samples on the adapter, with the kernels of one family; or those for adapters that offer nothing beyond the
+/// standard's least.
+fn run_gpu(class: AdapterClass, default_limits: bool) {
+    let options = OpenOptions { allow_software: true, class: Some(class), default_limits };
     let device = match pollster::block_on(Gpu::open(options)) {
         Ok(gpu) => Device::from_gpu(gpu),
         Err(error) => {
@@ -53,15 +54,20 @@ fn run_gpu(class: AdapterClass) {
 
 #[test]
 fn kernels_for_gpus_equal_f64() {
-    run_gpu(AdapterClass::Hardware);
+    run_gpu(AdapterClass::Hardware, false);
 }
 
 #[test]
 fn kernels_for_cpu_adapters_equal_f64() {
-    run_gpu(AdapterClass::Software);
+    run_gpu(AdapterClass::Software, false);
+}
+
+#[test]
+fn kernels_for_cpu_adapters_without_subgroups_equal_f64() {
+    run_gpu(AdapterClass::Software, true);
 }
 
 #[test]
 fn kernels_for_scalar_adapters_equal_f64() {
-    run_gpu(AdapterClass::Scalar);
+    run_gpu(AdapterClass::Scalar, false);
 }

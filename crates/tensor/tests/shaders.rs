@@ -1,6 +1,6 @@
 //! Every shader of the engine, as text: naga accepts it with the prelude in front, for each entry point.
 
-use cloche_tensor::ops::{ELEMENTWISE, NEED_SUBGROUPS, OPS, PRELUDE, SHADER_PARTS, Shader};
+use cloche_tensor::ops::{ELEMENTWISE, NEED_EIGHTS, NEED_SUBGROUPS, OPS, PRELUDE, SHADER_PARTS, Shader};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 
 /// What the planner writes in front of a kernel: the identity, and a chain that ends it.
@@ -25,7 +25,8 @@ fn validate(shader: Shader, generated: &str, beyond: Capabilities) -> Result<nag
 #[test]
 fn naga_accepts_every_shader() {
     let everywhere = OPS.iter().filter_map(|op| op.shader).map(|shader| (shader, Capabilities::empty()));
-    for (shader, beyond) in everywhere.chain(NEED_SUBGROUPS.map(|shader| (shader, Capabilities::SUBGROUP))) {
+    let subgroups = NEED_SUBGROUPS.into_iter().chain(NEED_EIGHTS);
+    for (shader, beyond) in everywhere.chain(subgroups.map(|shader| (shader, Capabilities::SUBGROUP))) {
         for generated in EPILOGUES {
             let module = validate(shader, generated, beyond).unwrap_or_else(|error| panic!("{error}"));
             assert!(!module.entry_points.is_empty(), "{}.wgsl has no entry point", shader.stem);
@@ -55,7 +56,9 @@ fn every_shader_file_belongs_to_an_operation() {
 #[test]
 fn shaders_are_ascii() {
     // Some drivers' compilers stop at the first byte beyond.
-    for shader in OPS.iter().filter_map(|op| op.shader).chain([ELEMENTWISE]).chain(NEED_SUBGROUPS) {
+    for shader in
+        OPS.iter().filter_map(|op| op.shader).chain([ELEMENTWISE]).chain(NEED_SUBGROUPS).chain(NEED_EIGHTS)
+    {
         let line = shader.source.lines().position(|line| !line.is_ascii());
         assert!(line.is_none(), "{}.wgsl, line {}", shader.stem, line.unwrap_or(0) + 1);
     }

@@ -5,22 +5,24 @@
 
 use cloche_gpu::AdapterClass;
 
-use crate::ops::{GpuIo, OpEntry, Shader, groups};
+use crate::ops::{GpuIo, OpEntry, Shader, groups, native};
 use crate::shader;
 
 /// Registry row. The samples of `attention` run it, so there are none of its own.
 pub const ENTRY: OpEntry = OpEntry { name: "attention_rows", samples: Vec::new, shader: Some(SHADER[0]) };
 
-/// The second where threads can ask each other, as those of SwiftShader can.
-pub(super) const SHADER: [Shader; 2] = [
+/// The others where threads can ask each other, four as those of SwiftShader or eight as those of lavapipe.
+pub(super) const SHADER: [Shader; 3] = [
     shader!("rows_alone", "attention_strips", "attention_rows"),
     shader!("rows_quads", "attention_strips", "attention_rows"),
+    native(shader!("rows_eights", "attention_strips", "attention_rows")),
 ];
 
-/// The one of two kernels that suits the adapter, and its workgroups for `heads` heads (of all sequences) of `rows` rows.
-pub(super) fn rows(io: &GpuIo, shader: [Shader; 2], [heads, rows]: [usize; 2]) -> (Shader, u64) {
-    match io.class == AdapterClass::Scalar && io.subgroups {
-        true => (shader[1], (heads * rows.div_ceil(32)) as u64),
-        false => (shader[0], groups(heads * rows.div_ceil(8), 8)),
+/// The one of such kernels that suits the adapter, and its workgroups for `heads` heads (of all sequences) of `rows` rows.
+pub(super) fn rows(io: &GpuIo, shader: [Shader; 3], [heads, rows]: [usize; 2]) -> (Shader, u64) {
+    match io.class {
+        AdapterClass::Scalar if io.subgroups => (shader[1], (heads * rows.div_ceil(32)) as u64),
+        AdapterClass::Software if io.eights => (shader[2], (heads * rows.div_ceil(64)) as u64),
+        _ => (shader[0], groups(heads * rows.div_ceil(8), 8)),
     }
 }

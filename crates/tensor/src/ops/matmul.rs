@@ -10,8 +10,8 @@ use crate::dtype::DType;
 use crate::ops::layout::cat;
 use crate::ops::matmul_grad::MatmulGrad;
 use crate::ops::{
-    Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, expect_dtype, groups, matmul_row, matmul_scalar,
-    matmul_wide,
+    Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, expect_dtype, groups, matmul_blocks, matmul_row,
+    matmul_scalar, matmul_wide,
 };
 use crate::shader;
 use crate::shape::{Layout, Shape};
@@ -112,7 +112,10 @@ impl Product {
     /// The kernel that suits the adapter, with a, b and y bound to these.
     pub fn on(&self, io: &GpuIo, [a, b, y]: [Bind; 3]) -> Dispatch {
         let usual = match self.software_fits(io) {
-            true if self.in_fours() && io.class == AdapterClass::Software => self.software(),
+            true if self.in_fours() && io.class == AdapterClass::Software => match io.eights {
+                true => self.eights(),
+                false => self.software(),
+            },
             true => self.scalar(io),
             false => self.gpu(io),
         };
@@ -126,6 +129,9 @@ impl Product {
         if self.software_fits(io) {
             let mut all = Vec::new();
             if self.in_fours() {
+                if io.eights {
+                    all.extend([[4, 2], [8, 4], [8, 1]].map(|blocks| self.eights_by(blocks)));
+                }
                 all.extend([[4, 4], [4, 2], [2, 4], [2, 2]].map(|blocks| self.software_tiles(blocks)));
             }
             all.push(self.scalar(io));
@@ -214,6 +220,20 @@ impl Product {
         self.a.in_fours(self.m, self.k) && self.b.in_fours(self.k, self.n)
     }
 
+    /// Tiles of 16×8 sums a thread, whose eight neighbours share its rows; of 32×4 where more than a fifth of the columns would
+    /// be none otherwise.
+    fn eights(&self) -> Dispatch {
+        let [wide, narrow] = [64, 32].map(|columns| self.n.next_multiple_of(columns));
+        let rows = self.m.div_ceil(8).next_power_of_two();
+        self.eights_by(if 5 * narrow < 4 * wide { [2 * rows.min(4), 1] } else { [2 * rows.min(2), 2] })
+    }
+
+    fn eights_by(&self, blocks: [usize; 2]) -> Dispatch {
+        let [m, n] = blocks;
+        let groups = self.batch * self.m.div_ceil(4 * m) * self.n.div_ceil(32 * n);
+        self.blocks(matmul_blocks::EIGHTS, blocks, groups as u64)
+    }
+
     /// Tiles of up to 16×16 sums, one a thread: as large as keeps all threads of a machine busy.
     fn software(&self) -> Dispatch {
         let shapes = [4, 2, 1].into_iter().flat_map(|m| [4, 2, 1].map(|n| [m, n]));
@@ -227,11 +247,13 @@ impl Product {
         groups(self.batch * self.m.div_ceil(4 * m) * self.n.div_ceil(4 * n), SOFTWARE_GROUP)
     }
 
-    /// Tiles of so many blocks of 4×4 sums.
     fn software_tiles(&self, blocks: [usize; 2]) -> Dispatch {
-        let [m, n] = blocks;
-        let variant = [("BLOCKS_M", m), ("BLOCKS_N", n)];
-        self.dispatch(SHADER, "software", &variant, self.software_groups(blocks))
+        self.blocks(matmul_blocks::SHADER, blocks, self.software_groups(blocks))
+    }
+
+    /// Tiles of so many blocks of 4×4 sums.
+    fn blocks(&self, shader: Shader, [m, n]: [usize; 2], workgroups: u64) -> Dispatch {
+        self.dispatch(shader, "main", &[("BLOCKS_M", m), ("BLOCKS_N", n)], workgroups)
     }
 
     /// Tiles of up to 12×8 sums, one a thread, wherever the operands lie. Or of 16×8, where four threads share rows of a and

@@ -18,6 +18,7 @@ pub mod layout;
 pub mod matmul;
 pub mod matmul_grad;
 pub mod matmul_row;
+pub mod matmul_blocks;
 pub mod matmul_scalar;
 pub mod matmul_wide;
 pub mod quantized_matmul;
@@ -65,6 +66,7 @@ pub const OPS: &[OpEntry] = &[
     matmul::ENTRY,
     matmul_grad::ENTRY,
     matmul_row::ENTRY,
+    matmul_blocks::ENTRY,
     matmul_scalar::ENTRY,
     matmul_wide::ENTRY,
     matmul_wide::ANY_ENTRY,
@@ -222,6 +224,9 @@ pub struct GpuIo<'a> {
     pub vulkan: bool,
     /// Whether threads can ask those beside them for a number.
     pub subgroups: bool,
+    /// Whether eight threads side by side can, as those of lavapipe. Not in a page: browsers do not tell, and the kernels for
+    /// it are left out there.
+    pub eights: bool,
     /// See [`choose`](Self::choose).
     pub choice: &'a Choice<'a>,
 }
@@ -296,21 +301,33 @@ macro_rules! shader {
     };
 }
 
+/// A kernel of which a page has no use, so that its text is no part of what pages load.
+const fn native(shader: Shader) -> Shader {
+    if cfg!(target_arch = "wasm32") { Shader { source: "", ..shader } } else { shader }
+}
+
 /// Kernels in the place of others where an adapter has what they need: threads that ask each other (`subgroups`).
 pub const NEED_SUBGROUPS: [Shader; 3] =
     [matmul_scalar::QUADS, attention_rows::SHADER[1], attention_grad_rows::SHADER[1]];
 
+/// Likewise where eight of them can ([`GpuIo::eights`]).
+pub const NEED_EIGHTS: [Shader; 3] =
+    [matmul_blocks::EIGHTS, attention_rows::SHADER[2], attention_grad_rows::SHADER[2]];
+
 /// Files of `shaders/` that are part of other kernels' text and belong to no operation.
-pub const SHADER_PARTS: [&str; 13] = [
+pub const SHADER_PARTS: [&str; 16] = [
     "prelude",
     "elementwise",
     "tile",
     "wide_fours",
     "wide_singles",
     "row_plain",
+    "blocks_alone",
+    "blocks_eights",
     "scalar_alone",
     "scalar_quads",
     "rows_alone",
+    "rows_eights",
     "rows_quads",
     "attention_strips",
     "attention_product",
