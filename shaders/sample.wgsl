@@ -15,13 +15,13 @@ override TOP_P: u32 = 2u;
 override MIN_P: u32 = 3u;
 override PENALTY: u32 = 4u;
 override SEED: u32 = 5u;
-override STEP: u32 = 6u;
 
 @group(0) @binding(1) var<storage, read> logits: array<f32>; // (B, V)
-@group(0) @binding(2) var<storage, read_write> ids: array<u32>; // (B)
-@group(0) @binding(3) var<storage, read_write> log_probs: array<f32>; // (B)
-@group(0) @binding(4) var<storage, read_write> seen: array<u32>; // (B, V); one element without SEEN
-@group(0) @binding(5) var<storage, read_write> scores: array<f32>; // (B, V): penalised logits / temperature; (B, PARTS, 5): summaries
+@group(0) @binding(2) var<storage, read> number: array<u32>; // (B, 2)
+@group(0) @binding(3) var<storage, read_write> ids: array<u32>; // (B)
+@group(0) @binding(4) var<storage, read_write> log_probs: array<f32>; // (B)
+@group(0) @binding(5) var<storage, read_write> seen: array<u32>; // (B, V); one element without SEEN
+@group(0) @binding(6) var<storage, read_write> scores: array<f32>; // (B, V): penalised logits / temperature; (B, PARTS, 5): summaries
 
 const NONE: u32 = 0xffffffffu;
 
@@ -117,7 +117,7 @@ fn drawn(a: Summary, row: u32, block: u32, score: vec4<f32>, left: vec4<bool>) -
     if (any(left)) {
         var words = vec4<u32>();
         if (run_f32(TEMPERATURE) > 0.0) {
-            words = philox(vec4<u32>(block, row, run_u32(STEP), 0u), vec2<u32>(run_u32(SEED), KEY));
+            words = philox(vec4<u32>(block, number[2u * row], number[2u * row + 1u], 0u), vec2<u32>(run_u32(SEED), KEY));
         }
         y = better(y, left.x, noisy(score.x, words.x), 4u * block);
         y = better(y, left.y, noisy(score.y, words.y), 4u * block + 1u);

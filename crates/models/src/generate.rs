@@ -315,7 +315,7 @@ impl Generator {
         let program = &mut self.prefill[place].1;
         program.write("ids", &ids);
         program.write("last", &last);
-        self.settings.sampling.set(program, self.step);
+        self.settings.sampling.set(program, &numbers(self.batch, self.step));
         self.step += 1;
         program.run();
         collect(program, 1, self.batch).await
@@ -334,7 +334,7 @@ impl Generator {
             let last = self.network.config.context_len - 1;
             let positions: Vec<u32> = self.sequences.iter().map(|s| s.cached.min(last) as u32).collect();
             self.decode.write("position", &positions);
-            self.settings.sampling.set(&mut self.decode, self.step);
+            self.settings.sampling.set(&mut self.decode, &numbers(self.batch, self.step));
             self.decode.run();
             self.step += 1;
             self.sequences.iter_mut().filter(|s| s.finish.is_none()).for_each(|s| s.cached += 1);
@@ -376,6 +376,11 @@ impl Sequence {
             self.finish = Some(Finish::Length);
         }
     }
+}
+
+/// The numbers of all sequences' tokens of a step.
+fn numbers(batch: usize, step: u32) -> Vec<[u32; 2]> {
+    (0..batch as u32).map(|sequence| [sequence, step]).collect()
 }
 
 /// Records a model on ids `(B, T)`, and the choice of the next token after the rows that `pick` takes from the hidden

@@ -39,7 +39,8 @@ impl Sampling {
 
     /// Records the choice; the settings are per-run scalars, so one program serves them all.
     ///
-    /// The state `"seen"` `(B, V)` is 1 where a token has occurred; the choice is added to it. The state `"chosen"` `(B,)`
+    /// The input `"number"` `(B, 2)` says which sequence each row belongs to, and which of its tokens is chosen. The state
+    /// `"seen"` `(B, V)` is 1 where a token has occurred; the choice is added to it. The state `"chosen"` `(B,)`
     /// becomes the choice.
     ///
     /// # Shapes
@@ -48,15 +49,11 @@ impl Sampling {
         let graph = logits.graph();
         let seen = graph.state("seen", logits.shape(), DType::U32);
         let chosen = graph.state("chosen", (logits.dim(0),), DType::U32);
-        Self::draw(logits, [Some(&seen), Some(&chosen)], "step")
+        Self::draw(logits, [Some(&seen), Some(&chosen)])
     }
 
-    /// The same for token number `step` by the scalar of that name, without a repetition penalty where `seen` is missing.
-    pub(crate) fn draw(
-        logits: &Tensor,
-        [seen, chosen]: [Option<&Tensor>; 2],
-        step: &str,
-    ) -> (Tensor, Tensor) {
+    /// The same without a repetition penalty where `seen` is missing.
+    pub(crate) fn draw(logits: &Tensor, [seen, chosen]: [Option<&Tensor>; 2]) -> (Tensor, Tensor) {
         let graph = logits.graph();
         logits.sample(SampleInputs {
             seen,
@@ -67,18 +64,13 @@ impl Sampling {
             min_p: &graph.scalar("min_p"),
             repetition_penalty: &graph.scalar("repetition_penalty"),
             seed: &graph.scalar_u32("seed"),
-            step: &graph.scalar_u32(step),
+            number: &graph.input("number", (logits.dim(0), 2), DType::U32),
         })
     }
 
-    /// Sets the scalars of a program that [`record`](Self::record)s the choice of token number `step`.
-    pub(crate) fn set(&self, program: &mut Program, step: u32) {
-        self.set_filters(program);
-        program.set_u32("step", step);
-    }
-
-    /// Sets all scalars but the number of the token.
-    pub(crate) fn set_filters(&self, program: &mut Program) {
+    /// Sets the scalars of a program that [`record`](Self::record)s a choice, and writes the numbers of its rows.
+    pub(crate) fn set(&self, program: &mut Program, number: &[[u32; 2]]) {
+        program.write("number", number.as_flattened());
         program.set("temperature", self.temperature);
         program.set_u32("top_k", self.top_k.min(u32::MAX as usize) as u32);
         program.set("top_p", self.top_p);

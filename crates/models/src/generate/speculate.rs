@@ -89,13 +89,12 @@ impl Draft {
         self.verify.write("ids", &ids);
         self.verify.write("start", &positions[..1]);
         self.verify.write("position", &positions);
-        sampling.set_filters(&mut self.verify);
-        (0..ids.len()).for_each(|i| self.verify.set_u32(&step_of(i), step + i as u32));
+        let number: Vec<[u32; 2]> = (step..).take(ids.len()).map(|step| [0, step]).collect();
+        sampling.set(&mut self.verify, &number);
         self.verify.run();
-        let drawn = self.verify.drain().await?.pop().expect("one run");
-        let drawn = drawn.chunks_exact(2).map(|pair| (pair[0].u32()[0], pair[1].f32()[0]));
+        let (drawn, log_probs) = collect(&mut self.verify, 1, ids.len()).await?.pop().expect("one run");
         // 2. What was drawn after a wrong guess does not count.
-        let mut next: Drawn = drawn.collect();
+        let mut next: Drawn = drawn.u32().iter().copied().zip(log_probs.f32().iter().copied()).collect();
         let right = guess.iter().zip(&next).take_while(|(guess, (id, _))| *guess == id).count();
         next.truncate(right + 1);
         self.known += right + 1;
@@ -125,7 +124,7 @@ impl Draft {
         small.chosen.write(&Data::U32(vec![*last]));
         for i in 0..=self.ahead {
             small.decode.write("position", &vec![(self.known + i) as u32]);
-            sampling.set(&mut small.decode, step + i as u32);
+            sampling.set(&mut small.decode, &[[0, step + i as u32]]);
             small.decode.run();
             small.decode.throttle().await;
         }
@@ -158,13 +157,7 @@ impl Guesses for Draft {
     }
 }
 
-/// The scalar that numbers the token drawn after the `i`-th of a guess.
-fn step_of(i: usize) -> String {
-    format!("step.{i}")
-}
-
-/// A program that reads `t` tokens behind those in the cache, and draws the next one after each. Its outputs are ids and
-/// log-probabilities by turns.
+/// A program that reads `t` tokens behind those in the cache, and draws the next one after each.
 fn compile_verify(large: &Generator, t: usize) -> Result<Program, Error> {
     let (graph, network) = (Graph::new(), &large.network);
     let ids = graph.input("ids", (1, t), DType::U32);
@@ -172,18 +165,8 @@ fn compile_verify(large: &Generator, t: usize) -> Result<Program, Error> {
     let position = graph.input("position", (1, t), DType::U32);
     let kv = KvCache::extend(&graph, &network.config, &start, &position);
     let x = logits(&network.config, &network.params(&graph), &ids, &Pass::cached(kv)); // (1, T, V)
-    let x = x.reshape((t, network.config.vocab_size));
-    // Each as if it were alone, because noise depends on the row.
-    let draws: Vec<_> =
-        (0..t).map(|i| Sampling::draw(&x.slice(0, i, i + 1), [None; 2], &step_of(i))).collect();
-    let names: Vec<[String; 2]> =
-        (0..t).map(|i| ["chosen", "log_prob"].map(|x| format!("{x}.{i}"))).collect();
-    let outputs: Vec<(&str, &Tensor)> = names
-        .iter()
-        .zip(&draws)
-        .flat_map(|(name, draw)| [(name[0].as_str(), &draw.0), (name[1].as_str(), &draw.1)])
-        .collect();
+    let (ids, log_probs) = Sampling::draw(&x.reshape((t, network.config.vocab_size)), [None; 2]);
     let mut states: Vec<(&str, &State)> = network.states();
     states.extend(large.cache.bind());
-    large.device.compile(&graph, &outputs, &states)
+    large.device.compile(&graph, &[("chosen", &ids), ("log_probs", &log_probs)], &states)
 }

@@ -23,7 +23,7 @@ const SHADER: Shader = shader!("sample");
 /// The second word of the generator's key: no other consumer of the same seed gets these numbers.
 const KEY: u32 = stream_id("sample") as u32;
 
-/// What [`Tensor::sample`] draws by. All but the two states are per-run scalars.
+/// What [`Tensor::sample`] draws by. All but the two states and the numbers are per-run scalars.
 pub struct SampleInputs<'a> {
     /// State (B, V) of u32: not 0 where a token has occurred in the row's sequence. The drawn token is added. Without it
     /// there is no repetition penalty.
@@ -42,13 +42,14 @@ pub struct SampleInputs<'a> {
     pub repetition_penalty: &'a Tensor,
     /// u32: the seed.
     pub seed: &'a Tensor,
-    /// u32: the position in the sequence, or whatever else tells draws under one seed apart.
-    pub step: &'a Tensor,
+    /// (B, 2) of u32: which sequence the row belongs to and which of its tokens is drawn, or whatever else tells draws under
+    /// one seed apart.
+    pub number: &'a Tensor,
 }
 
-/// (logits (B, V), seven scalars, seen (B, V) if there is one, chosen (B) if there is one) → ids (B) of u32, in place of
-/// `chosen`, log_probs (B), seen in place (else one unused element), and scratch: scores (B, V), then five numbers for each part
-/// of each row.
+/// (logits (B, V), six scalars, number (B, 2), seen (B, V) if there is one, chosen (B) if there is one) → ids (B) of u32, in
+/// place of `chosen`, log_probs (B), seen in place (else one unused element), and scratch: scores (B, V), then five numbers for
+/// each part of each row.
 #[derive(Debug)]
 struct Draw {
     seen: bool,
@@ -84,7 +85,7 @@ impl Op for Draw {
             false if v < 1024 => 64,
             _ => 256,
         };
-        let places = ["TEMPERATURE", "TOP_K", "TOP_P", "MIN_P", "PENALTY", "SEED", "STEP"];
+        let places = ["TEMPERATURE", "TOP_K", "TOP_P", "MIN_P", "PENALTY", "SEED"];
         let places = places.into_iter().enumerate().map(|(i, name)| (name, io.scalar(i + 1)));
         let sizes = [
             ("B", rows),
@@ -98,7 +99,7 @@ impl Op for Draw {
             shader: SHADER,
             entry,
             constants: constants.clone(),
-            bindings: [Bind::Input(0)].into_iter().chain((0..4).map(Bind::Output)).collect(),
+            bindings: [0, 7].map(Bind::Input).into_iter().chain((0..4).map(Bind::Output)).collect(),
             workgroups,
         };
         vec![of_each("parts", rows as u64 * groups(v, 4 * threads)), of_each("main", rows as u64)]
@@ -120,8 +121,8 @@ impl Draw {
             min_p: io.scalar(4),
             penalty: io.scalar(5),
             seed: io.scalar_u32(6),
-            step: io.scalar_u32(7),
         };
+        let number = io.ids(7);
         let (ids, log_probs, seen) = (io.take_ids(0), io.take(1), io.take_ids(2));
         let by = &F::coefficients();
         let known = &*seen;
@@ -133,7 +134,7 @@ impl Draw {
                 let scores: Vec<f32> = (logits.iter().enumerate())
                     .map(|(t, x)| settings.score(x.f64() as f32, seen(t)))
                     .collect();
-                let token = settings.draw(&scores, row as u32);
+                let token = settings.draw(&scores, [number[2 * row], number[2 * row + 1]]);
                 let max = row_max(logits);
                 *log_prob = logits[token] - max - row_sum(logits, |x| (x - max).exp(by)).ln();
                 *id = token as u32;
@@ -154,7 +155,6 @@ struct Settings {
     min_p: f32,
     penalty: f32,
     seed: u32,
-    step: u32,
 }
 
 impl Settings {
@@ -169,7 +169,7 @@ impl Settings {
     }
 
     /// The largest score plus noise among the tokens that the filters leave.
-    fn draw(&self, scores: &[f32], row: u32) -> usize {
+    fn draw(&self, scores: &[f32], [sequence, token]: [u32; 2]) -> usize {
         let top = row_max(scores);
         let threshold = self.threshold(scores, top);
         let (noisy, by) = (self.temperature > 0.0, &f32::coefficients());
@@ -182,7 +182,7 @@ impl Settings {
             }
             // Without noise and without the last filter, neither a random number nor a weight is looked at.
             let words =
-                if noisy { philox([block as u32, row, self.step, 0], [self.seed, KEY]) } else { [0; 4] };
+                if noisy { philox([block as u32, sequence, token, 0], [self.seed, KEY]) } else { [0; 4] };
             for (i, (&score, bits)) in scores.iter().zip(words).enumerate() {
                 let weight = if noisy || self.min_p > 0.0 { Real::exp(score - top, by) } else { 1.0 };
                 let d = uniform(bits);
@@ -273,8 +273,8 @@ impl Tensor {
     ///    the most likely whose probabilities sum to p or more, with all that equal the last;
     /// 5. min-p (Nguyen et al. 2024, <https://arxiv.org/abs/2407.01082>): no less likely than min_p times the most likely;
     /// 6. the draw, by the Gumbel-max trick: the largest of score plus Gumbel noise is distributed as softmax of the scores
-    ///    (Maddison, Tarlow & Minka 2014, <https://arxiv.org/abs/1411.0030>). Noise comes from Philox, counter (token / 4, row,
-    ///    step), so that a draw depends on no sum over the row: two devices differ only where two noisy scores do not
+    ///    (Maddison, Tarlow & Minka 2014, <https://arxiv.org/abs/1411.0030>). Noise comes from Philox, counter (token / 4,
+    ///    the row's two numbers), so that a draw depends on no sum over the row: two devices differ only where two noisy scores do not
     ///    differ by more than their rounding.
     ///
     /// # Shapes
@@ -293,7 +293,7 @@ impl Tensor {
             "sample: logits need shape (B, V), found {}",
             self.shape()
         );
-        let SampleInputs { seen, chosen, temperature, top_k, top_p, min_p, repetition_penalty, seed, step } =
+        let SampleInputs { seen, chosen, temperature, top_k, top_p, min_p, repetition_penalty, seed, number } =
             inputs;
         for (x, dtype) in [
             (temperature, DType::F32),
@@ -302,7 +302,7 @@ impl Tensor {
             (min_p, DType::F32),
             (repetition_penalty, DType::F32),
             (seed, DType::U32),
-            (step, DType::U32),
+            (number, DType::U32),
         ] {
             expect_dtype("sample", x, dtype);
         }
@@ -316,11 +316,17 @@ impl Tensor {
             );
         }
         let rows = Shape::from((self.dim(0),));
+        assert!(
+            *number.dims() == [self.dim(0), 2],
+            "sample: number is {}, expected ({}, 2)",
+            number.shape(),
+            self.dim(0)
+        );
         if let Some(chosen) = chosen {
             expect_dtype("sample", chosen, DType::U32);
             assert!(*chosen.shape() == rows, "sample: chosen is {}, expected {rows}", chosen.shape());
         }
-        let mut all = vec![self, temperature, top_k, top_p, min_p, repetition_penalty, seed, step];
+        let mut all = vec![self, temperature, top_k, top_p, min_p, repetition_penalty, seed, number];
         all.extend(seen);
         all.extend(chosen);
         // Parts of a row are not smaller than those of 32 threads.
@@ -335,7 +341,7 @@ impl Tensor {
 }
 
 /// [`Tensor::sample`] with the scalars that samples and tests set.
-fn record(logits: &Tensor, seen: bool, chosen: bool) -> (Tensor, Tensor) {
+fn record(logits: &Tensor, number: &Tensor, seen: bool, chosen: bool) -> (Tensor, Tensor) {
     let graph = logits.graph();
     let seen = seen.then(|| graph.state("seen", logits.shape(), DType::U32));
     let chosen = chosen.then(|| graph.state("chosen", (logits.dim(0),), DType::U32));
@@ -348,15 +354,19 @@ fn record(logits: &Tensor, seen: bool, chosen: bool) -> (Tensor, Tensor) {
         min_p: &graph.scalar("min_p"),
         repetition_penalty: &graph.scalar("repetition_penalty"),
         seed: &graph.scalar_u32("seed"),
-        step: &graph.scalar_u32("step"),
+        number,
     })
 }
 
 fn samples() -> Vec<Sample> {
     let sample = |name: &str, (b, v): (usize, usize), temperature: f32, top_k: u32, top_p: f32| {
         Sample::new(name, &[(&[b, v], Range::Normal)], |x| {
+            // Of each row its own sequence.
+            let b = x[0].dim(0);
+            let number =
+                x[0].graph().data((b, 2), (0..b as u32).flat_map(|row| [row, 7]).collect::<Vec<_>>());
             // With both states; where there is one token only, a penalty would change nothing.
-            let (ids, log_probs) = record(&x[0], x[0].dim(1) > 1, true);
+            let (ids, log_probs) = record(&x[0], &number, x[0].dim(1) > 1, true);
             vec![ids, log_probs]
         })
         .forward_only()
@@ -366,7 +376,6 @@ fn samples() -> Vec<Sample> {
         .scalar("min_p", 0.01f32.to_bits())
         .scalar("repetition_penalty", 1.2f32.to_bits())
         .scalar("seed", 42)
-        .scalar("step", 7)
     };
     vec![
         sample("one token", (3, 1), 1.0, 0, 1.0),

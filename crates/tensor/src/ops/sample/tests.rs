@@ -7,9 +7,9 @@ use crate::rng::Rng;
 use crate::{Device, Graph, State};
 
 const PLAIN: Settings =
-    Settings { temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0, penalty: 1.0, seed: 1, step: 0 };
+    Settings { temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0, penalty: 1.0, seed: 1 };
 
-/// Draws one token for each row; `seen` is updated if given.
+/// Draws one token for each row, of which each is a sequence; `seen` is updated if given.
 fn sample(
     device: &Device,
     logits: &[f32],
@@ -17,9 +17,21 @@ fn sample(
     settings: Settings,
     seen: Option<&State>,
 ) -> (Vec<u32>, Vec<f32>) {
-    let graph = Graph::new();
+    let number: Vec<[u32; 2]> = (0..b as u32).map(|row| [row, 0]).collect();
+    numbered(device, logits, &number, settings, seen)
+}
+
+/// The same for rows of any numbers.
+fn numbered(
+    device: &Device,
+    logits: &[f32],
+    number: &[[u32; 2]],
+    settings: Settings,
+    seen: Option<&State>,
+) -> (Vec<u32>, Vec<f32>) {
+    let (graph, b) = (Graph::new(), number.len());
     let x = graph.input("logits", (b, logits.len() / b), DType::F32);
-    let (ids, log_probs) = record(&x, seen.is_some(), false);
+    let (ids, log_probs) = record(&x, &graph.input("number", (b, 2), DType::U32), seen.is_some(), false);
     let states: Vec<(&str, &State)> = seen.map(|state| ("seen", state)).into_iter().collect();
     let mut program = device.compile(&graph, &[("ids", &ids), ("log_probs", &log_probs)], &states).unwrap();
     program.write("logits", logits);
@@ -29,7 +41,7 @@ fn sample(
     program.set("min_p", settings.min_p);
     program.set("repetition_penalty", settings.penalty);
     program.set_u32("seed", settings.seed);
-    program.set_u32("step", settings.step);
+    program.write("number", number.as_flattened());
     program.run();
     let read = |name: &str| pollster::block_on(program.read(name)).unwrap();
     (read("ids").u32().to_vec(), read("log_probs").f32().to_vec())
@@ -159,15 +171,33 @@ fn every_device_draws_the_same_tokens() {
     let (b, v) = (400, 300);
     let logits = random_logits(b * v, 6);
     let devices = test_devices();
-    for settings in
-        [PLAIN, Settings { temperature: 0.9, top_k: 50, top_p: 0.9, min_p: 0.02, step: 3, ..PLAIN }]
+    for (settings, token) in
+        [(PLAIN, 0), (Settings { temperature: 0.9, top_k: 50, top_p: 0.9, min_p: 0.02, ..PLAIN }, 3)]
     {
-        let (want, _) = sample(&devices[0], &logits, b, settings, None);
+        let number: Vec<[u32; 2]> = (0..b as u32).map(|row| [row, token]).collect();
+        let (want, _) = numbered(&devices[0], &logits, &number, settings, None);
         for device in &devices[1..] {
-            let (ids, _) = sample(device, &logits, b, settings, None);
+            let (ids, _) = numbered(device, &logits, &number, settings, None);
             let same = ids.iter().zip(&want).filter(|(a, b)| a == b).count();
             assert_eq!(same, b, "{settings:?} on {}", device.describe());
         }
+    }
+}
+
+#[test]
+fn a_row_draws_by_its_numbers_wherever_it_is() {
+    let (b, v) = (60, 40);
+    let row = random_logits(v, 8);
+    let number: Vec<[u32; 2]> = (0..b).map(|i| [i % 12 * 1_000_003, i / 12]).collect();
+    let backwards: Vec<[u32; 2]> = number.iter().rev().copied().collect();
+    for device in test_devices() {
+        let draw = |number| numbered(&device, &row.repeat(b as usize), number, PLAIN, None).0;
+        let (ids, mut reversed) = (draw(&number), draw(&backwards));
+        reversed.reverse();
+        assert_eq!(ids, reversed, "on {}", device.describe());
+        // Either number alone makes another draw.
+        let by_token: Vec<u32> = ids.chunks(12).map(|ids| ids[0]).collect();
+        assert!(ids[..12].iter().any(|id| *id != ids[0]) && by_token.iter().any(|id| *id != ids[0]));
     }
 }
 
