@@ -15,6 +15,7 @@ use crate::sample::Sampling;
 use crate::{Model, Pass, hidden, logits};
 use speculate::{Draft, Guesses};
 
+pub(crate) mod batcher;
 mod speculate;
 
 /// Tokens of each sequence between two readings, on a GPU, where each reading waits for the device.
@@ -45,7 +46,8 @@ impl Default for GenerateSettings {
 /// One token of one sequence.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Token {
-    /// Which of the sequences, by their order in [`Generator::start`].
+    /// Which of the sequences, by their order in [`Generator::start`], or the number from
+    /// [`Batcher::push`](batcher::Batcher::push).
     pub sequence: usize,
     /// The token.
     pub id: u32,
@@ -140,12 +142,7 @@ impl Generator {
         let cache = KvStates::new(device, config, batch)?;
         let chosen = device.state("chosen", batch, DType::U32)?;
         let seen = device.state("seen", batch * config.vocab_size, DType::U32)?;
-        let graph = Graph::new();
-        let position = graph.input("position", (batch,), DType::U32);
-        let ids = graph.state("chosen", (batch,), DType::U32).reshape((batch, 1));
-        let kv = KvCache::decode(&graph, config, &position);
-        let outputs = record(network, &ids, kv, |hidden| hidden);
-        let decode = compile(device, &outputs, network, &cache, [("chosen", &chosen), ("seen", &seen)])?;
+        let decode = compile_decode(device, network, &cache, [&chosen, &seen])?;
         Ok(Generator {
             device: device.clone(),
             network: network.clone(),
@@ -192,12 +189,7 @@ impl Generator {
         }
         let vocab_size = self.network.config.vocab_size;
         for (prompt, ids) in prompts.iter().enumerate() {
-            if ids.is_empty() {
-                return Err(GenerateError::Empty(prompt));
-            }
-            if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocab_size) {
-                return Err(GenerateError::Vocabulary { prompt, id, vocab_size });
-            }
+            expect_known(prompt, ids, vocab_size)?;
         }
         let mut seen = vec![0u32; self.batch * vocab_size];
         self.sequences.clear();
@@ -362,8 +354,7 @@ impl Generator {
         let last = graph.input("last", (self.batch,), DType::U32);
         let kv = KvCache::prefill(&graph, &self.network.config, self.batch);
         let outputs = record(&self.network, &ids, kv, |hidden| rows(&hidden, &last));
-        let own = [("chosen", &self.chosen), ("seen", &self.seen)];
-        compile(&self.device, &outputs, &self.network, &self.cache, own)
+        compile(&self.device, &outputs, &self.network, &self.cache, [&self.chosen, &self.seen])
     }
 }
 
@@ -375,6 +366,17 @@ impl Sequence {
         } else if self.tokens.len() - self.n_prompt == settings.max_tokens {
             self.finish = Some(Finish::Length);
         }
+    }
+}
+
+/// Requires that a prompt can be read.
+fn expect_known(prompt: usize, ids: &[u32], vocab_size: usize) -> Result<(), GenerateError> {
+    if ids.is_empty() {
+        return Err(GenerateError::Empty(prompt));
+    }
+    match ids.iter().find(|&&id| id as usize >= vocab_size) {
+        Some(&id) => Err(GenerateError::Vocabulary { prompt, id, vocab_size }),
+        None => Ok(()),
     }
 }
 
@@ -393,16 +395,31 @@ fn record(network: &Network, ids: &Tensor, kv: KvCache, pick: impl Fn(Tensor) ->
     Sampling::record(&(Model::of(config).head)(config, &p, &x))
 }
 
+/// The program that makes one token of each sequence.
+fn compile_decode(
+    device: &Device,
+    network: &Network,
+    cache: &KvStates,
+    own: [&State; 2],
+) -> Result<Program, Error> {
+    let (graph, batch) = (Graph::new(), own[0].numel());
+    let position = graph.input("position", (batch,), DType::U32);
+    let ids = graph.state("chosen", (batch,), DType::U32).reshape((batch, 1));
+    let kv = KvCache::decode(&graph, &network.config, &position);
+    compile(device, &record(network, &ids, kv, |hidden| hidden), network, cache, own)
+}
+
+/// Compiles what [`record`] has recorded, with the states `"chosen"` and `"seen"`.
 fn compile(
     device: &Device,
     (chosen, log_probs): &(Tensor, Tensor),
     network: &Network,
     cache: &KvStates,
-    own: [(&str, &State); 2],
+    own: [&State; 2],
 ) -> Result<Program, Error> {
     let mut states: Vec<(&str, &State)> = network.states();
     states.extend(cache.bind());
-    states.extend(own);
+    states.extend(["chosen", "seen"].into_iter().zip(own));
     device.compile(chosen.graph(), &[("chosen", chosen), ("log_probs", log_probs)], &states)
 }
 

@@ -17,7 +17,16 @@ pub struct KvCache {
 impl KvCache {
     /// For a program that reads prompts: tokens go to the rows from 0 on, and see each other only.
     pub fn prefill(graph: &Graph, config: &ModelConfig, batch: usize) -> Self {
-        Self::record(graph, config, None, graph.data((batch,), vec![0u32; batch]))
+        Self::join(graph, config, batch, &graph.data((batch,), vec![0u32; batch]))
+    }
+
+    /// For a program that reads prompts into a cache of `slots` sequences, which it takes for as many parts of equal length as
+    /// `start` `(B,)` has rows: the tokens of row b go to the rows of part b from `start[b]` on, and see each other only. So one
+    /// row reaches every slot, and as many rows as there are slots each reach their own. What starts at the end of its part
+    /// goes nowhere.
+    pub fn join(graph: &Graph, config: &ModelConfig, slots: usize, start: &Tensor) -> Self {
+        let len = slots / start.dim(0) * config.context_len;
+        Self::record(graph, config, len, None, start.clone())
     }
 
     /// For a program that adds one token to each sequence, where `position` `(B,)` tokens are already.
@@ -28,11 +37,17 @@ impl KvCache {
     /// For a program that adds some tokens to each sequence, where `start` `(B,)` tokens are already, so that they are at the
     /// positions `position` `(B, T)`, one after the other.
     pub fn extend(graph: &Graph, config: &ModelConfig, start: &Tensor, position: &Tensor) -> Self {
-        Self::record(graph, config, Some(position.clone()), start.clone())
+        Self::record(graph, config, config.context_len, Some(position.clone()), start.clone())
     }
 
-    fn record(graph: &Graph, config: &ModelConfig, position: Option<Tensor>, start: Tensor) -> Self {
-        let shape = (start.dim(0), config.context_len, 2 * config.n_kv_head, config.d_head);
+    fn record(
+        graph: &Graph,
+        config: &ModelConfig,
+        len: usize,
+        position: Option<Tensor>,
+        start: Tensor,
+    ) -> Self {
+        let shape = (start.dim(0), len, 2 * config.n_kv_head, config.d_head);
         let layers = (0..config.n_layer).map(|i| graph.state(&name(i), shape, DType::F32)).collect();
         KvCache { layers, position, start }
     }

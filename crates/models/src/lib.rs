@@ -18,6 +18,7 @@ pub mod bench;
 
 pub use cloche_nn::lora::{LoraConfig, LoraError};
 pub use cloche_nn::{Precision, QuantizeError};
+pub use generate::batcher::{Batcher, Ended};
 pub use generate::{Finish, GenerateError, GenerateSettings, Generator, Token, forward_logits};
 pub use kv_cache::{KvCache, KvStates};
 pub use lora::{Adapter, AdapterError, Base};
