@@ -1,11 +1,11 @@
-//! Rollouts: many prompts answered at once, and what a verifier says of the answers.
+//! Rollouts: many prompts answered, each as soon as there is room, and what a verifier says of the answers.
 //!
 //! Answers are sampled on the device from a key/value cache; their tokens come with the log-probabilities under the policy
 //! that drew them, which PPO and GRPO need later.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use cloche_models::{Finish, GenerateSettings, Generator, Network, Sampling};
+use cloche_models::{Batcher, Finish, GenerateSettings, Network, Sampling};
 use cloche_tensor::Device;
 
 use crate::error::Error;
@@ -43,10 +43,9 @@ pub struct Exam {
     pub verifier: Verifier,
 }
 
-/// Answers prompts with a network, batch by batch.
+/// Answers prompts with a network, some at once.
 pub struct Rollouts {
-    generator: Generator,
-    batch: usize,
+    batcher: Batcher,
 }
 
 impl Answer {
@@ -72,34 +71,31 @@ impl Rollouts {
     ) -> Result<Rollouts, Error> {
         let stop_ids = stop_ids.to_vec();
         let settings = GenerateSettings { max_tokens, stop_ids, slide: false, ..Default::default() };
-        Ok(Rollouts { generator: Generator::new(device, network, batch, settings)?, batch })
+        Ok(Rollouts { batcher: Batcher::new(device, network, batch, settings)? })
     }
 
-    /// Answers all prompts: each once, in their order. The same sampling gives the same answers.
+    /// Answers all prompts: each once, in their order. The same sampling gives the same answers, however many at once.
     ///
     /// # Errors
     /// Prompts that the model cannot read, a lost device.
     pub async fn answer(&mut self, prompts: &[&Prompt], sampling: Sampling) -> Result<Vec<Answer>, Error> {
+        // Nothing is left here but by an error.
+        self.batcher.clear();
+        self.batcher.settings.sampling = sampling;
         let mut answers = Vec::with_capacity(prompts.len());
-        for (number, chunk) in prompts.chunks(self.batch).enumerate() {
-            // Every chunk has noise of its own, and the last one is filled up with prompts nobody listens to.
-            let seed = sampling.seed.wrapping_add(number as u64);
-            self.generator.settings.sampling = Sampling { seed, ..sampling };
-            let rows = chunk.iter().chain(std::iter::repeat(&chunk[0])).take(self.batch);
-            self.generator.start(&rows.map(|prompt| prompt.ids.clone()).collect::<Vec<_>>())?;
-            let mut log_probs = vec![Vec::new(); self.batch];
-            while let Some(tokens) = self.generator.next().await? {
-                tokens.iter().for_each(|token| log_probs[token.sequence].push(token.log_prob));
+        for prompt in prompts {
+            self.batcher.push(prompt.ids.clone())?;
+            let (index, prompt) = (prompt.index, prompt.ids.clone());
+            answers.push(Answer { index, prompt, ids: Vec::new(), log_probs: Vec::new(), ended: false });
+        }
+        while let Some(tokens) = self.batcher.next().await? {
+            for token in tokens {
+                answers[token.sequence].ids.push(token.id);
+                answers[token.sequence].log_probs.push(token.log_prob);
             }
-            for (row, (prompt, log_probs)) in chunk.iter().zip(log_probs).enumerate() {
-                answers.push(Answer {
-                    index: prompt.index,
-                    prompt: prompt.ids.clone(),
-                    ids: self.generator.tokens(row)[prompt.ids.len()..].to_vec(),
-                    log_probs,
-                    ended: self.generator.finish(row) == Some(Finish::Stop),
-                });
-            }
+        }
+        for ended in self.batcher.take_ended() {
+            answers[ended.sequence].ended = ended.finish == Finish::Stop;
         }
         Ok(answers)
     }
