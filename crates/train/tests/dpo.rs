@@ -98,7 +98,7 @@ fn the_tokens_of_the_chosen_answers_count_besides() {
 fn mistakes(device: &Device, network: &Network, split: Split, n: u64) -> Vec<Pair> {
     let questions = prompts("copy", split, n, 1);
     let mut rollouts = Rollouts::new(device, network, 64, 12, &[class::END]).unwrap();
-    let sampling = Sampling { temperature: 1.0, seed: 3, ..Default::default() };
+    let sampling = Sampling { temperature: 1.0, seed: 100, ..Default::default() };
     let answers = block_on(rollouts.answer(&questions.iter().collect::<Vec<&Prompt>>(), sampling)).unwrap();
     let verdicts = verify(&mut verifier("copy", split, 1), &answers).unwrap();
     let right = demonstrations("copy", split, n, 1);
