@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use cloche_nn::checkpoint::Checkpoint;
-use command::{cloche, lines, prose, refuse, succeed, text, train};
+use command::{cloche, command, lines, prose, refuse, succeed, text, train};
 use serde_json::Value;
 
 /// Of the largest logit.
@@ -152,6 +152,67 @@ fn a_trained_folder_speaks_the_same_words_for_the_same_seed() {
     let end = stopped.last().unwrap();
     let before = &whole[..whole.find(&stop).unwrap()];
     assert_eq!((end["text"].as_str(), end["finish"].as_str()), (Some(before), Some("stop")));
+}
+
+#[test]
+fn the_lines_of_a_file_are_continued_through_few_slots() {
+    let place = tempfile::tempdir().unwrap();
+    let (data, out) = (place.path().join("prose.txt"), place.path().join("micro"));
+    fs::write(&data, prose(4000)).unwrap();
+    succeed(&train(&data, &out, &["--steps", "150", "--context-len", "48"]));
+    let file = place.path().join("prompts.txt");
+    let prompts = ["The owl", "Mara counted 7", "W", "the fox", "then 12 more"];
+    fs::write(&file, prompts.join("\n")).unwrap();
+    let say = |more: &[&str]| {
+        let asked = ["generate", "--model", text(&out), "--device", "cpu", "--max-tokens", "25"];
+        succeed(&[&asked, more].concat())
+    };
+    let all = |more: &[&str]| say(&[&["--prompts", text(&file)], more].concat());
+    let ends = |printed: &str| {
+        let mut ends: Vec<Value> =
+            lines(printed).into_iter().filter(|line| line["event"] == "done").collect();
+        ends.sort_by_key(|end| end["sequence"].as_u64());
+        ends
+    };
+    // 1. Slots change nothing, and the first line is a prompt like any other.
+    let printed = all(&["--slots", "2", "--json"]);
+    let together = ends(&printed);
+    assert_eq!(together.len(), prompts.len());
+    assert_eq!(together, ends(&all(&["--json"])));
+    let alone = lines(&say(&["--prompt", prompts[0], "--json"]));
+    assert_eq!(together[0]["text"], alone.last().unwrap()["text"]);
+    let tokens = lines(&printed).iter().filter(|line| line["event"] == "token").count() as u64;
+    assert_eq!(tokens, together.iter().map(|end| end["tokens"].as_u64().unwrap()).sum::<u64>());
+    // 2. In words, and from standard input.
+    let mut words = all(&["--slots", "3"]);
+    for (i, (prompt, end)) in prompts.iter().zip(&together).enumerate() {
+        let told = format!("--- {} (length) ---\n{prompt}{}\n", i + 1, end["text"].as_str().unwrap());
+        let at = words.find(&told).unwrap_or_else(|| panic!("{told:?} in {words:?}"));
+        words.replace_range(at..at + told.len(), "");
+    }
+    assert_eq!(words, "");
+    let mut piped = command(&["generate", "--model", text(&out), "--device", "cpu", "--max-tokens", "25"]);
+    piped.args(["--prompts", "-", "--slots", "3"]).stdin(fs::File::open(&file).unwrap());
+    assert_eq!(String::from_utf8(piped.output().unwrap().stdout).unwrap(), all(&["--slots", "3"]));
+    // 3. A stop string ends its own text only, and frees the slot.
+    let stop: String = together[1]["text"].as_str().unwrap().chars().skip(3).take(3).collect();
+    for (end, whole) in ends(&all(&["--slots", "2", "--json", "--stop", &stop])).iter().zip(&together) {
+        let whole = whole["text"].as_str().unwrap();
+        let expected = match whole.find(&stop) {
+            Some(at) => (&whole[..at], "stop"),
+            None => (whole, "length"),
+        };
+        assert_eq!((end["text"].as_str().unwrap(), end["finish"].as_str().unwrap()), expected);
+    }
+    // 4. What cannot be continued is named by its line.
+    let asked = ["generate", "--model", text(&out), "--device", "cpu", "--prompts", text(&file)];
+    refuse(&[&asked[..], &["--slots", "0"]].concat(), "slots: found 0, expected 1 to 1024");
+    fs::write(&file, "The owl\nThe ~ owl\n").unwrap();
+    refuse(&asked, "prompts.txt: line 2: the model's vocabulary lacks '~'");
+    fs::write(&file, "").unwrap();
+    refuse(&asked, "prompts.txt: is empty, expected a prompt on each line");
+    fs::remove_file(&file).unwrap();
+    refuse(&asked, "prompts.txt: ");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `cloche generate`: a model continues a prompt, word by word.
+//! `cloche generate`: a model continues a prompt, word by word, or many prompts.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use clap::Args;
 use cloche_models::config::{GenerationConfig, ModelConfig};
-use cloche_models::{Finish, GenerateSettings, Generator};
+use cloche_models::{Finish, GenerateSettings, Generator, Token};
 use cloche_text::{StreamDecoder, Tokenizer};
 use serde_json::json;
 
@@ -15,6 +15,8 @@ use crate::folder::{self, Quantize};
 use crate::report::{print_json, print_line};
 use crate::sampling::SamplingArgs;
 
+mod prompts;
+
 /// The options of `cloche generate`.
 #[derive(Args)]
 pub struct GenerateArgs {
@@ -22,8 +24,15 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
     /// What to continue; empty for a new document.
-    #[arg(long, value_name = "TEXT")]
-    prompt: String,
+    #[arg(long, value_name = "TEXT", required_unless_present = "prompts")]
+    prompt: Option<String>,
+    /// Continue each line of this file instead, `-` for standard input, and print each continuation when it ends. It ends where
+    /// the model's context does.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt", "n", "draft"])]
+    prompts: Option<PathBuf>,
+    /// So many of the prompts at once; where one ends, the next begins.
+    #[arg(long, value_name = "N", default_value_t = 8, requires = "prompts")]
+    slots: usize,
     /// The most tokens of a continuation [default: the folder's, else 256].
     #[arg(long, value_name = "N")]
     max_tokens: Option<usize>,
@@ -61,13 +70,15 @@ pub struct GenerateArgs {
 /// # Errors
 /// A model that cannot be opened, a prompt that it cannot read, settings out of range.
 pub fn run(args: &GenerateArgs) -> Result<()> {
-    if args.n == 0 || args.n > 1024 {
-        bail!("n: found {}, expected 1 to 1024", args.n);
+    if let Some(file) = &args.prompts {
+        return prompts::run(args, file);
     }
+    expect_rows("n", args.n)?;
     let device = device::open(args.device)?;
     let tokenizer = folder::tokenizer(&args.model)?;
     let model = folder::open_quantized(&args.model, args.quantize, &device)?;
-    let ids = prompt_ids(&args.prompt, &tokenizer)?;
+    let prompt = args.prompt.as_deref().unwrap_or_default();
+    let ids = prompt_ids("prompt", prompt, &tokenizer)?;
     let settings = args.settings(&model.generation, &tokenizer)?;
     let config = &model.network.config;
     device::require_memory(&device, "the cache of keys and values", cache_bytes(config, args.n))?;
@@ -83,7 +94,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     let mut texts: Vec<Continuation> = (0..args.n).map(|_| Continuation::new(&args.stop)).collect();
     let live = !args.json && args.n == 1;
     if live {
-        show(&args.prompt);
+        show(prompt);
     }
     while let Some(tokens) = pollster::block_on(generator.next())? {
         for token in tokens {
@@ -91,17 +102,8 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
             if text.stopped {
                 continue;
             }
-            // The token that ends a document is no part of it.
             let ends = generator.settings.stop_ids.contains(&token.id);
-            let piece = if ends { String::new() } else { text.decoder.push(&tokenizer, token.id) };
-            text.n_tokens += 1;
-            if args.json {
-                let (sequence, id, log_prob) = (token.sequence, token.id, token.log_prob);
-                print_json(&json!({
-                    "event": "token", "sequence": sequence, "id": id, "text": piece, "log_prob": log_prob,
-                }));
-            }
-            let certain = text.push(&piece);
+            let certain = text.tell(&tokenizer, token, ends, args.json);
             if live {
                 show(&certain);
             }
@@ -113,23 +115,23 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     for (sequence, text) in texts.iter_mut().enumerate() {
         let rest = text.finish(&tokenizer);
         let stopped = text.stopped || generator.finish(sequence) == Some(Finish::Stop);
-        let finish = if stopped { "stop" } else { "length" };
-        if args.json {
-            let [guessed, right] = generator.guessed();
-            print_json(&json!({
-                "event": "done", "sequence": sequence, "text": text.shown, "finish": finish, "tokens": text.n_tokens,
-                "guessed": guessed, "right": right,
-            }));
-        } else if live {
-            print_line(rest);
-        } else {
-            print_line(format_args!("--- {} ({finish}) ---\n{}{}", sequence + 1, args.prompt, text.shown));
+        match live {
+            true => print_line(rest),
+            false => text.tell_end(sequence, prompt, stopped, args.json.then(|| generator.guessed())),
         }
     }
     if let (Some(_), [guessed, right], false) = (&args.draft, generator.guessed(), args.json) {
         eprintln!("the draft guessed {guessed} tokens, {right} of them right");
     }
     Ok(())
+}
+
+/// Requires that so many sequences can be continued at once.
+fn expect_rows(what: &str, n: usize) -> Result<()> {
+    match n {
+        1..=1024 => Ok(()),
+        _ => bail!("{what}: found {n}, expected 1 to 1024"),
+    }
 }
 
 /// What keys and values of `n` sequences take.
@@ -151,11 +153,14 @@ fn expect_same_tokens(draft: &Path, tokenizer: &Tokenizer) -> Result<()> {
 }
 
 /// The prompt's ids; an empty one is the beginning of a document.
-fn prompt_ids(prompt: &str, tokenizer: &Tokenizer) -> Result<Vec<u32>> {
+///
+/// # Errors
+/// Characters that the vocabulary lacks, or nothing to begin with; `what` is what the prompt is called there.
+fn prompt_ids(what: &str, prompt: &str, tokenizer: &Tokenizer) -> Result<Vec<u32>> {
     let missing = tokenizer.missing_chars(prompt);
     if !missing.is_empty() {
         let shown: Vec<String> = missing.iter().map(|c| format!("{c:?}")).collect();
-        bail!("prompt: the model's vocabulary lacks {}", shown.join(" "));
+        bail!("{what}: the model's vocabulary lacks {}", shown.join(" "));
     }
     let mut ids = tokenizer.encode(prompt);
     if ids.is_empty() {
@@ -163,7 +168,7 @@ fn prompt_ids(prompt: &str, tokenizer: &Tokenizer) -> Result<Vec<u32>> {
         ids.extend(tokenizer.eot_id().or_else(newline));
     }
     if ids.is_empty() {
-        bail!("prompt: is empty, and the vocabulary has no token that begins a document; give a few words");
+        bail!("{what}: is empty, and the vocabulary has no token that begins a document; give a few words");
     }
     Ok(ids)
 }
@@ -209,6 +214,31 @@ impl<'a> Continuation<'a> {
     pub fn take(&mut self, tokenizer: &Tokenizer, id: u32) -> String {
         let piece = self.decoder.push(tokenizer, id);
         self.push(&piece)
+    }
+
+    /// The same of a token of which JSON lines tell, where they are wanted. One that `ends` a document is no part of it.
+    fn tell(&mut self, tokenizer: &Tokenizer, token: Token, ends: bool, json: bool) -> String {
+        let Token { sequence, id, log_prob } = token;
+        let piece = if ends { String::new() } else { self.decoder.push(tokenizer, id) };
+        self.n_tokens += 1;
+        if json {
+            print_json(&json!({
+                "event": "token", "sequence": sequence, "id": id, "text": piece, "log_prob": log_prob,
+            }));
+        }
+        self.push(&piece)
+    }
+
+    /// Prints the whole text, below a line with its number; or, as JSON, with the guesses that it took and how many were right.
+    fn tell_end(&self, sequence: usize, prompt: &str, stopped: bool, guesses: Option<[u64; 2]>) {
+        let finish = if stopped { "stop" } else { "length" };
+        match guesses {
+            Some([guessed, right]) => print_json(&json!({
+                "event": "done", "sequence": sequence, "text": self.shown, "finish": finish, "tokens": self.n_tokens,
+                "guessed": guessed, "right": right,
+            })),
+            None => print_line(format_args!("--- {} ({finish}) ---\n{prompt}{}", sequence + 1, self.shown)),
+        }
     }
 
     /// Takes the next piece, and returns what is now certain.
