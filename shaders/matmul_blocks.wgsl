@@ -1,10 +1,10 @@
 // y[z, m, n] = sum over k of a[z, m, k] * b[z, k, n], then the epilogue, for adapters that are CPUs, without barriers, and for
 // operands that can be read in fours. Host side: crates/tensor/src/ops/matmul_blocks.rs.
-// Dispatch: one thread for each tile of up to 32 x 16 sums in registers, block by block.
+// Dispatch: one thread for each tile of up to 16 x 16 sums in registers, block by block.
 //
 // A block of 4 x 4 sums is a matrix whose columns are rows of y; four k at a time, it grows by the product of a block of b
 // (whose columns are rows of b) and a block of a (whose columns are rows of a). Loads cost more than arithmetic there, so
-// both operands are read four at a time, and each block is used up to eight times. How a is read, the file in front of
+// both operands are read four at a time, and each block is used up to four times. How a is read, the file in front of
 // this one says: blocks_alone.wgsl or blocks_eights.wgsl.
 
 override Z: u32 = 1u; override M: u32 = 1u; override N: u32 = 1u; override K: u32 = 1u;
@@ -16,7 +16,7 @@ override Y0: u32 = 0u; override YZ: u32 = 0u; override YM: u32 = 0u; override YN
 override A_ALONG_K: bool = AK < AM; // whether neighbours along k are closer than those along m
 override B_ALONG_K: bool = BK < BN;
 
-override BLOCKS_M: u32 = 4u; // blocks of a thread: 1, 2, 4 or 8; of eight threads that share rows, 2, 4 or 8
+override BLOCKS_M: u32 = 4u; // blocks of a thread: 1, 2 or 4; where eight threads share rows, 2 or 4
 override BLOCKS_N: u32 = 4u; // 1, 2 or 4
 
 @group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;
@@ -88,7 +88,7 @@ fn main(
     if (p.z >= Z) {
         return;
     }
-    var c0: Sums; var c1: Sums; var c2: Sums; var c3: Sums; var c4: Sums; var c5: Sums; var c6: Sums; var c7: Sums;
+    var c0: Sums; var c1: Sums; var c2: Sums; var c3: Sums;
     for (var k = 0u; k < K; k += 4u) {
         let b0 = block_of_b(p.z, p.n, k);
         let b1 = block_of_b(p.z, p.n + 4u, k);
@@ -99,32 +99,18 @@ fn main(
         if (BLOCKS_M >= 2u) {
             add(&c1, a01.lower, b0, b1, b2, b3);
         }
-        if (BLOCKS_M >= 4u) {
+        if (BLOCKS_M == 4u) {
             let a23 = pair_of_a(p.z, p.m + 8u, k, lane);
             add(&c2, a23.upper, b0, b1, b2, b3);
             add(&c3, a23.lower, b0, b1, b2, b3);
-        }
-        if (BLOCKS_M == 8u) {
-            let a45 = pair_of_a(p.z, p.m + 16u, k, lane);
-            add(&c4, a45.upper, b0, b1, b2, b3);
-            add(&c5, a45.lower, b0, b1, b2, b3);
-            let a67 = pair_of_a(p.z, p.m + 24u, k, lane);
-            add(&c6, a67.upper, b0, b1, b2, b3);
-            add(&c7, a67.lower, b0, b1, b2, b3);
         }
     }
     store_sums(p, 0u, &c0);
     if (BLOCKS_M >= 2u) {
         store_sums(p, 4u, &c1);
     }
-    if (BLOCKS_M >= 4u) {
+    if (BLOCKS_M == 4u) {
         store_sums(p, 8u, &c2);
         store_sums(p, 12u, &c3);
-    }
-    if (BLOCKS_M == 8u) {
-        store_sums(p, 16u, &c4);
-        store_sums(p, 20u, &c5);
-        store_sums(p, 24u, &c6);
-        store_sums(p, 28u, &c7);
     }
 }

@@ -4,9 +4,14 @@
 const SHARING = 8u; // threads side by side that go through the same rows
 const LANES = 8u; // threads of a workgroup
 
-/// Which rows of which head, the same for all threads: only so may they ask each other.
+/// Which rows of which head, the same for all threads: only so may they ask each other. Blocks of rows of one head follow
+/// each other, because a machine's threads take equal parts of the workgroups, and late rows have more to do than early ones.
 fn unit(workgroup: u32, lane: u32) -> u32 {
-    return workgroup;
+    let blocks = (ROWS + 8u * SHARING - 1u) / (8u * SHARING);
+    if (workgroup >= blocks * HEADS * B) {
+        return workgroup; // one too many
+    }
+    return workgroup % blocks * (HEADS * B) + workgroup / blocks;
 }
 
 fn eight(which: u32, at: u32, row: u32, last: u32, lane: u32) -> Eight {

@@ -112,7 +112,7 @@ impl Product {
     /// The kernel that suits the adapter, with a, b and y bound to these.
     pub fn on(&self, io: &GpuIo, [a, b, y]: [Bind; 3]) -> Dispatch {
         let usual = match self.software_fits(io) {
-            true if self.in_fours() && io.class == AdapterClass::Software => match io.eights {
+            true if self.in_fours() && io.class == AdapterClass::Software => match io.eights() {
                 true => self.eights(),
                 false => self.software(),
             },
@@ -129,8 +129,8 @@ impl Product {
         if self.software_fits(io) {
             let mut all = Vec::new();
             if self.in_fours() {
-                if io.eights {
-                    all.extend([[4, 2], [8, 4], [8, 1]].map(|blocks| self.eights_by(blocks)));
+                if io.eights() {
+                    all.extend([[4, 2], [4, 4], [4, 1]].map(|blocks| self.eights_by(blocks)));
                 }
                 all.extend([[4, 4], [4, 2], [2, 4], [2, 2]].map(|blocks| self.software_tiles(blocks)));
             }
@@ -220,12 +220,11 @@ impl Product {
         self.a.in_fours(self.m, self.k) && self.b.in_fours(self.k, self.n)
     }
 
-    /// Tiles of 16×8 sums a thread, whose eight neighbours share its rows; of 32×4 where more than a fifth of the columns would
+    /// Tiles of 16×8 sums a thread, whose eight neighbours share its rows; of 16×4 where more than a fifth of the columns would
     /// be none otherwise.
     fn eights(&self) -> Dispatch {
         let [wide, narrow] = [64, 32].map(|columns| self.n.next_multiple_of(columns));
-        let rows = self.m.div_ceil(8).next_power_of_two();
-        self.eights_by(if 5 * narrow < 4 * wide { [2 * rows.min(4), 1] } else { [2 * rows.min(2), 2] })
+        self.eights_by([if self.m > 8 { 4 } else { 2 }, if 5 * narrow < 4 * wide { 1 } else { 2 }])
     }
 
     fn eights_by(&self, blocks: [usize; 2]) -> Dispatch {

@@ -224,9 +224,8 @@ pub struct GpuIo<'a> {
     pub vulkan: bool,
     /// Whether threads can ask those beside them for a number.
     pub subgroups: bool,
-    /// Whether eight threads side by side can, as those of lavapipe. Not in a page: browsers do not tell, and the kernels for
-    /// it are left out there.
-    pub eights: bool,
+    /// Threads of a subgroup, where all have as many.
+    pub lanes: Option<u32>,
     /// See [`choose`](Self::choose).
     pub choice: &'a Choice<'a>,
 }
@@ -242,6 +241,12 @@ impl GpuIo<'_> {
     #[track_caller]
     pub fn scalar(&self, i: usize) -> f64 {
         self.inputs[i].buffer.scalar().expect("the operation needs a per-run scalar here") as f64
+    }
+
+    /// Whether eight threads side by side can ask each other, as those of lavapipe. Not in a page: browsers do not tell, and the
+    /// kernels for it are left out there.
+    pub fn eights(&self) -> bool {
+        cfg!(not(target_arch = "wasm32")) && self.lanes == Some(8)
     }
 
     /// The usual kernel, or one of `others` that do the same where [`Device::tune`](crate::Device::tune) has found it faster on

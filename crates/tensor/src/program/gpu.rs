@@ -263,7 +263,7 @@ fn io<'a>(gpu: &Gpu, inputs: &'a [Operand], outputs: &'a [Operand], choice: &'a 
         limits: gpu.limits(),
         vulkan: gpu.info().backend == "vulkan",
         subgroups: gpu.info().features.subgroups,
-        eights: cfg!(not(target_arch = "wasm32")) && gpu.info().lanes == Some(8),
+        lanes: gpu.info().lanes,
         choice,
     }
 }
