@@ -84,7 +84,8 @@ fn within<'a>((path, object): &(String, &'a Value), key: &str) -> Result<(String
 /// Requires the one value of a key that is implemented, given as the file has it.
 fn expect(at: &(String, &Value), key: &str, known: &str) -> Result<(), ConfigError> {
     let (path, found) = within(at, key)?;
-    if found.to_string() == known { Ok(()) } else { Err(ConfigError::value(&path, found, known)) }
+    let text = found.to_string();
+    if text == known { Ok(()) } else { Err(ConfigError::value(&path, found, known)) }
 }
 
 #[cfg(test)]
