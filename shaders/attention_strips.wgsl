@@ -1,7 +1,7 @@
 // What stands in front of attention_rows.wgsl and attention_grad_rows.wgsl, the kernels of attention for adapters that are
 // CPUs and for heads too wide for tiles: no barrier. A thread owns eight rows and goes through others, sixteen at a time:
 // through the keys that its queries see, or (KEYS) through the queries that see its keys. Sums are blocks of 4 x 4,
-// matrices whose columns are the thread's rows. Behind rows_alone.wgsl or rows_quads.wgsl, which say how others are
+// matrices whose columns are the thread's rows. Behind rows_alone.wgsl, rows_quads.wgsl or rows_eights.wgsl, which say how others are
 // read; `fetch` is that of the file behind this one.
 
 override B: u32; override T: u32; override S: u32; // sequences, queries, keys

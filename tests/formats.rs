@@ -270,7 +270,7 @@ fn a_quantized_folder_says_what_the_whole_one_says_quantized() {
         assert_eq!(speak(&out, &[]), speak(&whole, &["--quantize", precision]));
         let ids = [1, 2, 3];
         assert_eq!(logits(&out, &ids).0, logits(&whole, &ids).0);
-        refuse(&quantize, "holds a run or a model already (model.safetensors)");
+        refuse(&quantize, "holds a run or a model already (model.safetensors): --overwrite replaces it");
         succeed(&[&quantize[..], &["--overwrite"]].concat());
     }
 }
@@ -281,7 +281,7 @@ fn what_a_quantized_folder_cannot_do_is_said() {
     let (whole, out) = (micro(place.path()), place.path().join("int4"));
     let again = place.path().join("again");
     succeed(&["quantize", "--model", text(&whole), "--to", "int4", "--out", text(&out)]);
-    let expected = "the model is quantised: it can speak and be evaluated, but neither learn, carry an adapter nor be quantised";
+    let expected = "the model is quantised: it can speak and be evaluated, but neither learn, teach, carry an adapter nor be quantised";
     refuse(&["quantize", "--model", text(&out), "--out", text(&again)], expected);
     refuse(
         &["generate", "--model", text(&out), "--prompt", "The", "--quantize", "int8", "--device", "cpu"],
@@ -291,7 +291,10 @@ fn what_a_quantized_folder_cannot_do_is_said() {
         &["sft", "--model", text(&out), "--data", "task:copy", "--out", text(&again), "--device", "cpu"],
         expected,
     );
-    refuse(&["quantize", "--model", text(&out), "--out", text(&out)], "is the model itself");
+    refuse(
+        &["quantize", "--model", text(&out), "--out", text(&out)],
+        "expected another folder than what is read",
+    );
     assert!(!again.exists(), "nothing is left behind");
 
     let config = fs::read_to_string(out.join("config.json")).unwrap();

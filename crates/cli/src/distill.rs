@@ -216,6 +216,7 @@ fn open_teacher(device: &Device, plan: &mut Plan<Method>) -> Result<Option<Candi
     let (turns, method) = (plan.record.turns, &mut plan.record.settings);
     let Some(path) = &method.teacher else { return Ok(None) };
     let mut teacher = Candidate::open(device, path, method.teacher_adapter.as_deref(), turns)?;
+    folder::expect_whole(path, &teacher.network)?;
     if teacher.network.adapter.is_some() {
         teacher.network = pollster::block_on(teacher.network.merged(device))?;
     }

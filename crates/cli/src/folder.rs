@@ -62,11 +62,11 @@ pub fn open(folder: &Path, device: &Device) -> Result<Model> {
 ///
 /// # Errors
 /// A model that is quantised.
-pub fn expect_whole(folder: &Path, model: &Model) -> Result<()> {
-    match model.network.quantized {
+pub fn expect_whole(folder: &Path, network: &Network) -> Result<()> {
+    match network.quantized {
         None => Ok(()),
         Some(_) => bail!(
-            "{}: the model is quantised: it can speak and be evaluated, but neither learn, carry an adapter nor be quantised",
+            "{}: the model is quantised: it can speak and be evaluated, but neither learn, teach, carry an adapter nor be quantised",
             folder.display()
         ),
     }
@@ -83,6 +83,9 @@ pub fn open_judge(folder: &Path, device: &Device) -> Result<Network> {
         bail!("{}: found a model that makes words, expected one that scores them", folder.display());
     }
     let config = ModelConfig::from_hf_json(&text).map_err(in_config)?;
+    if quantization(&text).map_err(in_config)?.is_some() {
+        bail!("{}: found a quantised reward model, expected a whole one", folder.display());
+    }
     let mut checkpoint = Checkpoint::open_folder(folder)?;
     device::require_memory(device, "the reward model", config.n_params().saturating_mul(2 * 4))?;
     let specs = cloche_models::score_specs(&config);
@@ -140,7 +143,7 @@ pub fn tokenizer(folder: &Path) -> Result<Tokenizer> {
 pub fn open_with(folder: &Path, adapter: Option<&Path>, device: &Device) -> Result<Model> {
     let mut model = open(folder, device)?;
     if let Some(path) = adapter {
-        expect_whole(folder, &model)?;
+        expect_whole(folder, &model.network)?;
         let base =
             Base::new(folder.display().to_string(), &pollster::block_on(model.network.weights.read())?);
         let adapter = Adapter::from_peft(device, &model.network.config, &base, adapter_files(path)?);
@@ -184,7 +187,7 @@ impl Quantize {
 pub fn open_quantized(folder: &Path, quantize: Option<Quantize>, device: &Device) -> Result<Model> {
     let mut model = open(folder, device)?;
     if let Some(quantize) = quantize {
-        expect_whole(folder, &model)?;
+        expect_whole(folder, &model.network)?;
         // The weights once more, as they are read back, and their codes.
         device::require_memory(
             device,

@@ -73,7 +73,7 @@ enum Command {
     Generate(generate::GenerateArgs),
     /// Measure how well a model predicts a text.
     Eval(eval::EvalArgs),
-    /// Round a model's weights, for a folder of a quarter of the size or less that speaks faster.
+    /// Round a model's weights, for a folder of a third of the size or less that speaks faster.
     Quantize(quantize::QuantizeArgs),
     /// Print a model's logits for some ids, to hold them against another implementation.
     Logits(logits::LogitsArgs),

@@ -42,21 +42,25 @@ pub struct QuantizeArgs {
 /// A model that cannot be opened, is quantised already, or has a layer whose width is no multiple of the group that shares a
 /// scale; a folder that holds something else.
 pub fn run(args: &QuantizeArgs) -> Result<()> {
-    if same(&args.model, &args.out) {
-        bail!("out: {} is the model itself, of which there would be no whole one left", args.out.display());
+    if let Some(path) =
+        [Some(&args.model), args.adapter.as_ref()].into_iter().flatten().find(|path| same(path, &args.out))
+    {
+        bail!("out: found {}, expected another folder than what is read", path.display());
     }
     if !args.overwrite {
-        save::require_free(&args.out)?;
+        save::require_free_or(&args.out, "--overwrite replaces it")?;
     }
     if folder::is_judge(&args.model, args.adapter.as_deref())? {
         bail!("{}: found a reward model, expected a model that makes words", args.model.display());
     }
     let device = device::open(Choice::Cpu)?;
     let model = folder::open_with(&args.model, args.adapter.as_deref(), &device)?;
-    folder::expect_whole(&args.model, &model)?;
+    folder::expect_whole(&args.model, &model.network)?;
     let tokenizer = folder::tokenizer_of(&args.model, args.adapter.as_deref(), &model)?;
     let config = &model.network.config;
     let whole = 4 * config.n_params();
+    // The weights as they are read back, and their codes three times: on the device, read back, and as a file.
+    device::require_memory(&device, "quantising the model", whole.saturating_mul(2))?;
     let quantized = pollster::block_on(model.network.quantized(&device, args.to.precision()))
         .map_err(|error| anyhow!("quantize: {error}"))?;
     let stored = pollster::block_on(QuantizedModel::read(&quantized))?.expect("it has just been quantised");
@@ -68,8 +72,12 @@ pub fn run(args: &QuantizeArgs) -> Result<()> {
     }
     // What speaks of a model comes before its weights: a folder is whole as soon as these are there.
     folder::write_setup(&args.out, config, &tokenizer, &model.generation)?;
-    if let Ok(card) = std::fs::read(args.model.join("README.md")) {
-        folder::write_file(&args.out, "README.md", &card)?;
+    let card_of = args.adapter.as_ref().unwrap_or(&args.model).join("README.md");
+    if card_of.is_file() {
+        let card =
+            std::fs::read_to_string(&card_of).map_err(|error| anyhow!("{}: {error}", card_of.display()))?;
+        let card = format!("{card}\nThe weights of its linear layers are rounded to {}.\n", args.to.name());
+        folder::write_file(&args.out, "README.md", card.as_bytes())?;
     }
     let mut bytes = 0;
     for (name, content) in files.iter().rev() {

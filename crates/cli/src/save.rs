@@ -95,15 +95,20 @@ pub fn write_record(folder: &Path, record: &impl Serialize) -> Result<()> {
 /// # Errors
 /// When the folder holds a run or a model.
 pub fn require_free(folder: &Path) -> Result<()> {
+    require_free_or(folder, "--resume goes on with it, --overwrite replaces it")
+}
+
+/// The same, and what else could be done.
+///
+/// # Errors
+/// When the folder holds a run or a model.
+pub fn require_free_or(folder: &Path, ways: &str) -> Result<()> {
     match [RECORD, "checkpoints", "model.safetensors", "config.json", "adapter_config.json"]
         .iter()
         .find(|name| folder.join(name).exists())
     {
         None => Ok(()),
-        Some(name) => bail!(
-            "{} holds a run or a model already ({name}): --resume goes on with it, --overwrite replaces it",
-            folder.display()
-        ),
+        Some(name) => bail!("{} holds a run or a model already ({name}): {ways}", folder.display()),
     }
 }
 

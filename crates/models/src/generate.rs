@@ -319,7 +319,7 @@ impl Generator {
             self.chosen.write(&Data::U32(self.sequences[0].tokens.last().copied().into_iter().collect()));
         }
         let at_once = if self.device.gpu().is_some() && self.batch <= LOGGED { GPU_READ_EVERY } else { 1 };
-        let left = |s: &Sequence| s.n_prompt + self.settings.max_tokens - s.tokens.len();
+        let left = |s: &Sequence| self.settings.max_tokens - (s.tokens.len() - s.n_prompt);
         let n = self.active().map(left).max().unwrap_or(1).min(at_once).min(room);
         for _ in 0..n {
             // Sequences that have ended compute too, but nobody looks at it.

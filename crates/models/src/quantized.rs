@@ -55,7 +55,7 @@ impl QuantizedModel {
     /// holds the weights, such as the output matrix in many files of others, stays whole.
     ///
     /// # Errors
-    /// Tensors that are missing, left over or misshapen.
+    /// Tensors that are missing, left over or misshapen; a file in which no layer is quantised.
     pub fn load(
         config: &ModelConfig,
         precision: Precision,
@@ -64,6 +64,9 @@ impl QuantizedModel {
         let [own, tied] = layers(config);
         let mut layers = HostQuantized::default();
         let loaded = layers.load(precision, &own, checkpoint)?;
+        if loaded.is_empty() {
+            return Err(QuantizeError::Whole);
+        }
         let specs = specs_without(&crate::specs(config), &loaded);
         let rest = HostWeights::load(&specs, "", checkpoint, &config.extras())?;
         layers.quantize(precision, &tied, &rest)?;
@@ -77,7 +80,8 @@ impl QuantizedModel {
     pub async fn read(network: &Network) -> Result<Option<Self>, Error> {
         let Some(quantized) = &network.quantized else { return Ok(None) };
         let (layers, rest) = (quantized.read().await?, network.weights.read().await?);
-        Ok(Some(QuantizedModel { config: network.config, precision: layers.precision(), rest, layers }))
+        let precision = layers.precision().expect("a quantised network has quantised layers");
+        Ok(Some(QuantizedModel { config: network.config, precision, rest, layers }))
     }
 
     /// Puts the model on a device.
@@ -95,13 +99,13 @@ impl QuantizedModel {
     /// # Errors
     /// Weights that a reader would refuse.
     pub fn files(&self, tokens: &TokenIds) -> Result<Vec<(String, Vec<u8>)>, CheckpointError> {
-        let stored = self.layers.stored(&layers(&self.config)[0]);
+        let own = &layers(&self.config)[0];
+        let stored = self.layers.stored(own);
         let packed: Vec<_> = stored.iter().flat_map(|layer| layer.tensors()).collect();
         let mut files = self.config.weight_files_with(&self.rest, &packed)?;
-        files.push((
-            "config.json".into(),
-            self.config.to_hf_quantized_json(tokens, self.precision).into_bytes(),
-        ));
+        let whole = own.iter().map(|layer| layer.path.as_str()).filter(|path| !self.layers.has(path));
+        let json = self.config.to_hf_quantized_json(tokens, self.precision, &whole.collect::<Vec<_>>());
+        files.push(("config.json".into(), json.into_bytes()));
         Ok(files)
     }
 }

@@ -2,12 +2,12 @@
 
 use cloche_models::config::{ModelConfig, TokenIds, preset, quantization};
 use cloche_models::{
-    Adapter, GenerateSettings, Generator, LoraConfig, Network, Precision, QuantizeError, QuantizedModel,
-    Sampling, forward_logits, specs,
+    Adapter, GenerateSettings, Generator, LoraConfig, Network, Pass, Precision, QuantizeError,
+    QuantizedModel, Sampling, forward_logits, logits, specs,
 };
-use cloche_nn::Weights;
-use cloche_nn::checkpoint::Checkpoint;
-use cloche_tensor::{AdapterClass, Device, Gpu, OpenOptions};
+use cloche_nn::checkpoint::{Checkpoint, write};
+use cloche_nn::{HostQuantized, Weights};
+use cloche_tensor::{AdapterClass, DType, Device, Gpu, Graph, OpenOptions};
 use pollster::block_on;
 
 const BOTH: [Precision; 2] = [Precision::Int8, Precision::Int4];
@@ -180,4 +180,32 @@ fn what_a_quantized_file_lacks_is_named() {
     // Numbers where codes should be.
     let error = with("model.layers.0.self_attn.q_proj.weight_packed", "I32", "F32");
     assert!(error.contains("q_proj.weight_packed\": file has F32, needed is I32 or U32"), "{error}");
+}
+
+#[test]
+fn a_layer_that_a_file_holds_whole_stays_whole_and_is_said_to_be() {
+    let device = Device::cpu();
+    let [_, network, _] = networks(&device);
+    let (graph, config) = (Graph::new(), &network.config);
+    let p = network.params(&graph);
+    logits(config, &p, &graph.input("ids", (1, 1), DType::U32), &Pass::eval());
+    let rounded: Vec<_> = p.layers().into_iter().filter(|layer| layer.path != "lm_head").collect();
+    let weights = block_on(network.weights.read()).unwrap();
+    let mut layers = HostQuantized::default();
+    layers.quantize(Precision::Int8, &rounded, &weights).unwrap();
+    let (stored, rest) = (layers.stored(&rounded), weights.without(&rounded));
+    let tensors = [stored.iter().flat_map(|layer| layer.tensors()).collect(), rest.tensors()].concat();
+    let opened = reopened(&device, config, Precision::Int8, write(&tensors, &[], None).unwrap()).unwrap();
+    assert_eq!(block_on(opened.weights.read()).unwrap().get("lm_head.weight"), weights.get("lm_head.weight"));
+    let files = files_of(&opened);
+    let json = &files.iter().find(|(name, _)| name == "config.json").unwrap().1;
+    let ignored =
+        serde_json::from_slice::<serde_json::Value>(json).unwrap()["quantization_config"]["ignore"].take();
+    assert_eq!(ignored, serde_json::json!(["lm_head"]));
+    assert!(files_of(&reopened(&device, config, Precision::Int8, files.clone()).unwrap()) == files);
+
+    let whole = config.weight_files(&weights).unwrap();
+    let error =
+        reopened(&device, config, Precision::Int8, whole).err().expect("it must be refused").to_string();
+    assert_eq!(error, "found no layer that is quantised, expected some, as config.json says");
 }

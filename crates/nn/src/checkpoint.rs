@@ -254,6 +254,11 @@ impl Checkpoint {
         Ok(())
     }
 
+    /// What the tensor at a path is called in the file, if it is there.
+    pub(crate) fn name_of(&self, path: &str) -> Option<String> {
+        self.find(path).map(|(name, _)| name.to_string())
+    }
+
     /// The name in the file of each parameter.
     fn match_names(
         &self,

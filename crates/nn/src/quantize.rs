@@ -46,6 +46,9 @@ pub enum QuantizeError {
         /// Its inputs.
         k: usize,
     },
+    /// A file that is said to hold quantised layers.
+    #[error("found no layer that is quantised, expected some, as config.json says")]
+    Whole,
     /// The file does not hold what it should.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
@@ -113,12 +116,15 @@ impl HostQuantized {
         Ok(())
     }
 
-    /// How exact the layers are.
-    ///
-    /// # Panics
-    /// When there are none.
-    pub fn precision(&self) -> Precision {
-        if self.layers[0].bits == Precision::Int8.bits() { Precision::Int8 } else { Precision::Int4 }
+    /// How exact the layers are, if there are any.
+    pub fn precision(&self) -> Option<Precision> {
+        let bits = self.layers.first()?.bits;
+        Some(if bits == Precision::Int8.bits() { Precision::Int8 } else { Precision::Int4 })
+    }
+
+    /// Whether the layer at `path` is among them.
+    pub fn has(&self, path: &str) -> bool {
+        self.layers.iter().any(|layer| layer.path == path)
     }
 
     fn push(&mut self, layer: &Layer, precision: Precision, Quantized { codes, scales }: Quantized) {

@@ -62,6 +62,11 @@ impl Engine {
             WeightsError::Checkpoint(e) => refused(&e.to_string()),
         };
         let precision = quantization(&json).map_err(in_config)?;
+        if precision.is_some() && (head == Head::Score || !adapter.is_empty()) {
+            return Err(refused(
+                "config.json: found a quantised model with a scalar head or an adapter, expected a whole one",
+            ));
+        }
         let mut checkpoint = Checkpoint::from_bytes(model).map_err(|e| in_weights(e.into()))?;
         let mut network = if let Some(precision) = precision {
             let model = QuantizedModel::load(&config, precision, &mut checkpoint);
@@ -73,11 +78,6 @@ impl Engine {
             Network::new(config, weights.map_err(in_weights)?)
         };
         if !adapter.is_empty() {
-            if precision.is_some() {
-                return Err(refused(
-                    "adapter_config.json: found an adapter beside a quantised model, expected a whole one",
-                ));
-            }
             let base = base_of(&network, String::new()).await?;
             let adapter = Adapter::from_peft(&self.device, &config, &base, adapter);
             network = network.with_adapter(adapter.map_err(|e| refused(&e.to_string()))?);
@@ -148,7 +148,7 @@ impl Model {
         self.network.quantized.is_some()
     }
 
-    /// A copy that generates with less memory and time, and can do nothing else: an adapter has become a part of it, and its linear
+    /// A copy that generates with less memory and time, can be saved, and nothing else: an adapter has become a part of it, and its linear
     /// layers are rounded to codes of 8 or 4 bits.
     pub async fn quantized(&self, bits: u32) -> Result<Model, JsValue> {
         self.expect_whole()?;

@@ -220,7 +220,7 @@ impl Student {
 fn opened<S>(device: &Device, record: &Record<S>) -> Result<(Network, Reader, GenerationConfig)> {
     let path = record.model.as_deref().unwrap_or(Path::new("."));
     let model = folder::open_with(path, record.adapter.as_deref(), device)?;
-    folder::expect_whole(path, &model)?;
+    folder::expect_whole(path, &model.network)?;
     let reader = Reader::new(folder::tokenizer_of(path, record.adapter.as_deref(), &model)?, record.turns)?;
     let network = match model.network.adapter {
         Some(_) => pollster::block_on(model.network.merged(device))?,

@@ -17,8 +17,8 @@ const GROUP_TEXT: &str = "32";
 const _: () = assert!(GROUP == 32);
 
 impl ModelConfig {
-    /// Writes `config.json` of a model whose linear layers are rounded to codes.
-    pub fn to_hf_quantized_json(&self, tokens: &TokenIds, precision: Precision) -> String {
+    /// Writes `config.json` of a model whose linear layers are rounded to codes, but for those at the paths `whole`.
+    pub fn to_hf_quantized_json(&self, tokens: &TokenIds, precision: Precision, whole: &[&str]) -> String {
         let mut json = self.hf_json(tokens);
         let weights = Object::of([
             ("num_bits", precision.bits().to_string()),
@@ -29,7 +29,8 @@ impl ModelConfig {
         ]);
         let group = Object::of([("targets", list([quoted("Linear")])), ("weights", weights.text())]);
         // A tied output matrix is an embedding, of which the file holds the numbers themselves.
-        let ignored = list(self.tied.then(|| quoted("lm_head")));
+        let tied = self.tied.then_some("lm_head");
+        let ignored = list(whole.iter().copied().chain(tied).map(quoted));
         let entry = Object::of([
             ("quant_method", quoted("compressed-tensors")),
             ("format", quoted("pack-quantized")),
@@ -52,13 +53,16 @@ pub fn quantization(json: &str) -> Result<Option<Precision>, ConfigError> {
     let mut at = (ENTRY.to_string(), entry);
     expect(&at, "quant_method", "\"compressed-tensors\"")?;
     expect(&at, "format", "\"pack-quantized\"")?;
+    expect_none(&at, &["transform_config", "kv_cache_scheme"])?;
     at = within(&at, "config_groups")?;
     let groups = at.1.as_object().map_or(0, |groups| groups.len());
     let Some((name, _)) = at.1.as_object().and_then(|groups| groups.iter().next()).filter(|_| groups == 1)
     else {
         return Err(ConfigError::value(&at.0, groups, "one group of layers that are quantised alike"));
     };
-    at = within(&within(&at, name)?, "weights")?;
+    at = within(&at, name)?;
+    expect_none(&at, &["input_activations", "output_activations"])?;
+    at = within(&at, "weights")?;
     for (key, known) in
         [("type", "\"int\""), ("symmetric", "true"), ("strategy", "\"group\""), ("group_size", GROUP_TEXT)]
     {
@@ -81,6 +85,15 @@ fn within<'a>((path, object): &(String, &'a Value), key: &str) -> Result<(String
     }
 }
 
+/// Requires that none of these keys asks for something.
+fn expect_none((path, object): &(String, &Value), keys: &[&str]) -> Result<(), ConfigError> {
+    let asks = |value: &Value| !value.is_null() && value.as_object().is_none_or(|object| !object.is_empty());
+    match keys.iter().find_map(|key| Some((key, object.get(key).filter(|value| asks(value))?))) {
+        Some((key, found)) => Err(ConfigError::value(&[path, ".", key].concat(), found, "null")),
+        None => Ok(()),
+    }
+}
+
 /// Requires the one value of a key that is implemented, given as the file has it.
 fn expect(at: &(String, &Value), key: &str, known: &str) -> Result<(), ConfigError> {
     let (path, found) = within(at, key)?;
@@ -97,7 +110,7 @@ mod tests {
     fn what_is_written_is_read() {
         let model = preset("tiny").unwrap().model;
         for precision in [Precision::Int8, Precision::Int4] {
-            let json = model.to_hf_quantized_json(&TokenIds::default(), precision);
+            let json = model.to_hf_quantized_json(&TokenIds::default(), precision, &[]);
             assert_eq!(quantization(&json).unwrap(), Some(precision));
             assert_eq!(ModelConfig::from_hf_json(&json).unwrap(), model);
         }
@@ -106,7 +119,8 @@ mod tests {
 
     #[test]
     fn what_is_not_implemented_is_named() {
-        let json = preset("tiny").unwrap().model.to_hf_quantized_json(&TokenIds::default(), Precision::Int4);
+        let json =
+            preset("tiny").unwrap().model.to_hf_quantized_json(&TokenIds::default(), Precision::Int4, &[]);
         for (was, is, message) in [
             (
                 "\"compressed-tensors\"",
@@ -132,6 +146,11 @@ mod tests {
                 "\"symmetric\": true",
                 "\"symmetric\": false",
                 "config_groups.group_0.weights.symmetric: found false, expected true",
+            ),
+            (
+                "\"targets\"",
+                "\"input_activations\": {\"num_bits\": 8}, \"targets\"",
+                "config_groups.group_0.input_activations: found {\"num_bits\":8}, expected null",
             ),
             ("\"group_0\"", "\"group_0\": {}, \"group_1\"", "config_groups: found 2, expected one group"),
         ] {

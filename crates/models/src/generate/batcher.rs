@@ -159,7 +159,15 @@ impl Batcher {
             joining.extend(member.is_some().then_some(slot));
         }
         let drawn = match joining.is_empty() {
-            false => self.read_prompts(&joining).await?,
+            false => match self.read_prompts(&joining).await {
+                Ok(drawn) => drawn,
+                // Nothing of them is in the cache: they wait again, in their order.
+                Err(error) => {
+                    let back = joining.iter().rev().filter_map(|&slot| self.slots[slot].take());
+                    back.for_each(|member| self.waiting.push_front(member));
+                    return Err(error.into());
+                }
+            },
             true if self.running().next().is_some() => self.grow().await?,
             true => return Ok(None),
         };
@@ -366,7 +374,7 @@ impl Member {
 
     /// How many tokens it may still get.
     fn left(&self) -> usize {
-        self.n_prompt + self.max_tokens - self.tokens.len()
+        self.max_tokens - (self.tokens.len() - self.n_prompt)
     }
 
     fn ended(self, finish: Finish) -> Ended {

@@ -70,7 +70,7 @@ impl HostQuantized {
         layers: &[Layer],
         checkpoint: &mut Checkpoint,
     ) -> Result<Vec<Layer>, QuantizeError> {
-        let whole = |layer: &Layer| checkpoint.shape(&format!("{}.weight", layer.path)).is_some();
+        let whole = |layer: &Layer| checkpoint.name_of(&format!("{}.weight", layer.path)).is_some();
         let layers: Vec<Layer> = layers.iter().filter(|layer| !whole(layer)).cloned().collect();
         expect_groups(&layers)?;
         // 1. All that does not fit, before anything is read.
@@ -81,7 +81,8 @@ impl HostQuantized {
         }
         // 2. Layer by layer, so that no more than one is there twice.
         for layer in &layers {
-            let [packed, scale, shape] = names(&layer.path);
+            let [packed, scale, shape] =
+                names(&layer.path).map(|name| checkpoint.name_of(&name).unwrap_or(name));
             let (codes, scales) = (checkpoint.words(&packed)?.1, checkpoint.tensor(&scale)?.1);
             let row = [layer.k * precision.bits() / 32, layer.k / GROUP];
             let quantized =
@@ -96,9 +97,11 @@ impl HostQuantized {
 /// What of a layer is missing from a checkpoint or has another shape. What has another dtype is found when it is read.
 fn misfits(layer: &Layer, precision: Precision, checkpoint: &Checkpoint) -> Vec<Mismatch> {
     let needed = [layer.k * precision.bits() / 32, layer.k / GROUP].map(|row| vec![layer.n, row]);
-    let misfit = |(name, model): (String, Vec<usize>)| match checkpoint.shape(&name) {
+    let shape =
+        |name: &str| checkpoint.name_of(name).and_then(|name| checkpoint.shape(&name).map(<[usize]>::to_vec));
+    let misfit = |(name, model): (String, Vec<usize>)| match shape(&name) {
         None => Some(Mismatch::Missing { name, model }),
-        Some(file) if file != model => Some(Mismatch::Shape { name, file: file.to_vec(), model }),
+        Some(file) if file != model => Some(Mismatch::Shape { name, file, model }),
         Some(_) => None,
     };
     names(&layer.path).into_iter().zip(needed).filter_map(misfit).collect()

@@ -22,7 +22,7 @@ pub(super) const SHADER: [Shader; 3] = [
 pub(super) fn rows(io: &GpuIo, shader: [Shader; 3], [heads, rows]: [usize; 2]) -> (Shader, u64) {
     match io.class {
         AdapterClass::Scalar if io.subgroups => (shader[1], (heads * rows.div_ceil(32)) as u64),
-        AdapterClass::Software if io.eights() => (shader[2], (heads * rows.div_ceil(64)) as u64),
+        AdapterClass::Software if io.eights() && rows > 32 => (shader[2], (heads * rows.div_ceil(64)) as u64),
         _ => (shader[0], groups(heads * rows.div_ceil(8), 8)),
     }
 }

@@ -112,10 +112,12 @@ impl Product {
     /// The kernel that suits the adapter, with a, b and y bound to these.
     pub fn on(&self, io: &GpuIo, [a, b, y]: [Bind; 3]) -> Dispatch {
         let usual = match self.software_fits(io) {
-            true if self.in_fours() && io.class == AdapterClass::Software => match io.eights() {
-                true => self.eights(),
-                false => self.software(),
-            },
+            true if self.in_fours() && io.class == AdapterClass::Software => {
+                match io.eights() && 2 * self.n.next_multiple_of(32) <= 3 * self.n {
+                    true => self.eights(),
+                    false => self.software(),
+                }
+            }
             true => self.scalar(io),
             false => self.gpu(io),
         };

@@ -246,7 +246,7 @@ impl GpuIo<'_> {
     /// Whether eight threads side by side can ask each other, as those of lavapipe. Not in a page: browsers do not tell, and the
     /// kernels for it are left out there.
     pub fn eights(&self) -> bool {
-        cfg!(not(target_arch = "wasm32")) && self.lanes == Some(8)
+        cfg!(not(target_arch = "wasm32")) && self.subgroups && self.lanes == Some(8)
     }
 
     /// The usual kernel, or one of `others` that do the same where [`Device::tune`](crate::Device::tune) has found it faster on
