@@ -250,13 +250,26 @@ pub fn write_setup(
     tokenizer: &Tokenizer,
     generation: &GenerationConfig,
 ) -> Result<()> {
+    write_file(folder, "config.json", config.to_hf_json(&generation.tokens).as_bytes())?;
+    write_speech(folder, config, tokenizer, generation)
+}
+
+/// Writes what a folder says of its model beside the shape: tokenizer and how to sample.
+///
+/// # Errors
+/// What the system says.
+pub fn write_speech(
+    folder: &Path,
+    config: &ModelConfig,
+    tokenizer: &Tokenizer,
+    generation: &GenerationConfig,
+) -> Result<()> {
     let generation = GenerationConfig {
         do_sample: generation.do_sample.or(Some(true)),
         temperature: generation.temperature.or(Some(0.8)),
         max_new_tokens: generation.max_new_tokens.or(Some(256)),
         ..generation.clone()
     };
-    write_file(folder, "config.json", config.to_hf_json(&generation.tokens).as_bytes())?;
     write_file(folder, "generation_config.json", generation.to_hf_json().as_bytes())?;
     write_tokenizer(folder, config, tokenizer)
 }

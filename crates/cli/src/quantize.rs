@@ -71,7 +71,7 @@ pub fn run(args: &QuantizeArgs) -> Result<()> {
         save::clear(&args.out)?;
     }
     // What speaks of a model comes before its weights: a folder is whole as soon as these are there.
-    folder::write_setup(&args.out, config, &tokenizer, &model.generation)?;
+    folder::write_speech(&args.out, config, &tokenizer, &model.generation)?;
     let card_of = args.adapter.as_ref().unwrap_or(&args.model).join("README.md");
     if card_of.is_file() {
         let card =

@@ -4,13 +4,15 @@
 //! The same prompts are continued chunk by chunk, where each chunk waits for its longest sequence, and by continuous batching,
 //! in turns. First both are held to the same tokens.
 
+mod asked;
+
 use std::time::Instant;
 
 use cloche_models::config::{ModelConfig, preset};
 use cloche_models::{Batcher, GenerateSettings, Generator, Network, specs};
 use cloche_nn::Weights;
+use cloche_tensor::Device;
 use cloche_tensor::rng::Rng;
-use cloche_tensor::{Device, DeviceKind};
 
 /// Prompts that are answered.
 const PROMPTS: usize = 64;
@@ -22,14 +24,8 @@ const ROUNDS: usize = 5;
 type Wanted = (Vec<u32>, usize);
 
 fn main() {
-    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
-    let on_gpu = arguments.first().is_some_and(|name| name == "gpu");
-    let device = match on_gpu {
-        true => pollster::block_on(Device::open(DeviceKind::Gpu)).expect("an adapter"),
-        false => Device::cpu(),
-    };
-    arguments.drain(..usize::from(on_gpu));
-    let name = arguments.pop().unwrap_or("nano".into());
+    let (device, mut names) = asked::device_and_presets();
+    let name = names.pop().unwrap_or("nano".into());
     let model = preset(&name).unwrap_or_else(|error| panic!("{error}")).model;
     // Prompts and answers fit whole.
     let config = ModelConfig { context_len: model.context_len.max(192), ..model };

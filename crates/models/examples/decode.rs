@@ -3,6 +3,8 @@
 //! A token is made by reading every weight once, so its time is held against a plain read of as many bytes, by the same
 //! threads, in turns with the tokens; on a GPU, against half a copy of memory. First the tokens of the key/value cache are held to the model without one.
 
+mod asked;
+
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::time::Instant;
@@ -14,19 +16,14 @@ use cloche_models::{
 use cloche_nn::{Kind, ParamSpec, Weights};
 use cloche_tensor::bench::large_cases;
 use cloche_tensor::cpu::split_rows;
-use cloche_tensor::{Device, DeviceKind, Program};
+use cloche_tensor::{Device, Program};
 
 /// Tokens of each sequence that are timed.
 const TOKENS: usize = 40;
 
 fn main() {
-    let mut names: Vec<String> = std::env::args().skip(1).collect();
-    let on_gpu = names.first().is_some_and(|name| name == "gpu");
-    let device = match on_gpu {
-        true => pollster::block_on(Device::open(DeviceKind::Gpu)).expect("an adapter"),
-        false => Device::cpu(),
-    };
-    names.drain(..usize::from(on_gpu));
+    let (device, mut names) = asked::device_and_presets();
+    let on_gpu = device.gpu().is_some();
     if names.is_empty() {
         names = vec!["nano".into(), "gpt2".into()];
     }

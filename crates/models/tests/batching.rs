@@ -2,35 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use cloche_models::config::{ModelConfig, preset};
 use cloche_models::{
-    Batcher, Ended, Finish, GenerateError, GenerateSettings, Generator, Network, Sampling, Token, specs,
+    Batcher, Ended, Finish, GenerateError, GenerateSettings, Generator, Network, Sampling, Token,
 };
-use cloche_nn::Weights;
 use cloche_tensor::Device;
 use pollster::block_on;
 
 mod adapter;
+mod small;
 
-const V: usize = 29;
-
-/// Two small models, one with grouped queries, with weights that are large enough for decided opinions.
-fn models() -> [ModelConfig; 2] {
-    let small = |name: &str| ModelConfig {
-        vocab_size: V,
-        context_len: 24,
-        d_model: 32,
-        d_ff: 48,
-        d_head: 8,
-        init_std: 0.3,
-        ..preset(name).unwrap().model
-    };
-    [ModelConfig { bias: true, ..small("tiny") }, ModelConfig { n_kv_head: 2, ..small("llama-tiny") }]
-}
-
-fn network(device: &Device, config: &ModelConfig) -> Network {
-    Network::new(*config, Weights::init(device, &specs(config), 7).unwrap())
-}
+use small::{V, models, network};
 
 /// Prompts of all lengths up to more than the context, and how many tokens are wanted behind each.
 fn prompts() -> Vec<(Vec<u32>, usize)> {

@@ -1,38 +1,18 @@
 //! Generation: with cache = without cache, batches = single runs, seeds, ends.
 
-use cloche_models::config::{ModelConfig, preset};
+use cloche_models::config::ModelConfig;
 use cloche_models::{
-    Finish, GenerateError, GenerateSettings, Generator, Network, Sampling, Token, forward_logits, specs,
+    Finish, GenerateError, GenerateSettings, Generator, Network, Sampling, Token, forward_logits,
 };
-use cloche_nn::Weights;
 use cloche_tensor::{AdapterClass, Device, DeviceKind, Gpu, OpenOptions};
 use pollster::block_on;
 
-const V: usize = 29;
+mod small;
+
+use small::{V, models, network};
 
 /// The most dispatches of a decoded token on a GPU, for each layer and besides, of each of [`models`].
 const DISPATCHES: [[u64; 2]; 2] = [[5, 4], [9, 4]];
-
-/// Two small models, one with grouped queries, with weights that are large enough for decided opinions.
-fn models() -> [ModelConfig; 2] {
-    let small = |name: &str| {
-        let model = preset(name).unwrap().model;
-        ModelConfig {
-            vocab_size: V,
-            context_len: 24,
-            d_model: 32,
-            d_ff: 48,
-            d_head: 8,
-            init_std: 0.3,
-            ..model
-        }
-    };
-    [ModelConfig { bias: true, ..small("tiny") }, ModelConfig { n_kv_head: 2, ..small("llama-tiny") }]
-}
-
-fn network(device: &Device, config: &ModelConfig) -> Network {
-    Network::new(*config, Weights::init(device, &specs(config), 7).unwrap())
-}
 
 fn greedy(max_tokens: usize) -> GenerateSettings {
     GenerateSettings { sampling: Sampling::greedy(), max_tokens, ..Default::default() }
