@@ -31,6 +31,8 @@ const ACROSS: usize = 2;
 const ROWS: usize = if FUSED { 6 } else { FEW_ROWS };
 /// Rows of a kernel for the last few: 128 are 20 times six and twice four.
 const FEW_ROWS: usize = 4;
+/// The same beside a kernel of twelve: 32 are twice twelve and eight.
+const SOME_ROWS: usize = 8;
 /// Extent along k of a block: a panel of B (8 KiB in WebAssembly) stays in the first-level cache.
 const DEPTH: usize = 256;
 /// Rows of a block of A (120 KiB), a multiple of what any kernel has, and columns of a block of B (at most 1 MiB), for the
@@ -82,7 +84,7 @@ fn b_len(k: usize, n: usize) -> usize {
     n.min(BLOCK_COLUMNS).next_multiple_of(MOST_COLUMNS) * k.min(DEPTH)
 }
 
-/// Rows of the kernel that has most; the others divide it.
+/// Rows of the kernel that has most. A block for a kernel that does not divide it has fewer.
 const MOST_ROWS: usize = 12;
 /// Columns of the kernel that has most.
 const MOST_COLUMNS: usize = if cfg!(target_arch = "x86_64") { 32 } else { 8 };
@@ -164,15 +166,18 @@ unsafe fn gemm_by<V: Register, const R: usize, const W: usize>(p: &Product) {
             unsafe { pack::<V, W, GROUP>(rest, [columns - there, depth], [b_column, b_row], b_panels) };
             let mut i = 0;
             while i < m {
-                let (rows, few) = next_rows::<R>(m - i);
+                let (rows, tile_rows) = next_rows::<R>(m - i);
                 let a = unsafe { p.a.offset(i as isize * a_row + l as isize * a_column) };
                 let c = unsafe { p.c.offset(i as isize * c_row + j as isize * c_column) };
                 let block =
                     Block { a_panels, b_panels, b, b_row, there, beta, c, c_strides: p.c_strides, tile };
                 let (extent, steps) = ([rows, depth, columns], [a_row, a_column]);
-                match few {
-                    false => unsafe { block.compute::<V, R, W>(a, steps, extent) },
-                    true => unsafe { block.compute::<V, FEW_ROWS, W>(a, steps, extent) },
+                match tile_rows {
+                    FEW_ROWS => unsafe { block.compute::<V, FEW_ROWS, W>(a, steps, extent) },
+                    SOME_ROWS if R == MOST_ROWS => unsafe {
+                        block.compute::<V, SOME_ROWS, W>(a, steps, extent)
+                    },
+                    _ => unsafe { block.compute::<V, R, W>(a, steps, extent) },
                 }
                 i += rows;
             }
@@ -185,22 +190,26 @@ unsafe fn gemm_by<V: Register, const R: usize, const W: usize>(p: &Product) {
     }
 }
 
-/// How many of the rows that are left make the next block, and whether the kernel for few rows takes them: sixes and fours
-/// together make every even number from four on, twelves and fours every multiple of four.
+/// How many of the rows that are left make the next block, and how many of them the kernel has that takes them: sixes and
+/// fours together make every even number from four on, twelves, eights and fours every multiple of four.
 #[inline(always)]
-fn next_rows<const R: usize>(left: usize) -> (usize, bool) {
+fn next_rows<const R: usize>(left: usize) -> (usize, usize) {
     if left > BLOCK_ROWS {
-        return (BLOCK_ROWS, false);
+        return (BLOCK_ROWS, R);
     }
-    // The rows that the larger kernel takes, where four or twice four follow.
+    // The rows that the larger kernel takes, where a smaller one follows.
     let whole = match left % R {
-        _ if R == FEW_ROWS => left,
         1 | 2 if R == 6 => (left / R * R).saturating_sub(R),
-        1..=8 if R == 12 => left / R * R,
-        3 | 4 => left / R * R,
+        1..=SOME_ROWS if R == MOST_ROWS => left / R * R,
+        3 | 4 if R != FEW_ROWS => left / R * R,
         _ => left,
     };
-    if whole > 0 { (whole, false) } else { (left, true) }
+    match (whole, left) {
+        (0, ..=FEW_ROWS) => (left, FEW_ROWS),
+        (0, ..=SOME_ROWS) if R == MOST_ROWS => (left, SOME_ROWS),
+        (0, _) => (left, FEW_ROWS),
+        _ => (whole, R),
+    }
 }
 
 /// A block of C, and the panels that it is the product of.

@@ -4,7 +4,7 @@
 //! cost of interpretation to vanish.
 
 use crate::cpu::io::{CpuIn, CpuOut};
-use crate::cpu::parallel::{for_each_index, split_chunks};
+use crate::cpu::parallel::{for_each_index, for_each_run, split_chunks};
 use crate::cpu::real::Real;
 use crate::ops::elementwise::{Expr, Function, Instr};
 use crate::shape::Layout;
@@ -17,47 +17,40 @@ enum Access<'a, F> {
     Direct(&'a [F]),
     /// The same element everywhere.
     Splat(F),
-    /// A row that repeats.
-    Repeat(&'a [F]),
-    /// Anything else, laid out row-major beforehand.
-    Gathered(Vec<F>),
+    /// Whole numbers, made floats beforehand.
+    Converted(Vec<F>),
+    /// By their layout. If that repeats a contiguous row, the row is there, too.
+    Strided { data: &'a [F], layout: &'a Layout, row: &'a [F] },
 }
 
 impl<'a, F: Real> Access<'a, F> {
-    fn new(input: &CpuIn<'a, F>) -> Self {
+    fn new(input: &'a CpuIn<'a, F>) -> Self {
         match input {
             CpuIn::Scalar(bits) => Access::Splat(F::of(f32::from_bits(*bits) as f64)),
             CpuIn::Uint(data, layout) => {
                 let mut values = Vec::with_capacity(layout.numel());
                 for_each_index(layout, |i| values.push(F::of(data[i] as f64)));
-                Access::Gathered(values)
+                Access::Converted(values)
             }
             CpuIn::Float(data, layout) => Self::float(data, layout),
             CpuIn::InPlace(_) => unreachable!("expressions do not update in place"),
         }
     }
 
-    fn float(data: &'a [F], layout: &Layout) -> Self {
+    fn float(data: &'a [F], layout: &'a Layout) -> Self {
         let rank = layout.shape.len();
         if layout.is_contiguous() {
             return Access::Direct(&data[..layout.numel()]);
         }
-        if layout.strides.iter().all(|&s| s == 0) {
-            return Access::Splat(data[0]);
-        }
         // Leading dimensions are broadcast, the rest is a contiguous row.
         let first = (0..rank).position(|d| layout.strides[d] != 0 && layout.shape[d] != 1).unwrap_or(rank);
-        let row = Layout {
+        let inner = Layout {
             shape: layout.shape[first..].into(),
             strides: layout.strides[first..].to_vec(),
             offset: 0,
         };
-        if row.is_contiguous() {
-            return Access::Repeat(&data[..row.numel()]);
-        }
-        let mut values = Vec::with_capacity(layout.numel());
-        for_each_index(layout, |i| values.push(data[i]));
-        Access::Gathered(values)
+        let row = if inner.is_contiguous() { &data[..inner.numel()] } else { &[] };
+        Access::Strided { data, layout, row }
     }
 
     /// The `n` elements from index `start` on, where they lie side by side.
@@ -65,8 +58,8 @@ impl<'a, F: Real> Access<'a, F> {
     fn rows(&self, start: usize, n: usize) -> Option<&[F]> {
         match self {
             Access::Direct(data) => Some(&data[start..start + n]),
-            Access::Gathered(data) => Some(&data[start..start + n]),
-            Access::Repeat(row) => row.get(start % row.len()..)?.get(..n),
+            Access::Converted(data) => Some(&data[start..start + n]),
+            Access::Strided { row, .. } => row.get(start.checked_rem(row.len())?..)?.get(..n),
             Access::Splat(_) => None,
         }
     }
@@ -75,17 +68,20 @@ impl<'a, F: Real> Access<'a, F> {
     #[inline(never)]
     fn fill(&self, start: usize, block: &mut [F]) {
         match self {
-            Access::Direct(_) | Access::Gathered(_) => {
+            Access::Direct(_) | Access::Converted(_) => {
                 block.copy_from_slice(self.rows(start, block.len()).expect("they lie side by side"));
             }
             Access::Splat(value) => block.fill(*value),
-            Access::Repeat(row) => {
-                let (mut done, mut at) = (0, start % row.len());
-                while done < block.len() {
-                    let n = (row.len() - at).min(block.len() - done);
-                    block[done..done + n].copy_from_slice(&row[at..at + n]);
-                    (done, at) = (done + n, 0);
-                }
+            Access::Strided { data, layout, .. } => {
+                let mut done = 0;
+                for_each_run(layout, start..start + block.len(), |from, stride, n| {
+                    let to = &mut block[done..done + n];
+                    match stride {
+                        1 => to.copy_from_slice(&data[from..from + n]),
+                        _ => to.iter_mut().enumerate().for_each(|(i, y)| *y = data[from + i * stride]),
+                    }
+                    done += n;
+                });
             }
         }
     }

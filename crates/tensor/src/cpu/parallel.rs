@@ -1,5 +1,7 @@
 //! Cutting work into pieces: for threads natively, for other workers in a page that has them.
 
+use std::ops::Range;
+
 #[cfg(target_arch = "wasm32")]
 use super::team;
 use crate::shape::Layout;
@@ -129,31 +131,72 @@ pub fn threads() -> usize {
 
 /// Calls `f` with the buffer index of each element, in row-major order of the layout's shape.
 pub fn for_each_index(layout: &Layout, mut f: impl FnMut(usize)) {
-    if layout.numel() == 0 {
+    for_each_run(layout, 0..layout.numel(), |start, stride, n| (0..n).for_each(|i| f(start + i * stride)));
+}
+
+/// Calls `f(start, stride, n)` for runs of elements that lie `stride` apart in the buffer, from the index `start` on: together
+/// those of `range`, in row-major order of the layout's shape.
+pub fn for_each_run(layout: &Layout, range: Range<usize>, mut f: impl FnMut(usize, usize, usize)) {
+    let (shape, strides) = (&layout.shape, &layout.strides);
+    let mut left = range.len();
+    if left == 0 {
         return;
     }
-    let rank = layout.shape.len();
-    let (inner_n, inner_stride) =
-        if rank == 0 { (1, 0) } else { (layout.shape[rank - 1], layout.strides[rank - 1]) };
-    let outer = rank.saturating_sub(1);
-    let mut index = vec![0; outer];
-    let mut start = layout.offset;
+    let Some(inner) = shape.len().checked_sub(1) else { return f(layout.offset, 0, 1) };
+    let (mut place, mut start) = (range.start, layout.offset);
+    let mut index = vec![0; shape.len()];
+    for d in (0..=inner).rev() {
+        index[d] = place % shape[d];
+        start += index[d] * strides[d];
+        place /= shape[d];
+    }
     loop {
-        (0..inner_n).for_each(|i| f(start + i * inner_stride));
-        // Advance the outer dimensions like an odometer.
-        let mut d = outer;
-        loop {
-            if d == 0 {
-                return;
-            }
-            d -= 1;
+        let n = left.min(shape[inner] - index[inner]);
+        f(start, strides[inner], n);
+        left -= n;
+        if left == 0 {
+            return;
+        }
+        // Advance like an odometer, the run as its last wheel.
+        index[inner] += n - 1;
+        start += (n - 1) * strides[inner];
+        for d in (0..=inner).rev() {
             index[d] += 1;
-            start += layout.strides[d];
-            if index[d] < layout.shape[d] {
+            start += strides[d];
+            if index[d] < shape[d] {
                 break;
             }
-            start -= index[d] * layout.strides[d];
+            start -= index[d] * strides[d];
             index[d] = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_begin_and_end_anywhere() {
+        let layouts = [
+            Layout { shape: (2, 3, 4).into(), strides: vec![40, 1, 7], offset: 5 },
+            Layout { shape: (3, 1, 5).into(), strides: vec![0, 9, 1], offset: 0 },
+            Layout { shape: ().into(), strides: vec![], offset: 3 },
+            Layout { shape: (2, 0).into(), strides: vec![1, 1], offset: 0 },
+        ];
+        for layout in layouts {
+            let n = layout.numel();
+            let place = |i: usize| {
+                let index = |d: usize| i / layout.shape[d + 1..].iter().product::<usize>() % layout.shape[d];
+                layout.offset + (0..layout.shape.len()).map(|d| index(d) * layout.strides[d]).sum::<usize>()
+            };
+            for range in (0..=n).flat_map(|from| (from..=n).map(move |to| from..to)) {
+                let mut found = Vec::new();
+                for_each_run(&layout, range.clone(), |start, stride, n| {
+                    found.extend((0..n).map(|i| start + i * stride));
+                });
+                assert_eq!(found, range.map(place).collect::<Vec<_>>(), "{layout:?}");
+            }
         }
     }
 }

@@ -1,7 +1,6 @@
 //! Sums along a row of memory, in lanes that vectorise and in an order that is always the same.
 
 use super::Real;
-use std::ops::Range;
 
 /// Running sums that one row is dealt out to.
 const LANES: usize = 16;
@@ -51,13 +50,6 @@ pub fn row_max<F: Real>(a: &[F]) -> F {
         lanes.iter_mut().zip(block).for_each(|(max, &a)| *max = max.max(a));
     }
     lanes.iter().chain(rest).fold(a[0], |max, &a| max.max(a))
-}
-
-/// The range and what lies around it, from a multiple of eight to one or to the row's end: a loop that may go past what it
-/// needs leaves few elements over.
-#[inline(always)]
-pub(crate) fn whole(range: &Range<usize>, row_len: usize) -> Range<usize> {
-    range.start / 8 * 8..range.end.next_multiple_of(8).min(row_len)
 }
 
 /// The sum of the lanes, as a tree.

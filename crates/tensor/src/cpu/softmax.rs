@@ -1,6 +1,6 @@
 //! Softmax of scores whose queries lie side by side.
 
-use super::{Real, whole, wide_fn};
+use super::{Real, wide_fn};
 use std::ops::Range;
 
 /// Keys whose weights are added up before they join the sum: short sums round less.
@@ -9,42 +9,54 @@ const PART: usize = 32;
 /// The most queries that lie side by side.
 pub(crate) const MOST_QUERIES: usize = 128;
 
+/// Queries side by side whose largest score and whose sum stay in registers while all keys pass.
+pub(crate) const WIDTH: usize = if cfg!(target_arch = "wasm32") { 8 } else { 16 };
+
+/// The numbers of the `k`-th [`WIDTH`] queries in a row of whole ones.
+#[inline(always)]
+pub(crate) fn part<F>(x: &mut [F], k: usize) -> &mut [F; WIDTH] {
+    x[k * WIDTH..].first_chunk_mut().expect("rows are whole")
+}
+
 wide_fn! {
     /// Replaces scores x (keys, queries) by exp(scale·x − largest of the query), and by 0 where the query does not see the key;
-    /// `seeing` are the queries that see each key, and each sees one. Returns the sum of each query's weights, which are not
-    /// yet divided by it, and gives its logarithm with the largest added back.
+    /// `seeing` are the queries that see each key, and each sees one. A row of x is `stride` long, a multiple of [`WIDTH`], and
+    /// what follows the queries is anything. Returns the sum of each query's weights, which are not yet divided by it, and
+    /// gives its logarithm with the largest added back.
     pub(crate) fn softmax_columns<F: Real>(
         x: &mut [F],
+        stride: usize,
         seeing: &[Range<usize>],
         scale: F,
         lse: &mut [F],
     ) -> [F; MOST_QUERIES] {
-        let (n, by) = (lse.len(), &F::coefficients());
-        lse.fill(F::MASKED);
-        for (x, seeing) in x.chunks_exact_mut(n).zip(seeing) {
-            let all = whole(seeing, n);
+        let by = &F::coefficients();
+        for (x, seeing) in x.chunks_exact_mut(stride).zip(seeing) {
             // The exponential of these is 0.
-            x[all.start..seeing.start].fill(F::MASKED);
-            x[seeing.end..all.end].fill(F::MASKED);
-            lse[all.clone()].iter_mut().zip(&x[all]).for_each(|(top, &x)| *top = top.max(x));
+            x[..seeing.start].fill(F::MASKED);
+            x[seeing.end..].fill(F::MASKED);
         }
-        lse.iter_mut().for_each(|top| *top *= scale);
         let mut sums = [F::ZERO; MOST_QUERIES];
-        for (x, seeing) in x.chunks_mut(PART * n).zip(seeing.chunks(PART)) {
-            let mut part_sums = [F::ZERO; MOST_QUERIES];
-            for (x, seeing) in x.chunks_exact_mut(n).zip(seeing) {
-                let all = whole(seeing, n);
-                x[..all.start].fill(F::ZERO);
-                x[all.end..].fill(F::ZERO);
-                let columns = part_sums[all.clone()].iter_mut().zip(&lse[all.clone()]);
-                for (x, (sum, &top)) in x[all].iter_mut().zip(columns) {
-                    *x = (*x * scale - top).exp(by);
-                    *sum += *x;
-                }
+        for (sums, (k, lse)) in sums.chunks_exact_mut(WIDTH).zip(lse.chunks_mut(WIDTH).enumerate()) {
+            let mut top = [F::MASKED; WIDTH];
+            for x in x.chunks_exact_mut(stride) {
+                top.iter_mut().zip(part(x, k)).for_each(|(top, x)| *top = top.max(*x));
             }
-            sums.iter_mut().zip(&part_sums).for_each(|(sum, &part)| *sum += part);
+            top.iter_mut().for_each(|top| *top *= scale);
+            for x in x.chunks_mut(PART * stride) {
+                let mut part_sums = [F::ZERO; WIDTH];
+                for x in x.chunks_exact_mut(stride) {
+                    for ((x, sum), &top) in part(x, k).iter_mut().zip(&mut part_sums).zip(&top) {
+                        *x = (*x * scale - top).exp(by);
+                        *sum += *x;
+                    }
+                }
+                sums.iter_mut().zip(&part_sums).for_each(|(sum, &part)| *sum += part);
+            }
+            for ((lse, &top), &sum) in lse.iter_mut().zip(&top).zip(&*sums) {
+                *lse = top + sum.ln();
+            }
         }
-        lse.iter_mut().zip(&sums).for_each(|(lse, sum)| *lse += sum.ln());
         sums
     }
 }

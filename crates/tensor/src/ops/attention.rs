@@ -6,7 +6,7 @@ use std::rc::Rc;
 use crate::autograd::Vjp;
 use crate::check::{self, Sample};
 use crate::cpu::{
-    CpuIo, HeadRows, MOST_QUERIES, Real, dot, join_chunks_with, row_max, row_sum, softmax_columns,
+    CpuIo, HeadRows, MOST_QUERIES, Real, WIDTH, dot, join_chunks_with, row_max, row_sum, softmax_columns,
 };
 use crate::cpu_kernel;
 use crate::dtype::DType;
@@ -174,12 +174,6 @@ impl Seen<'_> {
             _ => from..rows,
         }
     }
-
-    /// Which of the keys from `keys.start` on query t sees; they are counted from there.
-    pub fn among(&self, b: usize, t: usize, keys: &Range<usize>) -> Range<usize> {
-        let first = self.first(b, t).clamp(keys.start, keys.end);
-        first - keys.start..keys.end.min(self.own(b, t).saturating_add(1)) - keys.start
-    }
 }
 
 /// What the shaders call the places of rows that they store.
@@ -294,7 +288,7 @@ struct Forward<'a, F> {
 /// Memory that a thread uses again for each block of each head.
 #[derive(Default)]
 struct Scratch<F> {
-    /// Scores of the block with the keys it sees: (keys, rows).
+    /// Scores of the block with the keys it sees: (keys, rows), each row as long as [`WIDTH`] wants it.
     scores: Vec<F>,
     /// The queries of the block that see each key.
     seeing: Vec<Range<usize>>,
@@ -314,17 +308,18 @@ impl<F: Real> Forward<'_, F> {
             let keys = to - from;
             // 1. Scores of a block of queries with all keys that one of them sees; (keys, rows), so that softmax takes
             //    neighbouring queries at once.
-            scores.resize(rows * keys, F::ZERO);
-            let columns = [1, rows as isize];
+            let stride = rows.next_multiple_of(WIDTH);
+            scores.resize(stride * keys, F::ZERO);
+            let columns = [1, stride as isize];
             // SAFETY: the extents are those of the buffers.
             unsafe {
-                let c = (scores.as_mut_ptr(), [rows as isize, 1]);
+                let c = (scores.as_mut_ptr(), [stride as isize, 1]);
                 F::gemm([keys, d, rows], k.rows([b, from, g]), q.columns([b, t0, h]), F::ZERO, c);
             }
             // 2. exp(score − largest), not yet divided by its sum.
             seeing.clear();
             seeing.extend((from..to).map(|s| self.seen.by([b, t0], rows, s)));
-            let sums = softmax_columns(scores, seeing, F::of(self.heads.scale()), lse);
+            let sums = softmax_columns(scores, stride, seeing, F::of(self.heads.scale()), lse);
             // 3. Weights times values.
             // SAFETY: the rows are within v and y; each pair (b, h) writes rows of its own.
             unsafe {

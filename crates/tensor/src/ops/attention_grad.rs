@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::autograd::Vjp;
-use crate::cpu::{CpuIo, HeadRows, Real, dot, join_chunks_with, whole, wide_fn};
+use crate::cpu::{CpuIo, HeadRows, MOST_QUERIES, Real, WIDTH, dot, join_chunks_with, part, wide_fn};
 use crate::cpu_kernel;
 use crate::dtype::DType;
 use crate::ops::attention::{Bounds, Heads, OUT_PLACES, Seen, block_len, pairs, vec4_places};
@@ -180,9 +180,12 @@ impl AttentionGrad {
 /// Memory that a thread uses again for each block of each head.
 #[derive(Default)]
 struct Scratch<F> {
-    /// Weights and the gradients of the scores: (rows, keys).
+    /// Weights and the gradients of the scores: (keys, rows), so that products read keys and values where they lie, each row
+    /// as long as [`WIDTH`] wants it.
     p: Vec<F>,
     ds: Vec<F>,
+    /// The queries of the block that see each key.
+    seeing: Vec<Range<usize>>,
 }
 
 impl<F: Real> Job<'_, F> {
@@ -210,59 +213,70 @@ impl<F: Real> Job<'_, F> {
     }
 
     /// What one block of queries gives to dq, and to dk and dv of head `g`, whose old values are multiplied by `beta`.
-    fn block(&self, at_q: [usize; 3], g: usize, beta: F, Scratch { p, ds }: &mut Scratch<F>) {
+    fn block(&self, at_q: [usize; 3], g: usize, beta: F, Scratch { p, ds, seeing }: &mut Scratch<F>) {
         let ([b, t0, _], d) = (at_q, self.heads.d);
         let ([q, k, v], [dq, dk, dv]) = (&self.qkv, &self.grads);
         let rows = block_len(self.t_len).min(self.t_len - t0);
         let Range { start: from, end: to } = self.seen.by_some([b, t0], rows, self.s_len);
         let (keys, at_k) = (to - from, [b, from, g]);
         // 1. Scores, and the products of dy with the values.
-        p.resize(rows * keys, F::ZERO);
-        ds.resize(rows * keys, F::ZERO);
-        let (by_row, by_column) = ([keys as isize, 1], [1, keys as isize]);
+        let stride = rows.next_multiple_of(WIDTH);
+        p.resize(keys * stride, F::ZERO);
+        ds.resize(keys * stride, F::ZERO);
+        let (by_key, by_query) = ([stride as isize, 1], [1, stride as isize]);
         // SAFETY (of all products): the rows are within their tensors, the extents are those of the buffers, and only
         // this thread writes these rows of dq, dk and dv.
         unsafe {
-            let dims = [rows, d, keys];
-            F::gemm(dims, q.rows(at_q), k.columns(at_k), F::ZERO, (p.as_mut_ptr(), by_row));
-            F::gemm(dims, self.dy.rows(at_q), v.columns(at_k), F::ZERO, (ds.as_mut_ptr(), by_row));
+            let dims = [keys, d, rows];
+            F::gemm(dims, k.rows(at_k), q.columns(at_q), F::ZERO, (p.as_mut_ptr(), by_key));
+            F::gemm(dims, v.rows(at_k), self.dy.columns(at_q), F::ZERO, (ds.as_mut_ptr(), by_key));
         }
         // 2. Weights, and the gradients of the scores.
-        self.slopes(at_q, from..to, p, ds);
+        seeing.clear();
+        seeing.extend((from..to).map(|s| self.seen.by([b, t0], rows, s)));
+        slopes(p, ds, seeing, F::of(self.heads.scale()), &self.of_queries(at_q, rows)[..stride]);
         // 3. What they give to q, k and v.
         let dims = [keys, rows, d];
         unsafe {
-            F::gemm([rows, keys, d], (ds.as_ptr(), by_row), k.rows(at_k), F::ZERO, dq.matrix(at_q));
-            F::gemm(dims, (ds.as_ptr(), by_column), q.rows(at_q), beta, dk.matrix(at_k));
-            F::gemm(dims, (p.as_ptr(), by_column), self.dy.rows(at_q), beta, dv.matrix(at_k));
+            F::gemm([rows, keys, d], (ds.as_ptr(), by_query), k.rows(at_k), F::ZERO, dq.matrix(at_q));
+            F::gemm(dims, (ds.as_ptr(), by_key), q.rows(at_q), beta, dk.matrix(at_k));
+            F::gemm(dims, (p.as_ptr(), by_key), self.dy.rows(at_q), beta, dv.matrix(at_k));
         }
     }
 
-    /// Scores with some keys become weights p, and products dy·v become ds = p·(dy·v − δ)/√D.
-    fn slopes(&self, [b, t0, h]: [usize; 3], keys: Range<usize>, p: &mut [F], ds: &mut [F]) {
-        let (d, n) = (self.heads.d, keys.len());
-        let lse = &self.lse[(b * self.heads.h + h) * self.t_len + t0..];
-        for (i, (p, ds)) in p.chunks_exact_mut(n).zip(ds.chunks_exact_mut(n)).enumerate() {
-            let (seen, at) = (self.seen.among(b, t0 + i, &keys), [b, t0 + i, h]);
+    /// The log-sum-exp and δ of some queries.
+    fn of_queries(&self, [b, t0, h]: [usize; 3], rows: usize) -> [[F; 2]; MOST_QUERIES] {
+        let lse = &self.lse[(b * self.heads.h + h) * self.t_len + t0..][..rows];
+        let mut found = [[F::ZERO; 2]; MOST_QUERIES];
+        for (i, (found, &lse)) in found.iter_mut().zip(lse).enumerate() {
+            let (at, d) = ([b, t0 + i, h], self.heads.d);
             // SAFETY: the row is within dy and y, which nobody writes.
-            let (dy, y) = unsafe { (self.dy.row(at, d), self.y.row(at, d)) };
-            row_slopes(p, ds, seen, F::of(self.heads.scale()), lse[i], dy, y);
+            *found = [lse, unsafe { dot(self.dy.row(at, d), self.y.row(at, d)) }];
         }
+        found
     }
 }
 
 wide_fn! {
-    /// One row of weights, and of the gradients of its scores. What the query does not see has neither.
-    fn row_slopes<F: Real>(p: &mut [F], ds: &mut [F], seen: Range<usize>, scale: F, lse: F, dy: &[F], y: &[F]) {
-        let (delta, by) = (dot(dy, y), &F::coefficients());
-        let all = whole(&seen, p.len());
-        for (p, ds) in p[all.clone()].iter_mut().zip(&mut ds[all]) {
-            *p = (*p * scale - lse).exp(by);
-            *ds = *p * (*ds - delta) * scale;
+    /// Scores (keys, queries) become weights p, and products dy·v become ds = p·(dy·v − δ)/√D. What a query does not see has
+    /// neither.
+    fn slopes<F: Real>(p: &mut [F], ds: &mut [F], seeing: &[Range<usize>], scale: F, of_queries: &[[F; 2]]) {
+        let (stride, by) = (of_queries.len(), &F::coefficients());
+        for (k, of_queries) in of_queries.as_chunks::<WIDTH>().0.iter().enumerate() {
+            let [lse, delta] = [0, 1].map(|i| of_queries.map(|numbers| numbers[i]));
+            for (p, ds) in p.chunks_exact_mut(stride).zip(ds.chunks_exact_mut(stride)) {
+                let (p, ds) = (part(p, k), part(ds, k));
+                for i in 0..WIDTH {
+                    p[i] = (p[i] * scale - lse[i]).exp(by);
+                    ds[i] = p[i] * (ds[i] - delta[i]) * scale;
+                }
+            }
         }
-        for hidden in [0..seen.start, seen.end..p.len()] {
-            p[hidden.clone()].fill(F::ZERO);
-            ds[hidden].fill(F::ZERO);
+        for ((p, ds), seeing) in p.chunks_exact_mut(stride).zip(ds.chunks_exact_mut(stride)).zip(seeing) {
+            for hidden in [0..seeing.start, seeing.end..stride] {
+                p[hidden.clone()].fill(F::ZERO);
+                ds[hidden].fill(F::ZERO);
+            }
         }
     }
 }
