@@ -15,6 +15,8 @@
 extern crate std;
 
 #[cfg(target_arch = "x86_64")]
+pub mod codes;
+#[cfg(target_arch = "x86_64")]
 pub mod few;
 mod pack;
 mod register;

@@ -24,7 +24,7 @@ pub const HAS_F64: bool = cfg!(any(not(target_arch = "wasm32"), feature = "f64")
 
 pub(crate) use expr::run_expr;
 #[cfg(target_arch = "x86_64")]
-pub(crate) use few::{FewKernels, few_kernels};
+pub(crate) use few::{FewKernels, RowsInDigits, few_kernels};
 pub(crate) use gemv::{FEW_ROWS, gemv};
 pub(crate) use heads::{HeadRows, dot};
 pub use io::{CpuIn, CpuIo, CpuOut};

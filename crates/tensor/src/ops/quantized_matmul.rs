@@ -11,7 +11,7 @@ use crate::autograd::Vjp;
 use crate::check::{Range, Sample};
 use crate::cpu::{CpuIo, FEW_ROWS, Kernel, Real, SendPtr, add_product, join_chunks, wide};
 #[cfg(target_arch = "x86_64")]
-use crate::cpu::{FewKernels, few_kernels};
+use crate::cpu::{FewKernels, RowsInDigits, few_kernels};
 use crate::cpu_kernel;
 use crate::dtype::DType;
 use crate::ops::{Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, expect_dtype, groups, quantized_row};
@@ -144,9 +144,7 @@ const PIECE: usize = 1 << 16;
 fn run<F: Real, const BITS: usize>(mut io: CpuIo<F>, n: usize) {
     let (x, codes, scales) = (io.x(0), io.ids(1), io.x(2));
     let &[m, k] = io.dims(0) else { unreachable!() };
-    let row = (m == 1).then(|| Row::new::<BITS>(x));
-    #[cfg(target_arch = "x86_64")]
-    let few = (m > 1 && m <= FEW_ROWS).then(|| FewColumns::of(x, k)).flatten();
+    let few = (m <= FEW_ROWS).then(|| Few::<F, BITS>::of(x, m));
     let y = SendPtr(io.take(0).as_mut_ptr());
     let panels = n.div_ceil(PANEL);
     let at_once = PIECE.div_ceil(k * PANEL);
@@ -160,20 +158,10 @@ fn run<F: Real, const BITS: usize>(mut io: CpuIo<F>, n: usize) {
             let part = |row: usize| unsafe {
                 std::slice::from_raw_parts_mut(y.get().add(row * n + p * PANEL), width)
             };
-            if let Some(row) = &row {
-                let mut sums = [F::ZERO; PANEL];
-                wide(OneRow::<F, BITS> { row, codes, scales, y: &mut sums });
-                part(0).copy_from_slice(&sums[..width]);
-            } else if m <= FEW_ROWS {
+            if let Some(few) = &few {
                 own.clear();
                 own.resize(m * PANEL, F::ZERO);
-                #[cfg(target_arch = "x86_64")]
-                match &few {
-                    Some(few) => few.multiply::<BITS>(codes, scales, &mut own),
-                    None => few_rows::<F, BITS>([x, scales], k, codes, &mut own),
-                }
-                #[cfg(not(target_arch = "x86_64"))]
-                few_rows::<F, BITS>([x, scales], k, codes, &mut own);
+                few.multiply([x, scales], codes, &mut own);
                 own.chunks_exact(PANEL).enumerate().for_each(|(r, y)| part(r).copy_from_slice(&y[..width]));
             } else {
                 own.resize(k * PANEL, F::ZERO);
@@ -189,6 +177,42 @@ fn run<F: Real, const BITS: usize>(mut io: CpuIo<F>, n: usize) {
     });
 }
 
+/// A few rows of x, in the form in which they are multiplied.
+enum Few<F, const BITS: usize> {
+    One(Row<F>),
+    /// As many, of which the panel's groups are unpacked once for all.
+    Plain,
+    #[cfg(target_arch = "x86_64")]
+    Columns(FewColumns<F>),
+    #[cfg(target_arch = "x86_64")]
+    Digits(RowsInDigits<BITS>),
+}
+
+impl<F: Real, const BITS: usize> Few<F, BITS> {
+    /// Those of x (M, k) that suit this processor.
+    fn of(x: &[F], m: usize) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(digits) = RowsInDigits::of(x) {
+            return Few::Digits(digits);
+        } else if let Some(columns) = FewColumns::of(x, x.len() / m).filter(|_| m > 1) {
+            return Few::Columns(columns);
+        }
+        if m == 1 { Few::One(Row::new::<BITS>(x)) } else { Few::Plain }
+    }
+
+    /// y (M, PANEL) += x (M, k) times one panel.
+    fn multiply(&self, [x, scales]: [&[F]; 2], codes: &[u32], y: &mut [F]) {
+        match self {
+            Few::One(row) => wide(OneRow::<F, BITS> { row, codes, scales, y }),
+            Few::Plain => few_rows::<F, BITS>([x, scales], codes, y),
+            #[cfg(target_arch = "x86_64")]
+            Few::Columns(columns) => columns.multiply::<BITS>(codes, scales, y),
+            #[cfg(target_arch = "x86_64")]
+            Few::Digits(digits) => digits.multiply(codes, scales, y),
+        }
+    }
+}
+
 /// A row of x, prepared so that codes are multiplied where they are in their word: a code that stands `s` bits up is 2^s
 /// times too large, so x is as much smaller. That the codes have an offset is made good for once a group.
 struct Row<F> {
@@ -202,7 +226,7 @@ impl<F: Real> Row<F> {
         let per_word = 32 / BITS;
         // The highest code of a word is shifted down: as a whole number with a sign it might be negative.
         let shift = |i: usize| if i % per_word == per_word - 1 { 0 } else { i % per_word * BITS };
-        let scaled = x.iter().enumerate().map(|(i, &x)| x * F::of(0.5f64.powi(shift(i) as i32))).collect();
+        let scaled = x.iter().enumerate().map(|(i, &x)| x * F::of(1.0 / f64::from(1u32 << shift(i)))).collect();
         let half = F::of(-f64::from(1 << (BITS - 1)));
         let sum = |group: &[F]| group.iter().fold(F::ZERO, |sum, &x| sum + x) * half;
         Row { scaled, offsets: x.chunks_exact(GROUP).map(sum).collect() }
@@ -214,7 +238,7 @@ struct OneRow<'a, F, const BITS: usize> {
     row: &'a Row<F>,
     codes: &'a [u32],
     scales: &'a [F],
-    y: &'a mut [F; PANEL],
+    y: &'a mut [F],
 }
 
 impl<F: Real, const BITS: usize> Kernel for OneRow<'_, F, BITS> {
@@ -251,7 +275,8 @@ fn in_place<F: Real, const BITS: usize>(word: u32, i: usize) -> F {
 }
 
 /// y (M, PANEL) += x (M, k) times one panel, whose groups are unpacked once for all of a few rows.
-fn few_rows<F: Real, const BITS: usize>([x, scales]: [&[F]; 2], k: usize, codes: &[u32], y: &mut [F]) {
+fn few_rows<F: Real, const BITS: usize>([x, scales]: [&[F]; 2], codes: &[u32], y: &mut [F]) {
+    let k = x.len() * PANEL / y.len();
     let mut weights = [F::ZERO; GROUP * PANEL];
     let panel = codes.chunks_exact(BITS * PANEL).zip(scales.chunks_exact(PANEL));
     for (group, (codes, scales)) in panel.enumerate() {
