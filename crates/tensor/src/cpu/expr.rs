@@ -106,24 +106,21 @@ impl Evaluate for f64 {
 
 /// Runs `expr` on operands that are broadcast to the output's shape.
 #[allow(private_bounds)]
-pub(crate) fn run_expr<F: Evaluate>(expr: &Expr, inputs: &[CpuIn<F>], output: CpuOut<F>) {
+pub(crate) fn run_expr<F: Evaluate>(expr: &Expr, inputs: &[CpuIn<F>], mut output: CpuOut<F>) {
     let loads: Vec<Access<F>> = inputs.iter().map(Access::new).collect();
-    match output {
-        CpuOut::Float(y, layout) if layout.is_contiguous() => {
-            split_chunks(y, BLOCK, |first, rows| evaluate(expr, &loads, first * BLOCK, rows));
-        }
-        CpuOut::Float(y, layout) => {
+    let run = |y: &mut [F]| split_chunks(y, BLOCK, |first, y| evaluate(expr, &loads, first * BLOCK, y));
+    match &mut output {
+        CpuOut::Float(y, layout) if layout.is_contiguous() => run(y),
+        &mut (CpuOut::Float(_, layout) | CpuOut::Uint(_, layout)) => {
             let mut values = vec![F::ZERO; layout.numel()];
-            split_chunks(&mut values, BLOCK, |first, rows| evaluate(expr, &loads, first * BLOCK, rows));
-            let mut values = values.into_iter();
-            for_each_index(layout, |i| y[i] = values.next().expect("one value for each element"));
-        }
-        CpuOut::Uint(y, layout) => {
-            let mut values = vec![F::ZERO; layout.numel()];
-            evaluate(expr, &loads, 0, &mut values);
+            run(&mut values);
             let mut values = values.into_iter();
             for_each_index(layout, |i| {
-                y[i] = values.next().expect("one value for each element").f64() as u32
+                let value = values.next().expect("one value for each element");
+                match &mut output {
+                    CpuOut::Float(y, _) => y[i] = value,
+                    CpuOut::Uint(y, _) => y[i] = value.f64() as u32,
+                }
             });
         }
     }

@@ -44,32 +44,30 @@ pub(crate) fn gemv<F: Real>(
     }
 }
 
-/// One row; each thread has columns of its own. Where rows of b lie in memory, that is a stripe of them.
+/// One row. Where rows of b lie in memory, each thread has whole ones, or else columns.
 fn plain<F: Real>(x: &[F], (b, [row, column]): (&[F], [usize; 2]), y: &mut [F]) {
-    let stripes = if x.len() * y.len() < SMALL { 1 } else { STRIPES };
-    split_rows((y, 1), if column == 1 { stripes } else { x.len() }, |first, y| match column {
-        1 => add_rows(x, (&b[first..], row), y),
-        _ => {
+    if column != 1 {
+        return split_rows((y, 1), x.len(), |first, y| {
             let columns = b[first * column..].chunks(column);
             y.iter_mut().zip(columns).for_each(|(y, b)| *y = dot(x, &b[..x.len()]));
-        }
+        });
+    }
+    let depth = if x.len() * y.len() < SMALL { x.len() } else { x.len().div_ceil(PARTS) };
+    let mut sums = vec![F::ZERO; x.len().div_ceil(depth) * y.len()];
+    split_rows((&mut sums, y.len()), GRAIN, |part, y| {
+        let x = &x[part * depth..];
+        add_rows(&x[..depth.min(x.len())], (&b[part * depth * row..], row), y);
     });
+    y.fill(F::ZERO);
+    for part in sums.chunks(y.len()) {
+        y.iter_mut().zip(part).for_each(|(y, &sum)| *y += sum);
+    }
 }
 
-/// Work that a column of a large matrix counts as: a stripe of so few that several threads have some is wide enough to be read
-/// fast.
-const STRIPES: usize = GRAIN / 128;
-
-/// Rows of b four at a time, so that y is read and written a quarter as often.
+/// y += one row times b, each row of which is read from its first number to its last: the processor sees what comes next.
 fn add_rows<F: Real>(x: &[F], (b, row): (&[F], usize), y: &mut [F]) {
-    y.fill(F::ZERO);
-    let n = y.len();
-    for (first, x) in x.chunks(4).enumerate().map(|(i, x)| (4 * i, x)) {
-        let rows: [&[F]; 4] = std::array::from_fn(|j| &b[(first + j.min(x.len() - 1)) * row..][..n]);
-        let x: [F; 4] = std::array::from_fn(|j| x.get(j).copied().unwrap_or(F::ZERO));
-        for (j, y) in y.iter_mut().enumerate() {
-            *y += (x[0] * rows[0][j] + x[1] * rows[1][j]) + (x[2] * rows[2][j] + x[3] * rows[3][j]);
-        }
+    for (&x, b) in x.iter().zip(b.chunks(row)) {
+        y.iter_mut().zip(b).for_each(|(y, &b)| *y += x * b);
     }
 }
 

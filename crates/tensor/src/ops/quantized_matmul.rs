@@ -226,7 +226,8 @@ impl<F: Real> Row<F> {
         let per_word = 32 / BITS;
         // The highest code of a word is shifted down: as a whole number with a sign it might be negative.
         let shift = |i: usize| if i % per_word == per_word - 1 { 0 } else { i % per_word * BITS };
-        let scaled = x.iter().enumerate().map(|(i, &x)| x * F::of(1.0 / f64::from(1u32 << shift(i)))).collect();
+        let scaled =
+            x.iter().enumerate().map(|(i, &x)| x * F::of(1.0 / f64::from(1u32 << shift(i)))).collect();
         let half = F::of(-f64::from(1 << (BITS - 1)));
         let sum = |group: &[F]| group.iter().fold(F::ZERO, |sum, &x| sum + x) * half;
         Row { scaled, offsets: x.chunks_exact(GROUP).map(sum).collect() }
