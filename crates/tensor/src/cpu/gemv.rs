@@ -52,7 +52,8 @@ fn plain<F: Real>(x: &[F], (b, [row, column]): (&[F], [usize; 2]), y: &mut [F]) 
             y.iter_mut().zip(columns).for_each(|(y, b)| *y = dot(x, &b[..x.len()]));
         });
     }
-    let depth = if x.len() * y.len() < SMALL { x.len() } else { x.len().div_ceil(PARTS) };
+    let parts = if x.len() * y.len() < SMALL { 1 } else { PARTS };
+    let depth = x.len().div_ceil(parts).max(1);
     let mut sums = vec![F::ZERO; x.len().div_ceil(depth) * y.len()];
     split_rows((&mut sums, y.len()), GRAIN, |part, y| {
         let x = &x[part * depth..];

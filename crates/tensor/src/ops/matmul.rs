@@ -456,6 +456,9 @@ fn samples() -> Vec<Sample> {
         Sample::new("seven rows of a transposed", &[(&[7, 203], n), (&[46, 203], n)], |x| {
             vec![x[0].matmul(&x[1].t())]
         }),
+        Sample::new("one row of a matrix in parts", &[(&[1, 301], n), (&[301, 437], n)], |x| {
+            vec![x[0].matmul(&x[1])]
+        }),
         Sample::new("one row, batched", &[(&[3, 1, 300], n), (&[3, 300, 200], n)], |x| {
             vec![x[0].matmul(&x[1])]
         }),
