@@ -14,7 +14,7 @@
 #[cfg(test)]
 extern crate std;
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", all(target_arch = "wasm32", target_feature = "simd128")))]
 pub mod codes;
 #[cfg(target_arch = "x86_64")]
 pub mod few;

@@ -1,7 +1,6 @@
-//! A few rows times a matrix of f32, or of codes, by the kernels of `cloche-gemm` for this processor.
+//! A few rows times a matrix of f32, by the kernels of `cloche-gemm` for this processor.
 
 use super::real::Real;
-use cloche_gemm::codes::{Digits, GROUP, Panel, digits_avx512, multiply_vnni};
 use cloche_gemm::few::{Few, add_rows_avx2, add_rows_avx512, dots_avx2, dots_avx512};
 
 /// Kernels that this processor can run.
@@ -63,29 +62,5 @@ impl FewKernels {
         let few = Few { dims, x, x_strides: [k, 1], b, b_stride, y, y_row, keep: false };
         // SAFETY: the caller's promise; the extents are within the slices, and the processor has what the kernel needs.
         unsafe { (self.dots)(&few) };
-    }
-}
-
-/// Rows in whole numbers, to be multiplied by codes of `BITS` bits.
-pub(crate) struct RowsInDigits<const BITS: usize>(Vec<Digits>);
-
-impl<const BITS: usize> RowsInDigits<BITS> {
-    /// Those of x (M, k), where this processor multiplies bytes and the numbers are f32.
-    pub fn of<F: Real>(x: &[F]) -> Option<Self> {
-        let x = F::floats(x)?;
-        let able = std::arch::is_x86_feature_detected!("avx512f")
-            && std::arch::is_x86_feature_detected!("avx512vnni");
-        // SAFETY: the processor has what the function is compiled for.
-        let group = |x| unsafe { digits_avx512::<BITS>(x) };
-        able.then(|| RowsInDigits(x.as_chunks::<GROUP>().0.iter().map(group).collect()))
-    }
-
-    /// y (M, PANEL) += the rows times one panel.
-    pub fn multiply<F: Real>(&self, codes: &[u32], scales: &[F], y: &mut [F]) {
-        let (Some(scales), Some(y)) = (F::floats(scales), F::floats_mut(y)) else {
-            unreachable!("they are f32")
-        };
-        // SAFETY: the processor has what the function is compiled for, or there would be no such rows.
-        unsafe { multiply_vnni::<BITS>(Panel { rows: &self.0, codes, scales, y }) };
     }
 }

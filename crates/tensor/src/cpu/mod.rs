@@ -3,6 +3,8 @@
 //! Operations see their operands through [`CpuIo`] and are written once, generic over [`Real`] (f32, and f64 for
 //! gradient checks). Work is cut into pieces that do not depend on the number of threads, so the results do not either.
 
+#[cfg(any(target_arch = "x86_64", target_arch = "wasm32"))]
+mod codes;
 mod expr;
 #[cfg(target_arch = "x86_64")]
 mod few;
@@ -22,9 +24,11 @@ mod wide;
 /// operation would be there twice. The module that browsers are tested with has the feature `f64`.
 pub const HAS_F64: bool = cfg!(any(not(target_arch = "wasm32"), feature = "f64"));
 
+#[cfg(any(target_arch = "x86_64", target_arch = "wasm32"))]
+pub(crate) use codes::RowsInDigits;
 pub(crate) use expr::run_expr;
 #[cfg(target_arch = "x86_64")]
-pub(crate) use few::{FewKernels, RowsInDigits, few_kernels};
+pub(crate) use few::{FewKernels, few_kernels};
 pub(crate) use gemv::{FEW_ROWS, gemv};
 pub(crate) use heads::{HeadRows, dot};
 pub use io::{CpuIn, CpuIo, CpuOut};

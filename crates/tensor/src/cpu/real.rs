@@ -73,12 +73,12 @@ pub trait Real:
     /// Whether the number is neither infinite nor NaN.
     fn is_finite(self) -> bool;
     /// The numbers as what they are, if that is f32.
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "wasm32"))]
     fn floats(_: &[Self]) -> Option<&[f32]> {
         None
     }
     /// The same, to be written.
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "wasm32"))]
     fn floats_mut(_: &mut [Self]) -> Option<&mut [f32]> {
         None
     }
@@ -263,11 +263,11 @@ impl Real for f32 {
     fn is_finite(self) -> bool {
         f32::is_finite(self)
     }
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "wasm32"))]
     fn floats(x: &[f32]) -> Option<&[f32]> {
         Some(x)
     }
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "wasm32"))]
     fn floats_mut(x: &mut [f32]) -> Option<&mut [f32]> {
         Some(x)
     }

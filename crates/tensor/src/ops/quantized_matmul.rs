@@ -9,9 +9,11 @@ use std::rc::Rc;
 
 use crate::autograd::Vjp;
 use crate::check::{Range, Sample};
+#[cfg(any(target_arch = "x86_64", target_arch = "wasm32"))]
+use crate::cpu::RowsInDigits;
 use crate::cpu::{CpuIo, FEW_ROWS, Kernel, Real, SendPtr, add_product, join_chunks, wide};
 #[cfg(target_arch = "x86_64")]
-use crate::cpu::{FewKernels, RowsInDigits, few_kernels};
+use crate::cpu::{FewKernels, few_kernels};
 use crate::cpu_kernel;
 use crate::dtype::DType;
 use crate::ops::{Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, expect_dtype, groups, quantized_row};
@@ -184,17 +186,19 @@ enum Few<F, const BITS: usize> {
     Plain,
     #[cfg(target_arch = "x86_64")]
     Columns(FewColumns<F>),
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "wasm32"))]
     Digits(RowsInDigits<BITS>),
 }
 
 impl<F: Real, const BITS: usize> Few<F, BITS> {
     /// Those of x (M, k) that suit this processor.
     fn of(x: &[F], m: usize) -> Self {
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(any(target_arch = "x86_64", target_arch = "wasm32"))]
         if let Some(digits) = RowsInDigits::of(x) {
             return Few::Digits(digits);
-        } else if let Some(columns) = FewColumns::of(x, x.len() / m).filter(|_| m > 1) {
+        }
+        #[cfg(target_arch = "x86_64")]
+        if let Some(columns) = FewColumns::of(x, x.len() / m).filter(|_| m > 1) {
             return Few::Columns(columns);
         }
         if m == 1 { Few::One(Row::new::<BITS>(x)) } else { Few::Plain }
@@ -207,7 +211,7 @@ impl<F: Real, const BITS: usize> Few<F, BITS> {
             Few::Plain => few_rows::<F, BITS>([x, scales], codes, y),
             #[cfg(target_arch = "x86_64")]
             Few::Columns(columns) => columns.multiply::<BITS>(codes, scales, y),
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(any(target_arch = "x86_64", target_arch = "wasm32"))]
             Few::Digits(digits) => digits.multiply(codes, scales, y),
         }
     }
