@@ -5,8 +5,7 @@
  *     node tests/browser/decode.js [--preset gpt2] [--tokens 24] [--rounds 3] [--threads 2]
  *
  * Weights are random, and so is what is said: an answer of some tokens has the same cost whatever it is. All have their turns,
- * round after round, and the best counts. Each token of f32 reads all weights once, so it is held against a plain read of as
- * many bytes by as many threads in the same page.
+ * round after round, and the best counts. Each token of f32 reads all weights once: the last number of its line is how fast.
  */
 import { loadavg } from "node:os";
 import { fileURLToPath } from "node:url";

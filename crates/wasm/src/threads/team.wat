@@ -28,10 +28,10 @@
       (br_if $again (i32.ne (local.get $done) (local.get $pieces)))))
 
   ;; The word at $at: as soon as it is not $old, or after a tenth of a second, so that nobody sleeps on where a browser loses
-  ;; a call. Looks a while, then sleeps.
+  ;; a call. Looks for some 0.1 ms, which is longer than between two loops of a token, then sleeps: to be woken takes as long.
   (func $changed (export "changed") (param $at i32) (param $old i32) (result i32)
     (local $now i32) (local $looks i32)
-    (local.set $looks (i32.const 20000))
+    (local.set $looks (i32.const 200000))
     (loop $again
       (local.set $now (i32.atomic.load (local.get $at)))
       (if (i32.ne (local.get $now) (local.get $old)) (then (return (local.get $now))))
