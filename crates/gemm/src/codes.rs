@@ -1,8 +1,8 @@
 //! A few rows times a matrix of codes, small whole numbers of which a group along k shares a scale.
 //!
 //! A row is whole numbers as well: each group of it is what one f32 makes of numbers of 24 bits, in digits that processors
-//! multiply several at a time. All sums of a group are exact then: what is lost is the rounding of the row to 24 bits of its
-//! group's largest number, no more than a sum of floats would lose.
+//! multiply several at a time. The sum of each digit's products is exact for a group, and becomes a float with the other digits'.
+//! What is lost by that and by rounding the row to 24 bits of its group's largest number is no more than a sum of floats loses.
 
 #[cfg(target_arch = "x86_64")]
 mod bytes;

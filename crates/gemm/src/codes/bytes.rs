@@ -47,7 +47,8 @@ pub unsafe fn digits<const BITS: usize>(x: &[f32; GROUP]) -> Digits {
     let x = [0, 16].map(|at| unsafe { _mm512_permutexvar_ps(order, _mm512_loadu_ps(x.as_ptr().add(at))) });
     let most = _mm512_reduce_max_ps(_mm512_max_ps(_mm512_abs_ps(x[0]), _mm512_abs_ps(x[1])));
     let (each, scale) = if most < LEAST { (0.0, 0.0) } else { (MOST / most, most / MOST) };
-    let nothing = _mm512_mul_ps(_mm512_add_ps(x[0], x[1]), _mm512_setzero_ps());
+    let [first, second] = x.map(|x| _mm512_mul_ps(x, _mm512_setzero_ps()));
+    let nothing = _mm512_add_ps(first, second);
     let mut row = Digits {
         digits: [[0; GROUP]; DIGITS],
         offsets: [0; DIGITS],
@@ -221,6 +222,8 @@ mod tests {
             assert!([f32::NAN, f32::INFINITY, f32::NEG_INFINITY].into_iter().all(|x| product(x).is_nan()));
             assert!([0.0, 1e-40, -1e-40].into_iter().all(|x| product(x) == 0.0));
             assert!((product(1e30) / -128e30 - 1.0).abs() < 1e-6, "{}", product(1e30));
+            // SAFETY: the processor has been asked.
+            assert!(unsafe { digits::<8>(&[f32::MAX; GROUP]) }.scale.is_finite());
         }
     }
 }

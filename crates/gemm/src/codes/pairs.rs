@@ -5,7 +5,7 @@ use core::arch::wasm32::*;
 
 /// Digits of a number, and the bits of one.
 const DIGITS: usize = 2;
-const WIDTH: u32 = 12;
+const DIGIT_BITS: u32 = 12;
 
 /// A group of a row of X: `scale` · Σᵢ digits[i]·4096ⁱ.
 #[derive(Clone, Copy)]
@@ -41,8 +41,8 @@ pub fn digits<const BITS: usize>(x: &[f32; GROUP]) -> Digits {
     let mut sums = [i32x4_splat(0); DIGITS];
     for (i, x) in x.as_chunks::<2>().0.iter().enumerate() {
         let whole = x.map(|x| i32x4_trunc_sat_f32x4(f32x4_nearest(f32x4_mul(x, f32x4_splat(each)))));
-        let low = whole.map(|whole| i32x4_shr(i32x4_shl(whole, 32 - WIDTH), 32 - WIDTH));
-        let high = [0, 1].map(|i| i32x4_shr(i32x4_sub(whole[i], low[i]), WIDTH));
+        let low = whole.map(|whole| i32x4_shr(i32x4_shl(whole, 32 - DIGIT_BITS), 32 - DIGIT_BITS));
+        let high = [0, 1].map(|i| i32x4_shr(i32x4_sub(whole[i], low[i]), DIGIT_BITS));
         for (d, [first, second]) in [low, high].into_iter().enumerate() {
             sums[d] = i32x4_add(sums[d], i32x4_add(first, second));
             let digits = in_pairs::<BITS>(i16x8_narrow_i32x4(first, second));
@@ -77,13 +77,15 @@ pub fn multiply<const BITS: usize>(panel: Panel) {
         for (row, (codes, scales)) in row.iter().zip(groups) {
             for j in (0..PANEL).step_by(4 * ACROSS) {
                 // SAFETY: the columns from j on are there, of each word and of y.
-                unsafe { columns::<BITS>(row, &codes[j], &scales[j], &mut y[j]) };
+                unsafe {
+                    columns::<BITS>(row, codes[j..].as_ptr(), scales[j..].as_ptr(), y[j..].as_mut_ptr())
+                };
             }
         }
     }
 }
 
-/// SAFETY: a panel's row of `4·ACROSS` columns follows each reference, of codes also those of the other words of the group.
+/// SAFETY: `4·ACROSS` columns are there, of codes also those of the other words of the group.
 #[inline(always)]
 unsafe fn columns<const BITS: usize>(row: &Digits, codes: *const u32, scales: *const f32, y: *mut f32) {
     let mut parts = row.offsets.map(|offset| [i32x4_splat(offset); ACROSS]);
@@ -107,7 +109,7 @@ unsafe fn columns<const BITS: usize>(row: &Digits, codes: *const u32, scales: *c
             }
         }
     }
-    let (base, scale) = (f32x4_splat((1 << WIDTH) as f32), f32x4_splat(row.scale));
+    let (base, scale) = (f32x4_splat((1 << DIGIT_BITS) as f32), f32x4_splat(row.scale));
     for c in 0..ACROSS {
         let [low, high] = parts.map(|part| f32x4_convert_i32x4(part[c]));
         let whole = f32x4_add(f32x4_mul(high, base), low);

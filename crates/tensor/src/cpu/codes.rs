@@ -1,13 +1,16 @@
 //! A few rows times a matrix of codes, by the kernels of `cloche-gemm`.
 
 use super::real::Real;
-use cloche_gemm::codes::{Digits, GROUP, Panel, digits, multiply};
+use crate::ops::quantized_matmul;
+use cloche_gemm::codes::{Digits, GROUP, PANEL, Panel, digits, multiply};
+
+const _: () = assert!(GROUP == quantized_matmul::GROUP && PANEL == quantized_matmul::PANEL);
 
 /// Rows in whole numbers, to be multiplied by codes of `BITS` bits.
 pub(crate) struct RowsInDigits<const BITS: usize>(Vec<Digits>);
 
 impl<const BITS: usize> RowsInDigits<BITS> {
-    /// Those of x (M, k), where this processor multiplies bytes and the numbers are f32.
+    /// Those of x (M, k) where the numbers are f32, and where a processor of x86-64 multiplies bytes.
     pub fn of<F: Real>(x: &[F]) -> Option<Self> {
         let x = F::floats(x)?.as_chunks::<GROUP>().0;
         #[cfg(target_arch = "wasm32")]

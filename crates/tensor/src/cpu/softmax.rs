@@ -10,17 +10,17 @@ const PART: usize = 32;
 pub(crate) const MOST_QUERIES: usize = 128;
 
 /// Queries side by side whose largest score and whose sum stay in registers while all keys pass.
-pub(crate) const WIDTH: usize = if cfg!(target_arch = "wasm32") { 8 } else { 16 };
+pub(crate) const QUERIES: usize = if cfg!(target_arch = "wasm32") { 8 } else { 16 };
 
-/// The numbers of the `k`-th [`WIDTH`] queries in a row of whole ones.
+/// The numbers of the `k`-th [`QUERIES`] queries in a row of whole ones.
 #[inline(always)]
-pub(crate) fn part<F>(x: &mut [F], k: usize) -> &mut [F; WIDTH] {
-    x[k * WIDTH..].first_chunk_mut().expect("rows are whole")
+pub(crate) fn queries<F>(x: &mut [F], k: usize) -> &mut [F; QUERIES] {
+    x[k * QUERIES..].first_chunk_mut().expect("rows are whole")
 }
 
 wide_fn! {
     /// Replaces scores x (keys, queries) by exp(scale·x − largest of the query), and by 0 where the query does not see the key;
-    /// `seeing` are the queries that see each key, and each sees one. A row of x is `stride` long, a multiple of [`WIDTH`], and
+    /// `seeing` are the queries that see each key, and each sees one. A row of x is `stride` long, a multiple of [`QUERIES`], and
     /// what follows the queries is anything. Returns the sum of each query's weights, which are not yet divided by it, and
     /// gives its logarithm with the largest added back.
     pub(crate) fn softmax_columns<F: Real>(
@@ -37,16 +37,16 @@ wide_fn! {
             x[seeing.end..].fill(F::MASKED);
         }
         let mut sums = [F::ZERO; MOST_QUERIES];
-        for (sums, (k, lse)) in sums.chunks_exact_mut(WIDTH).zip(lse.chunks_mut(WIDTH).enumerate()) {
-            let mut top = [F::MASKED; WIDTH];
+        for (sums, (k, lse)) in sums.chunks_exact_mut(QUERIES).zip(lse.chunks_mut(QUERIES).enumerate()) {
+            let mut top = [F::MASKED; QUERIES];
             for x in x.chunks_exact_mut(stride) {
-                top.iter_mut().zip(part(x, k)).for_each(|(top, x)| *top = top.max(*x));
+                top.iter_mut().zip(queries(x, k)).for_each(|(top, x)| *top = top.max(*x));
             }
             top.iter_mut().for_each(|top| *top *= scale);
             for x in x.chunks_mut(PART * stride) {
-                let mut part_sums = [F::ZERO; WIDTH];
+                let mut part_sums = [F::ZERO; QUERIES];
                 for x in x.chunks_exact_mut(stride) {
-                    for ((x, sum), &top) in part(x, k).iter_mut().zip(&mut part_sums).zip(&top) {
+                    for ((x, sum), &top) in queries(x, k).iter_mut().zip(&mut part_sums).zip(&top) {
                         *x = (*x * scale - top).exp(by);
                         *sum += *x;
                     }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use crate::autograd::Vjp;
 use crate::check::{self, Sample};
 use crate::cpu::{
-    CpuIo, HeadRows, MOST_QUERIES, Real, WIDTH, dot, join_chunks_with, row_max, row_sum, softmax_columns,
+    CpuIo, HeadRows, MOST_QUERIES, QUERIES, Real, dot, join_chunks_with, row_max, row_sum, softmax_columns,
 };
 use crate::cpu_kernel;
 use crate::dtype::DType;
@@ -288,7 +288,7 @@ struct Forward<'a, F> {
 /// Memory that a thread uses again for each block of each head.
 #[derive(Default)]
 struct Scratch<F> {
-    /// Scores of the block with the keys it sees: (keys, rows), each row as long as [`WIDTH`] wants it.
+    /// Scores of the block with the keys it sees: (keys, rows), each row as long as [`QUERIES`] wants it.
     scores: Vec<F>,
     /// The queries of the block that see each key.
     seeing: Vec<Range<usize>>,
@@ -308,7 +308,7 @@ impl<F: Real> Forward<'_, F> {
             let keys = to - from;
             // 1. Scores of a block of queries with all keys that one of them sees; (keys, rows), so that softmax takes
             //    neighbouring queries at once.
-            let stride = rows.next_multiple_of(WIDTH);
+            let stride = rows.next_multiple_of(QUERIES);
             scores.resize(stride * keys, F::ZERO);
             let columns = [1, stride as isize];
             // SAFETY: the extents are those of the buffers.

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::autograd::Vjp;
-use crate::cpu::{CpuIo, HeadRows, MOST_QUERIES, Real, WIDTH, dot, join_chunks_with, part, wide_fn};
+use crate::cpu::{CpuIo, HeadRows, MOST_QUERIES, QUERIES, Real, dot, join_chunks_with, queries, wide_fn};
 use crate::cpu_kernel;
 use crate::dtype::DType;
 use crate::ops::attention::{Bounds, Heads, OUT_PLACES, Seen, block_len, pairs, vec4_places};
@@ -181,7 +181,7 @@ impl AttentionGrad {
 #[derive(Default)]
 struct Scratch<F> {
     /// Weights and the gradients of the scores: (keys, rows), so that products read keys and values where they lie, each row
-    /// as long as [`WIDTH`] wants it.
+    /// as long as [`QUERIES`] wants it.
     p: Vec<F>,
     ds: Vec<F>,
     /// The queries of the block that see each key.
@@ -220,7 +220,7 @@ impl<F: Real> Job<'_, F> {
         let Range { start: from, end: to } = self.seen.by_some([b, t0], rows, self.s_len);
         let (keys, at_k) = (to - from, [b, from, g]);
         // 1. Scores, and the products of dy with the values.
-        let stride = rows.next_multiple_of(WIDTH);
+        let stride = rows.next_multiple_of(QUERIES);
         p.resize(keys * stride, F::ZERO);
         ds.resize(keys * stride, F::ZERO);
         let (by_key, by_query) = ([stride as isize, 1], [1, stride as isize]);
@@ -262,11 +262,11 @@ wide_fn! {
     /// neither.
     fn slopes<F: Real>(p: &mut [F], ds: &mut [F], seeing: &[Range<usize>], scale: F, of_queries: &[[F; 2]]) {
         let (stride, by) = (of_queries.len(), &F::coefficients());
-        for (k, of_queries) in of_queries.as_chunks::<WIDTH>().0.iter().enumerate() {
+        for (k, of_queries) in of_queries.as_chunks::<QUERIES>().0.iter().enumerate() {
             let [lse, delta] = [0, 1].map(|i| of_queries.map(|numbers| numbers[i]));
             for (p, ds) in p.chunks_exact_mut(stride).zip(ds.chunks_exact_mut(stride)) {
-                let (p, ds) = (part(p, k), part(ds, k));
-                for i in 0..WIDTH {
+                let (p, ds) = (queries(p, k), queries(ds, k));
+                for i in 0..QUERIES {
                     p[i] = (p[i] * scale - lse[i]).exp(by);
                     ds[i] = p[i] * (ds[i] - delta[i]) * scale;
                 }

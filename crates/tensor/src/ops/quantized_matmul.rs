@@ -2,7 +2,7 @@
 //! weight of a quarter or an eighth of the bytes takes about as much less time.
 //!
 //! Neighbours along k share a scale, [`GROUP`] at a time: w[k, n] = scale · (code − 2^(bits − 1)), Dettmers and Zettlemoyer
-//! 2023, "The case for 4-bit precision", <https://arxiv.org/abs/2212.09720>. Sums are in f32. Columns lie in panels, in
+//! 2023, "The case for 4-bit precision", <https://arxiv.org/abs/2212.09720>. Sums are in f32, or exact within a group. Columns lie in panels, in
 //! which the words of one row are neighbours: one register of the CPU, or the threads of a workgroup, read them at once.
 
 use std::rc::Rc;
@@ -146,7 +146,7 @@ const PIECE: usize = 1 << 16;
 fn run<F: Real, const BITS: usize>(mut io: CpuIo<F>, n: usize) {
     let (x, codes, scales) = (io.x(0), io.ids(1), io.x(2));
     let &[m, k] = io.dims(0) else { unreachable!() };
-    let few = (m <= FEW_ROWS).then(|| Few::<F, BITS>::of(x, m));
+    let few = (m <= FEW_ROWS).then(|| Rows::<F, BITS>::of(x, [m, k]));
     let y = SendPtr(io.take(0).as_mut_ptr());
     let panels = n.div_ceil(PANEL);
     let at_once = PIECE.div_ceil(k * PANEL);
@@ -163,7 +163,7 @@ fn run<F: Real, const BITS: usize>(mut io: CpuIo<F>, n: usize) {
             if let Some(few) = &few {
                 own.clear();
                 own.resize(m * PANEL, F::ZERO);
-                few.multiply([x, scales], codes, &mut own);
+                few.multiply([x, scales], k, codes, &mut own);
                 own.chunks_exact(PANEL).enumerate().for_each(|(r, y)| part(r).copy_from_slice(&y[..width]));
             } else {
                 own.resize(k * PANEL, F::ZERO);
@@ -180,9 +180,9 @@ fn run<F: Real, const BITS: usize>(mut io: CpuIo<F>, n: usize) {
 }
 
 /// A few rows of x, in the form in which they are multiplied.
-enum Few<F, const BITS: usize> {
+enum Rows<F, const BITS: usize> {
     One(Row<F>),
-    /// As many, of which the panel's groups are unpacked once for all.
+    /// As they are: a panel's groups are unpacked once for all of them.
     Plain,
     #[cfg(target_arch = "x86_64")]
     Columns(FewColumns<F>),
@@ -190,29 +190,31 @@ enum Few<F, const BITS: usize> {
     Digits(RowsInDigits<BITS>),
 }
 
-impl<F: Real, const BITS: usize> Few<F, BITS> {
+impl<F: Real, const BITS: usize> Rows<F, BITS> {
     /// Those of x (M, k) that suit this processor.
-    fn of(x: &[F], m: usize) -> Self {
+    fn of(x: &[F], [m, k]: [usize; 2]) -> Self {
         #[cfg(any(target_arch = "x86_64", target_arch = "wasm32"))]
         if let Some(digits) = RowsInDigits::of(x) {
-            return Few::Digits(digits);
+            return Rows::Digits(digits);
         }
         #[cfg(target_arch = "x86_64")]
-        if let Some(columns) = FewColumns::of(x, x.len() / m).filter(|_| m > 1) {
-            return Few::Columns(columns);
+        if m > 1
+            && let Some(columns) = FewColumns::of(x, k)
+        {
+            return Rows::Columns(columns);
         }
-        if m == 1 { Few::One(Row::new::<BITS>(x)) } else { Few::Plain }
+        if m == 1 { Rows::One(Row::new::<BITS>(x)) } else { Rows::Plain }
     }
 
     /// y (M, PANEL) += x (M, k) times one panel.
-    fn multiply(&self, [x, scales]: [&[F]; 2], codes: &[u32], y: &mut [F]) {
+    fn multiply(&self, [x, scales]: [&[F]; 2], k: usize, codes: &[u32], y: &mut [F]) {
         match self {
-            Few::One(row) => wide(OneRow::<F, BITS> { row, codes, scales, y }),
-            Few::Plain => few_rows::<F, BITS>([x, scales], codes, y),
+            Rows::One(row) => wide(OneRow::<F, BITS> { row, codes, scales, y }),
+            Rows::Plain => few_rows::<F, BITS>([x, scales], k, codes, y),
             #[cfg(target_arch = "x86_64")]
-            Few::Columns(columns) => columns.multiply::<BITS>(codes, scales, y),
+            Rows::Columns(columns) => columns.multiply::<BITS>(codes, scales, y),
             #[cfg(any(target_arch = "x86_64", target_arch = "wasm32"))]
-            Few::Digits(digits) => digits.multiply(codes, scales, y),
+            Rows::Digits(digits) => digits.multiply(codes, scales, y),
         }
     }
 }
@@ -280,8 +282,7 @@ fn in_place<F: Real, const BITS: usize>(word: u32, i: usize) -> F {
 }
 
 /// y (M, PANEL) += x (M, k) times one panel, whose groups are unpacked once for all of a few rows.
-fn few_rows<F: Real, const BITS: usize>([x, scales]: [&[F]; 2], codes: &[u32], y: &mut [F]) {
-    let k = x.len() * PANEL / y.len();
+fn few_rows<F: Real, const BITS: usize>([x, scales]: [&[F]; 2], k: usize, codes: &[u32], y: &mut [F]) {
     let mut weights = [F::ZERO; GROUP * PANEL];
     let panel = codes.chunks_exact(BITS * PANEL).zip(scales.chunks_exact(PANEL));
     for (group, (codes, scales)) in panel.enumerate() {
@@ -386,7 +387,7 @@ impl Tensor {
     ///
     /// # Cost
     /// 2·M·K·N floating-point operations, one dispatch; K·N·(bits / 8 + 4 / GROUP) bytes of the matrix are read, on the CPU
-    /// once, on a GPU once for every four rows, of few rows once for all. Accumulates in f32.
+    /// once, on a GPU once for every four rows, of few rows once for all. Accumulates in f32, or exactly within a group.
     ///
     /// # Panics
     /// When the shapes do not belong together, or the operands have other element types.
@@ -492,6 +493,36 @@ mod tests {
                 let w = weight(i / n, i % n);
                 assert!((y - w).abs() <= 1.001 * half, "{bits} bits, element {i}: {y} for {w}");
             }
+        }
+    }
+
+    /// Whatever the processor has, and the same sums in f64.
+    fn by_all_kernels<const BITS: usize>([m, k]: [usize; 2]) {
+        let mut rng = crate::rng::Rng::new(7, 7);
+        let x: Vec<f32> = (0..m * k).map(|_| rng.normal()).collect();
+        let codes: Vec<u32> = (0..k * BITS / 32 * PANEL).map(|_| rng.next_u32()).collect();
+        let scales: Vec<f32> = (0..k / GROUP * PANEL).map(|_| rng.normal()).collect();
+        let doubles = |x: &[f32]| x.iter().map(|&x| f64::from(x)).collect::<Vec<f64>>();
+        let (x64, scales64) = (doubles(&x), doubles(&scales));
+        let mut expected = vec![0.0; m * PANEL];
+        Rows::<f64, BITS>::Plain.multiply([&x64, &scales64], k, &codes, &mut expected);
+        let mut kernels = vec![Rows::<f32, BITS>::Plain, Rows::of(&x, [m, k])];
+        kernels.extend((m == 1).then(|| Rows::One(Row::new::<BITS>(&x))));
+        #[cfg(target_arch = "x86_64")]
+        kernels.extend(FewColumns::of(&x, k).map(Rows::Columns));
+        for (i, kernel) in kernels.iter().enumerate() {
+            let mut y = vec![0.0; m * PANEL];
+            kernel.multiply([&x, &scales], k, &codes, &mut y);
+            crate::check::compare(&expected, &doubles(&y), 2e-5)
+                .unwrap_or_else(|error| panic!("kernel {i}, {m}×{k}, {BITS} bits: {error}"));
+        }
+    }
+
+    #[test]
+    fn a_few_rows_are_right_by_every_kernel() {
+        for extents in [[1, 32], [1, 320], [3, 64], [8, 160]] {
+            by_all_kernels::<4>(extents);
+            by_all_kernels::<8>(extents);
         }
     }
 
