@@ -39,7 +39,7 @@ pub use parallel::{
 };
 pub use real::Real;
 pub use row::{row_max, row_sum, row_sums};
-pub(crate) use softmax::{MOST_QUERIES, QUERIES, queries, softmax_columns};
+pub(crate) use softmax::{MOST_QUERIES, QUERIES, hide, queries, softmax_columns};
 pub(crate) use wide::{Kernel, add_product, wide, wide_fn};
 #[cfg(target_arch = "wasm32")]
 pub use {cloche_gemm::Gemm, gemm::set_gemm};

@@ -12,6 +12,15 @@ pub(crate) const MOST_QUERIES: usize = 128;
 /// Queries side by side whose largest score and whose sum stay in registers while all keys pass.
 pub(crate) const QUERIES: usize = if cfg!(target_arch = "wasm32") { 8 } else { 16 };
 
+/// Masks scores (keys, queries) where a query does not see a key, so that their exponential is 0; `seeing` are the queries that
+/// see each key. A row is `stride` long, a multiple of [`QUERIES`], and what follows the queries is masked as well.
+pub(crate) fn hide<F: Real>(scores: &mut [F], stride: usize, seeing: impl Iterator<Item = Range<usize>>) {
+    for (row, seeing) in scores.chunks_exact_mut(stride).zip(seeing) {
+        row[..seeing.start].fill(F::MASKED);
+        row[seeing.end..].fill(F::MASKED);
+    }
+}
+
 /// The numbers of the `k`-th [`QUERIES`] queries in a row of whole ones.
 #[inline(always)]
 pub(crate) fn queries<F>(x: &mut [F], k: usize) -> &mut [F; QUERIES] {
@@ -19,23 +28,15 @@ pub(crate) fn queries<F>(x: &mut [F], k: usize) -> &mut [F; QUERIES] {
 }
 
 wide_fn! {
-    /// Replaces scores x (keys, queries) by exp(scale·x − largest of the query), and by 0 where the query does not see the key;
-    /// `seeing` are the queries that see each key, and each sees one. A row of x is `stride` long, a multiple of [`QUERIES`], and
-    /// what follows the queries is anything. Returns the sum of each query's weights, which are not yet divided by it, and
-    /// gives its logarithm with the largest added back.
+    /// Replaces scores x (keys, queries), after [`hide`], by exp(scale·x − largest of the query). Returns the sum of each query's
+    /// weights, which are not yet divided by it, and gives its logarithm with the largest added back.
     pub(crate) fn softmax_columns<F: Real>(
         x: &mut [F],
         stride: usize,
-        seeing: &[Range<usize>],
         scale: F,
         lse: &mut [F],
     ) -> [F; MOST_QUERIES] {
         let by = &F::coefficients();
-        for (x, seeing) in x.chunks_exact_mut(stride).zip(seeing) {
-            // The exponential of these is 0.
-            x[..seeing.start].fill(F::MASKED);
-            x[seeing.end..].fill(F::MASKED);
-        }
         let mut sums = [F::ZERO; MOST_QUERIES];
         for (sums, (k, lse)) in sums.chunks_exact_mut(QUERIES).zip(lse.chunks_mut(QUERIES).enumerate()) {
             let mut top = [F::MASKED; QUERIES];

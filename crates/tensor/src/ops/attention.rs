@@ -6,7 +6,8 @@ use std::rc::Rc;
 use crate::autograd::Vjp;
 use crate::check::{self, Sample};
 use crate::cpu::{
-    CpuIo, HeadRows, MOST_QUERIES, QUERIES, Real, dot, join_chunks_with, row_max, row_sum, softmax_columns,
+    CpuIo, HeadRows, MOST_QUERIES, QUERIES, Real, dot, hide, join_chunks_with, row_max, row_sum,
+    softmax_columns,
 };
 use crate::cpu_kernel;
 use crate::dtype::DType;
@@ -290,13 +291,11 @@ struct Forward<'a, F> {
 struct Scratch<F> {
     /// Scores of the block with the keys it sees: (keys, rows), each row as long as [`QUERIES`] wants it.
     scores: Vec<F>,
-    /// The queries of the block that see each key.
-    seeing: Vec<Range<usize>>,
 }
 
 impl<F: Real> Forward<'_, F> {
     /// One head of one sequence, block of queries by block of queries.
-    fn head(&self, b: usize, h: usize, Scratch { scores, seeing }: &mut Scratch<F>) {
+    fn head(&self, b: usize, h: usize, Scratch { scores }: &mut Scratch<F>) {
         let ([q, k, v], d) = (&self.qkv, self.heads.d);
         let g = h / (self.heads.h / self.heads.g);
         // SAFETY: each pair (b, h) writes rows of its own.
@@ -317,9 +316,8 @@ impl<F: Real> Forward<'_, F> {
                 F::gemm([keys, d, rows], k.rows([b, from, g]), q.columns([b, t0, h]), F::ZERO, c);
             }
             // 2. exp(score − largest), not yet divided by its sum.
-            seeing.clear();
-            seeing.extend((from..to).map(|s| self.seen.by([b, t0], rows, s)));
-            let sums = softmax_columns(scores, stride, seeing, F::of(self.heads.scale()), lse);
+            hide(scores, stride, (from..to).map(|s| self.seen.by([b, t0], rows, s)));
+            let sums = softmax_columns(scores, stride, F::of(self.heads.scale()), lse);
             // 3. Weights times values.
             // SAFETY: the rows are within v and y; each pair (b, h) writes rows of its own.
             unsafe {
@@ -335,7 +333,7 @@ impl<F: Real> Forward<'_, F> {
     }
 
     /// Some heads of a few queries, as when text is generated: each query is a pass over keys and one over values.
-    fn few_queries(&self, b: usize, heads: Range<usize>, Scratch { scores, .. }: &mut Scratch<F>) {
+    fn few_queries(&self, b: usize, heads: Range<usize>, Scratch { scores }: &mut Scratch<F>) {
         let ([q, k, v], d) = (&self.qkv, self.heads.d);
         let group = self.heads.h / self.heads.g;
         let (scale, by) = (F::of(self.heads.scale()), &F::coefficients());

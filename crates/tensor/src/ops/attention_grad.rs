@@ -3,7 +3,9 @@
 use std::ops::Range;
 
 use crate::autograd::Vjp;
-use crate::cpu::{CpuIo, HeadRows, MOST_QUERIES, QUERIES, Real, dot, join_chunks_with, queries, wide_fn};
+use crate::cpu::{
+    CpuIo, HeadRows, MOST_QUERIES, QUERIES, Real, dot, hide, join_chunks_with, queries, wide_fn,
+};
 use crate::cpu_kernel;
 use crate::dtype::DType;
 use crate::ops::attention::{Bounds, Heads, OUT_PLACES, Seen, block_len, pairs, vec4_places};
@@ -184,8 +186,6 @@ struct Scratch<F> {
     /// as long as [`QUERIES`] wants it.
     p: Vec<F>,
     ds: Vec<F>,
-    /// The queries of the block that see each key.
-    seeing: Vec<Range<usize>>,
 }
 
 impl<F: Real> Job<'_, F> {
@@ -213,7 +213,7 @@ impl<F: Real> Job<'_, F> {
     }
 
     /// What one block of queries gives to dq, and to dk and dv of head `g`, whose old values are multiplied by `beta`.
-    fn block(&self, at_q: [usize; 3], g: usize, beta: F, Scratch { p, ds, seeing }: &mut Scratch<F>) {
+    fn block(&self, at_q: [usize; 3], g: usize, beta: F, Scratch { p, ds }: &mut Scratch<F>) {
         let ([b, t0, _], d) = (at_q, self.heads.d);
         let ([q, k, v], [dq, dk, dv]) = (&self.qkv, &self.grads);
         let rows = block_len(self.t_len).min(self.t_len - t0);
@@ -232,9 +232,8 @@ impl<F: Real> Job<'_, F> {
             F::gemm(dims, v.rows(at_k), self.dy.columns(at_q), F::ZERO, (ds.as_mut_ptr(), by_key));
         }
         // 2. Weights, and the gradients of the scores.
-        seeing.clear();
-        seeing.extend((from..to).map(|s| self.seen.by([b, t0], rows, s)));
-        slopes(p, ds, seeing, F::of(self.heads.scale()), &self.of_queries(at_q, rows)[..stride]);
+        hide(p, stride, (from..to).map(|s| self.seen.by([b, t0], rows, s)));
+        slopes(p, ds, F::of(self.heads.scale()), &self.of_queries(at_q, rows)[..stride]);
         // 3. What they give to q, k and v.
         let dims = [keys, rows, d];
         unsafe {
@@ -258,9 +257,8 @@ impl<F: Real> Job<'_, F> {
 }
 
 wide_fn! {
-    /// Scores (keys, queries) become weights p, and products dy·v become ds = p·(dy·v − δ)/√D. What a query does not see has
-    /// neither.
-    fn slopes<F: Real>(p: &mut [F], ds: &mut [F], seeing: &[Range<usize>], scale: F, of_queries: &[[F; 2]]) {
+    /// Scores (keys, queries), after [`hide`], become weights p, and products dy·v become ds = p·(dy·v − δ)/√D.
+    fn slopes<F: Real>(p: &mut [F], ds: &mut [F], scale: F, of_queries: &[[F; 2]]) {
         let (stride, by) = (of_queries.len(), &F::coefficients());
         for (k, of_queries) in of_queries.as_chunks::<QUERIES>().0.iter().enumerate() {
             let [lse, delta] = [0, 1].map(|i| of_queries.map(|numbers| numbers[i]));
@@ -270,12 +268,6 @@ wide_fn! {
                     p[i] = (p[i] * scale - lse[i]).exp(by);
                     ds[i] = p[i] * (ds[i] - delta[i]) * scale;
                 }
-            }
-        }
-        for ((p, ds), seeing) in p.chunks_exact_mut(stride).zip(ds.chunks_exact_mut(stride)).zip(seeing) {
-            for hidden in [0..seeing.start, seeing.end..stride] {
-                p[hidden.clone()].fill(F::ZERO);
-                ds[hidden].fill(F::ZERO);
             }
         }
     }
