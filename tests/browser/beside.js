@@ -312,7 +312,8 @@ async function runFlat(page) {
     const { Cloche } = await import(/** @type {string} */ ("/pkg/index.js"));
     const cloche = await Cloche.create({ device: "cpu" });
     const seen = [];
-    for await (const event of cloche.grow({ ...grow, preset: "tiny", steps: 1000, evalEvery: 100, sampleAt: [50, 500] })) {
+    // Most is in use where a sample follows an evaluation: here before the first look, and again at half time.
+    for await (const event of cloche.grow({ ...grow, preset: "tiny", steps: 1000, evalEvery: 50, sampleAt: [50, 500] })) {
       if (event.event === "step" && event.step % 100 === 0) seen.push(await cloche.memory());
     }
     cloche.dispose();
