@@ -10,9 +10,13 @@ mod bytes;
 mod pairs;
 
 #[cfg(target_arch = "x86_64")]
-pub use bytes::{Digits, digits, multiply};
+use bytes::{DIGITS, Digit};
+#[cfg(target_arch = "x86_64")]
+pub use bytes::{digits, multiply};
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-pub use pairs::{Digits, digits, multiply};
+use pairs::{DIGITS, Digit};
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+pub use pairs::{digits, multiply};
 
 /// Neighbours along k that share a scale.
 pub const GROUP: usize = 32;
@@ -25,6 +29,17 @@ const MOST: f32 = 8e6;
 
 /// Where all numbers are smaller, they count as 0, whose reciprocal need not be finite.
 const LEAST: f32 = 1e-30;
+
+/// A group of a row of X: `scale` · Σᵢ digits[i]·bⁱ, where b is how many values a digit has.
+#[derive(Clone, Copy)]
+pub struct Digits {
+    /// Each digit of all numbers, in the order in which they meet codes.
+    digits: [[Digit; GROUP]; DIGITS],
+    /// What makes good for codes that stand for numbers so much smaller: −2^(bits − 1) times the sum of each digit.
+    offsets: [i32; DIGITS],
+    /// What 1 is.
+    scale: f32,
+}
 
 /// Some rows Y of a panel of columns: Y ← Y + X·B.
 pub struct Panel<'a> {

@@ -1,21 +1,11 @@
 //! Products of bytes, four of which and their sum are one instruction (AVX-512 VNNI): a row in three digits of a byte.
 
-use super::{GROUP, LEAST, MOST, PANEL, Panel};
+use super::{Digits, GROUP, LEAST, MOST, PANEL, Panel};
 use core::arch::x86_64::*;
 
-/// Digits of a number.
-const DIGITS: usize = 3;
-
-/// A group of a row of X: `scale` · Σᵢ digits[i]·256ⁱ.
-#[derive(Clone, Copy)]
-pub struct Digits {
-    /// Each digit of all numbers, in the order in which they meet codes: [`place`].
-    digits: [[i8; GROUP]; DIGITS],
-    /// What makes good for codes that stand for numbers so much smaller: −2^(bits − 1) times the sum of each digit.
-    offsets: [i32; DIGITS],
-    /// What 1 is.
-    scale: f32,
-}
+/// Digits of a number, of 256 values each.
+pub(super) const DIGITS: usize = 3;
+pub(super) type Digit = i8;
 
 /// Where the digits of the `k`-th number of a group lie, so that four that follow each other meet the bytes of a word: codes of
 /// 8 bits are bytes already, of 4 bits first the lower halves of all four bytes and then the upper ones.

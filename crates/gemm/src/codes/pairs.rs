@@ -1,22 +1,12 @@
 //! Products of numbers of 16 bits, two of which and their sum are one instruction of WebAssembly: a row in two digits of 12.
 
-use super::{GROUP, LEAST, MOST, PANEL, Panel};
+use super::{Digits, GROUP, LEAST, MOST, PANEL, Panel};
 use core::arch::wasm32::*;
 
 /// Digits of a number, and the bits of one.
-const DIGITS: usize = 2;
+pub(super) const DIGITS: usize = 2;
+pub(super) type Digit = i16;
 const DIGIT_BITS: u32 = 12;
-
-/// A group of a row of X: `scale` · Σᵢ digits[i]·4096ⁱ.
-#[derive(Clone, Copy)]
-pub struct Digits {
-    /// Each digit of all numbers, in the order in which they meet codes: [`in_pairs`].
-    digits: [[i16; GROUP]; DIGITS],
-    /// What makes good for codes that stand for numbers so much smaller: −2^(bits − 1) times the sum of each digit.
-    offsets: [i32; DIGITS],
-    /// What 1 is.
-    scale: f32,
-}
 
 /// Eight numbers in the order in which they meet codes: two that follow each other meet those in the same places of a word's
 /// lower and upper half.

@@ -2,8 +2,9 @@
 //! weight of a quarter or an eighth of the bytes takes about as much less time.
 //!
 //! Neighbours along k share a scale, [`GROUP`] at a time: w[k, n] = scale · (code − 2^(bits − 1)), Dettmers and Zettlemoyer
-//! 2023, "The case for 4-bit precision", <https://arxiv.org/abs/2212.09720>. Sums are in f32, or exact within a group. Columns lie in panels, in
-//! which the words of one row are neighbours: one register of the CPU, or the threads of a workgroup, read them at once.
+//! 2023, "The case for 4-bit precision", <https://arxiv.org/abs/2212.09720>. Sums are in f32, or exact within a group.
+//! Columns lie in panels, in which the words of one row are neighbours: one register of the CPU, or the threads of a
+//! workgroup, read them at once.
 
 use std::rc::Rc;
 
