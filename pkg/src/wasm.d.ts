@@ -18,7 +18,7 @@ declare module "*/wasm/engine.js" {
   /** The engine's functions. */
   export function functionTable(): WebAssembly.Table;
   /** Makes one of them the matrix product of the CPU device. */
-  export function useGemm(index: number): void;
+  export function useGemm(first: number): void;
   /** Has threads share the loops of the CPU device, by the functions from this one on; returns where they count. */
   export function useThreads(first: number, threads: number): number;
 
@@ -169,9 +169,9 @@ declare module "*/jinja.js" {
 declare module "*/wasm/gemm.js" {
   import type { Part } from "*/wasm/threads.js";
 
-  export interface Products { functionTable(): WebAssembly.Table; useGemm(index: number): void }
+  export interface Products { functionTable(): WebAssembly.Table; useGemm(first: number): void }
 
-  /** Lets an engine compute its products with fused multiply-add, where the browser has it; resolves to what does. */
+  /** Lets an engine compute its products with relaxed SIMD, where the browser has it; resolves to what does. */
   export function fuse(engine: Products, memory: WebAssembly.Memory): Promise<Part | undefined>;
 }
 
@@ -181,7 +181,7 @@ declare module "*/wasm/threads.js" {
     memory: WebAssembly.Memory;
     __wbindgen_malloc(size: number, align: number): number;
   };
-  export interface Part { module: WebAssembly.Module; index: number }
+  export interface Part { module: WebAssembly.Module; names: string[]; first: number }
   /** What a thread needs to know. */
   export interface Task { engine: WebAssembly.Module }
   export interface Shared { functionTable(): WebAssembly.Table; useThreads(first: number, threads: number): number }

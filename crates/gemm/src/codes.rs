@@ -6,17 +6,23 @@
 
 #[cfg(target_arch = "x86_64")]
 mod bytes;
-#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+#[cfg(all(target_arch = "wasm32", not(target_feature = "relaxed-simd")))]
 mod pairs;
+#[cfg(all(target_arch = "wasm32", target_feature = "relaxed-simd"))]
+mod fours;
+#[cfg(target_arch = "wasm32")]
+mod whole;
 
 #[cfg(target_arch = "x86_64")]
 use bytes::{DIGITS, Digit};
 #[cfg(target_arch = "x86_64")]
 pub use bytes::{digits, multiply};
-#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-use pairs::{DIGITS, Digit};
-#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-pub use pairs::{digits, multiply};
+#[cfg(all(target_arch = "wasm32", target_feature = "relaxed-simd"))]
+use fours as here;
+#[cfg(target_arch = "wasm32")]
+use here::{DIGITS, Digit};
+#[cfg(all(target_arch = "wasm32", not(target_feature = "relaxed-simd")))]
+use pairs as here;
 
 /// Neighbours along k that share a scale.
 pub const GROUP: usize = 32;
@@ -24,46 +30,89 @@ pub const GROUP: usize = 32;
 /// Columns of a panel.
 pub const PANEL: usize = 64;
 
-/// The largest number of a group in whole ones: three digits from −128 to 127 reach a little further, and two of 12 bits.
-const MOST: f32 = 8e6;
-
 /// Where all numbers are smaller, they count as 0, whose reciprocal need not be finite.
 const LEAST: f32 = 1e-30;
 
+/// Bytes that the digits of a group take in WebAssembly's engine. Another module's take no more.
+#[cfg(target_arch = "wasm32")]
+const ROOM: usize = 140;
+
 /// A group of a row of X: `scale` · Σᵢ digits[i]·bⁱ, where b is how many values a digit has.
 #[derive(Clone, Copy)]
+#[repr(C)]
 pub struct Digits {
     /// Each digit of all numbers, in the order in which they meet codes.
     digits: [[Digit; GROUP]; DIGITS],
-    /// What makes good for codes that stand for numbers so much smaller: −2^(bits − 1) times the sum of each digit.
+    /// What the sum of each digit's products begins with: it makes good for what codes, or digits, are counted from.
     offsets: [i32; DIGITS],
     /// What 1 is.
     scale: f32,
+    /// The lower half of each byte of a word. As a constant V8 would write it anew wherever it is used.
+    #[cfg(target_feature = "relaxed-simd")]
+    half: u32,
 }
 
-/// Some rows Y of a panel of columns: Y ← Y + X·B.
-pub struct Panel<'a> {
-    /// The rows of X, group by group: (M, groups).
-    pub rows: &'a [Digits],
+/// Some rows Y of a panel of columns: Y ← Y + X·B, as one module passes it to the other.
+#[repr(C)]
+pub struct Panel {
+    /// How many rows there are.
+    pub rows: usize,
+    /// Groups of a row.
+    pub groups: usize,
+    /// The rows of X, group by group: (rows, groups).
+    pub x: *const Digits,
     /// (groups·bits, PANEL): of a column's codes, the lower k in the lower bits.
-    pub codes: &'a [u32],
+    pub codes: *const u32,
     /// (groups, PANEL)
-    pub scales: &'a [f32],
-    /// (M, PANEL)
-    pub y: &'a mut [f32],
+    pub scales: *const f32,
+    /// (rows, PANEL)
+    pub y: *mut f32,
 }
 
-impl Panel<'_> {
-    /// How many groups there are.
-    ///
-    /// # Panics
-    /// When the extents do not belong together.
-    fn groups(&self, bits: usize) -> usize {
-        let groups = self.scales.len() / PANEL;
-        assert!(
-            self.codes.len() == groups * bits * PANEL && self.rows.len() * PANEL == groups * self.y.len(),
-            "rows and codes of {groups} groups"
-        );
-        groups
+/// In WebAssembly: so many groups of a row as digits, from an address on.
+///
+/// # Safety
+/// The numbers are there, and room for as many `Digits`.
+#[cfg(target_arch = "wasm32")]
+pub type ToDigits = unsafe extern "C" fn(x: *const f32, groups: usize, to: *mut Digits);
+
+/// In WebAssembly: the product of a panel.
+///
+/// # Safety
+/// Digits, codes, scales and Y are there, and nothing else accesses Y meanwhile. The same module made the digits, for codes of
+/// as many bits.
+#[cfg(target_arch = "wasm32")]
+pub type Multiply = unsafe extern "C" fn(panel: &Panel);
+
+/// See [`ToDigits`]; they meet codes of `BITS` bits, 4 or 8, with relaxed SIMD only 4.
+///
+/// # Safety
+/// That of [`ToDigits`].
+#[cfg(target_arch = "wasm32")]
+pub unsafe extern "C" fn digits<const BITS: usize>(x: *const f32, groups: usize, to: *mut Digits) {
+    for group in 0..groups {
+        // SAFETY: the caller's promise.
+        unsafe { here::digits::<BITS>(x.add(group * GROUP), to.add(group)) };
+    }
+}
+
+/// See [`Multiply`], of codes of `BITS` bits.
+///
+/// # Safety
+/// That of [`Multiply`].
+#[cfg(target_arch = "wasm32")]
+pub unsafe extern "C" fn multiply<const BITS: usize>(panel: &Panel) {
+    for row in 0..panel.rows {
+        for group in 0..panel.groups {
+            for j in (0..PANEL).step_by(4 * here::ACROSS) {
+                // SAFETY: the caller's promise, and a panel has whole registers of columns.
+                unsafe {
+                    let x = &*panel.x.add(row * panel.groups + group);
+                    let codes = panel.codes.add(group * BITS * PANEL + j);
+                    let (scales, y) = (panel.scales.add(group * PANEL + j), panel.y.add(row * PANEL + j));
+                    here::columns::<BITS>(x, codes, scales, y);
+                }
+            }
+        }
     }
 }

@@ -1,9 +1,11 @@
-//! The matrix product as a module of its own, for browsers with relaxed SIMD: `cargo xtask wasm` compiles it with that
-//! feature, which the engine cannot demand of every browser, and `gemm.js` beside it puts it to work in an engine's memory.
+//! Products as a module of its own, for browsers with relaxed SIMD: `cargo xtask wasm` compiles it with that feature, which
+//! the engine cannot demand of every browser, and `gemm.js` beside it puts it to work in an engine's memory.
 
 #![cfg_attr(target_arch = "wasm32", no_std)]
+#![cfg(target_arch = "wasm32")]
 
 use cloche_gemm::Product;
+use cloche_gemm::codes::{self, Digits, Panel};
 
 /// See [`cloche_gemm::gemm`].
 ///
@@ -15,8 +17,27 @@ pub unsafe extern "C" fn gemm(product: &Product) {
     unsafe { cloche_gemm::gemm(product) }
 }
 
+/// See [`codes::digits`].
+///
+/// # Safety
+/// That of [`codes::ToDigits`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn digits(x: *const f32, groups: usize, to: *mut Digits) {
+    // SAFETY: the caller's promise.
+    unsafe { codes::digits::<4>(x, groups, to) }
+}
+
+/// See [`codes::multiply`].
+///
+/// # Safety
+/// That of [`codes::Multiply`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn multiply(panel: &Panel) {
+    // SAFETY: the caller's promise.
+    unsafe { codes::multiply::<4>(panel) }
+}
+
 /// Nothing panics here; without the standard library it must be said all the same.
-#[cfg(target_arch = "wasm32")]
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo) -> ! {
     core::arch::wasm32::unreachable()

@@ -1,6 +1,6 @@
-//! Another module's matrix product in place of the engine's own; `crates/wasm-gemm/src/gemm.js` finds out whether it runs.
+//! Another module's products in place of the engine's own; `crates/wasm-gemm/src/gemm.js` finds out whether it runs.
 
-use cloche_tensor::cpu::{Gemm, set_gemm};
+use cloche_tensor::cpu::{Products, set_products};
 use wasm_bindgen::prelude::*;
 
 /// The engine's functions, by their addresses.
@@ -9,9 +9,10 @@ pub fn function_table() -> JsValue {
     wasm_bindgen::function_table()
 }
 
-/// From now on the CPU device computes its products by the function at this index of the table.
+/// From now on the CPU device computes its products by the functions from this index of the table on, in the order of
+/// [`Products`].
 #[wasm_bindgen(js_name = useGemm)]
-pub fn use_gemm(index: usize) {
+pub fn use_gemm(first: usize) {
     // SAFETY: in WebAssembly a function's address is its index, and one of another type traps where it is called.
-    set_gemm(unsafe { std::mem::transmute::<usize, Gemm>(index) });
+    set_products(unsafe { std::mem::transmute::<[usize; 3], Products>([first, first + 1, first + 2]) });
 }

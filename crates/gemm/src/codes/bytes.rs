@@ -1,11 +1,14 @@
 //! Products of bytes, four of which and their sum are one instruction (AVX-512 VNNI): a row in three digits of a byte.
 
-use super::{Digits, GROUP, LEAST, MOST, PANEL, Panel};
+use super::{Digits, GROUP, LEAST, PANEL, Panel};
 use core::arch::x86_64::*;
 
 /// Digits of a number, of 256 values each.
 pub(super) const DIGITS: usize = 3;
 pub(super) type Digit = i8;
+
+/// The largest number of a group in whole ones: three digits from −128 to 127 reach a little further.
+const MOST: f32 = 8e6;
 
 /// Where the digits of the `k`-th number of a group lie, so that four that follow each other meet the bytes of a word: codes of
 /// 8 bits are bytes already, of 4 bits first the lower halves of all four bytes and then the upper ones.
@@ -68,31 +71,28 @@ const ACROSS: usize = PANEL / 16;
 
 /// Computes the product with codes of `BITS` bits, 4 or 8.
 ///
-/// # Panics
-/// When the extents do not belong together.
-///
 /// # Safety
-/// The processor has `avx512f` and `avx512vnni`.
+/// The processor has `avx512f` and `avx512vnni`; digits, codes, scales and Y are there, and nothing else accesses Y meanwhile.
 #[target_feature(enable = "avx512f,avx512vnni")]
-pub unsafe fn multiply<const BITS: usize>(panel: Panel) {
-    let groups = panel.groups(BITS);
-    let Panel { rows, codes, scales, y } = panel;
+pub unsafe fn multiply<const BITS: usize>(panel: &Panel) {
+    let groups = panel.groups;
     for from in (0..groups).step_by(AT_ONCE) {
-        let some = from..groups.min(from + AT_ONCE);
-        for (row, y) in rows.chunks_exact(groups).zip(y.chunks_exact_mut(PANEL)) {
+        for row in 0..panel.rows {
             let mut sums = [_mm512_setzero_ps(); ACROSS];
+            let y = |c: usize| panel.y.wrapping_add(row * PANEL + 16 * c);
             for (c, sum) in sums.iter_mut().enumerate() {
-                // SAFETY (of all loads and stores): a panel has ACROSS registers in a row, and groups and words are counted
-                // by an assertion.
-                *sum = unsafe { _mm512_loadu_ps(y.as_ptr().add(16 * c)) };
+                // SAFETY (of all loads and stores): a panel has ACROSS registers in a row, and the rest is promised.
+                *sum = unsafe { _mm512_loadu_ps(y(c)) };
             }
-            for group in some.clone() {
-                let (codes, scales) =
-                    unsafe { (codes.as_ptr().add(group * BITS * PANEL), scales.as_ptr().add(group * PANEL)) };
-                unsafe { one_group::<BITS>(&row[group], codes, scales, &mut sums) };
+            for group in from..groups.min(from + AT_ONCE) {
+                unsafe {
+                    let x = &*panel.x.add(row * groups + group);
+                    let codes = panel.codes.add(group * BITS * PANEL);
+                    one_group::<BITS>(x, codes, panel.scales.add(group * PANEL), &mut sums);
+                }
             }
             for (c, sum) in sums.iter().enumerate() {
-                unsafe { _mm512_storeu_ps(y.as_mut_ptr().add(16 * c), *sum) };
+                unsafe { _mm512_storeu_ps(y(c), *sum) };
             }
         }
     }
@@ -156,6 +156,17 @@ mod tests {
     use super::*;
     use std::vec::Vec;
 
+    fn panel(
+        [rows, groups]: [usize; 2],
+        x: &[Digits],
+        codes: &[u32],
+        scales: &[f32],
+        y: &mut [f32],
+    ) -> Panel {
+        let (x, codes, scales) = (x.as_ptr(), codes.as_ptr(), scales.as_ptr());
+        Panel { rows, groups, x, codes, scales, y: y.as_mut_ptr() }
+    }
+
     fn check<const BITS: usize>([m, groups]: [usize; 2]) {
         let word = |i: usize| (i as u32).wrapping_mul(2_654_435_761).rotate_left(7);
         let codes: Vec<u32> = (0..groups * BITS * PANEL).map(word).collect();
@@ -167,7 +178,7 @@ mod tests {
         let before: Vec<f32> = (0..m * PANEL).map(|i| i as f32 / 700.0).collect();
         let mut y = before.clone();
         // SAFETY: as above.
-        unsafe { multiply::<BITS>(Panel { rows: &rows, codes: &codes, scales: &scales, y: &mut y }) };
+        unsafe { multiply::<BITS>(&panel([m, groups], &rows, &codes, &scales, &mut y)) };
         for (at, (found, before)) in y.iter().zip(before).enumerate() {
             let (r, j) = (at / PANEL, at % PANEL);
             let term = |k: usize| {
@@ -204,7 +215,7 @@ mod tests {
             // SAFETY: the processor has been asked.
             unsafe {
                 let rows = [digits::<8>(&numbers)];
-                multiply::<8>(Panel { rows: &rows, codes: &codes, scales: &scales, y: &mut y });
+                multiply::<8>(&panel([1, 1], &rows, &codes, &scales, &mut y));
             }
             y[0]
         };

@@ -1,12 +1,18 @@
 //! Products of numbers of 16 bits, two of which and their sum are one instruction of WebAssembly: a row in two digits of 12.
 
-use super::{Digits, GROUP, LEAST, MOST, PANEL, Panel};
+use super::whole::{total, whole};
+use super::{Digits, PANEL, ROOM};
 use core::arch::wasm32::*;
 
 /// Digits of a number, and the bits of one.
 pub(super) const DIGITS: usize = 2;
 pub(super) type Digit = i16;
 const DIGIT_BITS: u32 = 12;
+
+/// The largest number of a group in whole ones: two digits from −2048 to 2047 reach a little further.
+const MOST: f32 = 8e6;
+
+const _: () = assert!(size_of::<Digits>() == ROOM);
 
 /// Eight numbers in the order in which they meet codes: two that follow each other meet those in the same places of a word's
 /// lower and upper half.
@@ -17,67 +23,36 @@ fn in_pairs<const BITS: usize>(x: v128) -> v128 {
     }
 }
 
-/// What a group of a row is in digits, for codes of `BITS` bits. Where a number is not finite, nothing that comes of it is.
-pub fn digits<const BITS: usize>(x: &[f32; GROUP]) -> Digits {
-    // SAFETY: four numbers are there.
-    let x: [v128; GROUP / 4] = core::array::from_fn(|i| unsafe { v128_load(x[4 * i..].as_ptr().cast()) });
-    let most = x.iter().fold(f32x4_splat(0.0), |most, &x| f32x4_max(most, f32x4_abs(x)));
-    let nothing = x.iter().fold(f32x4_splat(0.0), |sum, &x| f32x4_add(sum, f32x4_mul(x, f32x4_splat(0.0))));
-    let (most, [a, b, c, d]) = (floats(most), floats(nothing));
-    let most = most.into_iter().fold(0.0, f32::max);
-    let (each, scale) = if most < LEAST { (0.0, 0.0) } else { (MOST / most, most / MOST) };
-    let mut row =
-        Digits { digits: [[0; GROUP]; DIGITS], offsets: [0; DIGITS], scale: scale + (a + b + c + d) };
+/// SAFETY: a group of numbers is there, and room for its digits.
+pub(super) unsafe fn digits<const BITS: usize>(x: *const f32, to: *mut Digits) {
+    // SAFETY: as above.
+    let ((whole, scale), row) = unsafe { (whole(x, MOST), &mut *to) };
     let mut sums = [i32x4_splat(0); DIGITS];
-    for (i, x) in x.as_chunks::<2>().0.iter().enumerate() {
-        let whole = x.map(|x| i32x4_trunc_sat_f32x4(f32x4_nearest(f32x4_mul(x, f32x4_splat(each)))));
+    for (i, whole) in whole.as_chunks::<2>().0.iter().enumerate() {
         let low = whole.map(|whole| i32x4_shr(i32x4_shl(whole, 32 - DIGIT_BITS), 32 - DIGIT_BITS));
         let high = [0, 1].map(|i| i32x4_shr(i32x4_sub(whole[i], low[i]), DIGIT_BITS));
         for (d, [first, second]) in [low, high].into_iter().enumerate() {
             sums[d] = i32x4_add(sums[d], i32x4_add(first, second));
             let digits = in_pairs::<BITS>(i16x8_narrow_i32x4(first, second));
             // SAFETY: there is room for eight numbers.
-            unsafe { v128_store(row.digits[d][8 * i..].as_mut_ptr().cast(), digits) };
+            unsafe { v128_store(row.digits[d].as_mut_ptr().add(8 * i).cast(), digits) };
         }
     }
-    for (offset, sum) in row.offsets.iter_mut().zip(sums) {
-        let halves = i32x4_add(sum, i32x4_shuffle::<2, 3, 0, 1>(sum, sum));
-        *offset = -((i32x4_extract_lane::<0>(halves) + i32x4_extract_lane::<1>(halves)) << (BITS - 1));
-    }
-    row
-}
-
-fn floats(x: v128) -> [f32; 4] {
-    let [a, b] = [f32x4_extract_lane::<0>(x), f32x4_extract_lane::<1>(x)];
-    [a, b, f32x4_extract_lane::<2>(x), f32x4_extract_lane::<3>(x)]
+    row.offsets = sums.map(|sum| -(total(sum) << (BITS - 1)));
+    row.scale = scale;
 }
 
 /// Registers side by side whose sums stay in registers for a group.
-const ACROSS: usize = 4;
-
-/// Computes the product with codes of `BITS` bits, 4 or 8.
-///
-/// # Panics
-/// When the extents do not belong together.
-pub fn multiply<const BITS: usize>(panel: Panel) {
-    let groups = panel.groups(BITS);
-    let Panel { rows, codes, scales, y } = panel;
-    for (row, y) in rows.chunks_exact(groups).zip(y.chunks_exact_mut(PANEL)) {
-        let groups = codes.chunks_exact(BITS * PANEL).zip(scales.chunks_exact(PANEL));
-        for (row, (codes, scales)) in row.iter().zip(groups) {
-            for j in (0..PANEL).step_by(4 * ACROSS) {
-                // SAFETY: the columns from j on are there, of each word and of y.
-                unsafe {
-                    columns::<BITS>(row, codes[j..].as_ptr(), scales[j..].as_ptr(), y[j..].as_mut_ptr())
-                };
-            }
-        }
-    }
-}
+pub(super) const ACROSS: usize = 4;
 
 /// SAFETY: `4·ACROSS` columns are there, of codes also those of the other words of the group.
 #[inline(always)]
-unsafe fn columns<const BITS: usize>(row: &Digits, codes: *const u32, scales: *const f32, y: *mut f32) {
+pub(super) unsafe fn columns<const BITS: usize>(
+    row: &Digits,
+    codes: *const u32,
+    scales: *const f32,
+    y: *mut f32,
+) {
     let mut parts = row.offsets.map(|offset| [i32x4_splat(offset); ACROSS]);
     // As a constant V8 would write it into each instruction's place anew.
     let lowest = u16x8_splat(core::hint::black_box((1 << BITS) - 1));

@@ -1,42 +1,80 @@
-//! A few rows times a matrix of codes, by the kernels of `cloche-gemm`.
+//! A few rows times a matrix of codes, by the kernels of `cloche-gemm`, or in WebAssembly of what takes their place.
 
 use super::real::Real;
 use crate::ops::quantized_matmul;
 use cloche_gemm::codes::{Digits, GROUP, PANEL, Panel, digits, multiply};
+#[cfg(target_arch = "wasm32")]
+use cloche_gemm::codes::{Multiply, ToDigits};
 
 const _: () = assert!(GROUP == quantized_matmul::GROUP && PANEL == quantized_matmul::PANEL);
 
 /// Rows in whole numbers, to be multiplied by codes of `BITS` bits.
-pub(crate) struct RowsInDigits<const BITS: usize>(Vec<Digits>);
+pub(crate) struct RowsInDigits<const BITS: usize> {
+    rows: usize,
+    /// (rows, groups). In WebAssembly room for them, which another module may use in another way.
+    digits: Vec<Digits>,
+}
 
 impl<const BITS: usize> RowsInDigits<BITS> {
     /// Those of x (M, k) where the numbers are f32, and where a processor of x86-64 multiplies bytes.
-    pub fn of<F: Real>(x: &[F]) -> Option<Self> {
-        let x = F::floats(x)?.as_chunks::<GROUP>().0;
+    pub fn of<F: Real>(x: &[F], k: usize) -> Option<Self> {
+        let x = F::floats(x)?;
+        let rows = x.len() / k;
+        let groups = x.as_chunks::<GROUP>().0;
         #[cfg(target_arch = "wasm32")]
-        return Some(RowsInDigits(x.iter().map(digits::<BITS>).collect()));
+        {
+            let mut digits = Vec::with_capacity(groups.len());
+            // SAFETY: there is room for the digits of these groups.
+            unsafe { products::<BITS>().0(x.as_ptr(), groups.len(), digits.as_mut_ptr()) };
+            Some(RowsInDigits { rows, digits })
+        }
         #[cfg(target_arch = "x86_64")]
         if std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("avx512vnni")
         {
             // SAFETY: the processor has what the function is compiled for.
-            return Some(RowsInDigits(x.iter().map(|x| unsafe { digits::<BITS>(x) }).collect()));
+            let group = |x| unsafe { digits::<BITS>(x) };
+            return Some(RowsInDigits { rows, digits: groups.iter().map(group).collect() });
         }
         #[cfg(target_arch = "x86_64")]
         None
     }
 
     /// y (M, PANEL) += the rows times one panel.
+    ///
+    /// # Panics
+    /// When the extents do not belong together.
     pub fn multiply<F: Real>(&self, codes: &[u32], scales: &[F], y: &mut [F]) {
         let (Some(scales), Some(y)) = (F::floats(scales), F::floats_mut(y)) else {
             unreachable!("they are f32")
         };
-        let panel = Panel { rows: &self.0, codes, scales, y };
+        let (rows, groups) = (self.rows, scales.len() / PANEL);
+        assert!(
+            codes.len() == groups * BITS * PANEL
+                && y.len() == rows * PANEL
+                && self.digits.capacity() >= rows * groups,
+            "rows, codes and scales belong together"
+        );
+        let (x, y) = (self.digits.as_ptr(), y.as_mut_ptr());
+        let panel = Panel { rows, groups, x, codes: codes.as_ptr(), scales: scales.as_ptr(), y };
+        // SAFETY: all of it is there.
         #[cfg(target_arch = "wasm32")]
-        multiply::<BITS>(panel);
-        // SAFETY: the processor has what the function is compiled for, or there would be no such rows.
+        unsafe {
+            products::<BITS>().1(&panel)
+        };
+        // SAFETY: so it is, and the processor has what the function is compiled for, or there would be no such rows.
         #[cfg(target_arch = "x86_64")]
         unsafe {
-            multiply::<BITS>(panel)
+            multiply::<BITS>(&panel)
         };
+    }
+}
+
+/// Codes of four bits may be another module's task.
+#[cfg(target_arch = "wasm32")]
+fn products<const BITS: usize>() -> (ToDigits, Multiply) {
+    let another = super::products();
+    match (BITS, another.digits, another.multiply) {
+        (4, Some(digits), Some(multiply)) => (digits, multiply),
+        _ => (digits::<BITS>, multiply::<BITS>),
     }
 }

@@ -40,27 +40,46 @@ fn with_panels(len: usize, f: impl FnOnce(*mut f32)) {
 }
 
 #[cfg(target_arch = "wasm32")]
-use wasm::fastest;
+pub use wasm::{Products, set_products};
 #[cfg(target_arch = "wasm32")]
-pub use wasm::set_gemm;
+pub(super) use wasm::{fastest, products};
 
 #[cfg(target_arch = "wasm32")]
 mod wasm {
     use super::Gemm;
+    use cloche_gemm::codes::{Multiply, ToDigits};
     use std::cell::Cell;
 
+    /// The functions of a module that multiplies.
+    #[derive(Clone, Copy)]
+    #[repr(C)]
+    pub struct Products {
+        /// Matrices in f32.
+        pub gemm: Gemm,
+        /// Rows in digits, for codes of four bits, if it has that.
+        pub digits: Option<ToDigits>,
+        /// Such rows times a matrix of such codes.
+        pub multiply: Option<Multiply>,
+    }
+
     thread_local! {
-        static GEMM: Cell<Gemm> = const { Cell::new(cloche_gemm::gemm) };
+        // What multiplies codes comes with the operation that needs it.
+        static PRODUCTS: Cell<Products> =
+            const { Cell::new(Products { gemm: cloche_gemm::gemm, digits: None, multiply: None }) };
     }
 
-    /// Computes the products of this thread by another function from now on. It may round otherwise, as one with fused
-    /// multiply-add does, but must keep what [`Gemm`] promises.
-    pub fn set_gemm(gemm: Gemm) {
-        GEMM.set(gemm);
+    /// Computes the products of this thread by other functions from now on. They may round otherwise, as those with fused
+    /// multiply-add do, but must keep what their types promise.
+    pub fn set_products(products: Products) {
+        PRODUCTS.set(products);
     }
 
-    pub(super) fn fastest() -> Gemm {
-        GEMM.get()
+    pub(crate) fn products() -> Products {
+        PRODUCTS.get()
+    }
+
+    pub(crate) fn fastest() -> Gemm {
+        products().gemm
     }
 }
 

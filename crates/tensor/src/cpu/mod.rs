@@ -29,6 +29,10 @@ pub(crate) use codes::RowsInDigits;
 pub(crate) use expr::run_expr;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use few::{FewKernels, few_kernels};
+#[cfg(target_arch = "wasm32")]
+use gemm::products;
+#[cfg(target_arch = "wasm32")]
+pub use gemm::{Products, set_products};
 pub(crate) use gemv::{FEW_ROWS, gemv};
 pub(crate) use heads::{HeadRows, dot};
 pub use io::{CpuIn, CpuIo, CpuOut};
@@ -41,5 +45,3 @@ pub use real::Real;
 pub use row::{row_max, row_sum, row_sums};
 pub(crate) use softmax::{MOST_QUERIES, QUERIES, hide, queries, softmax_columns};
 pub(crate) use wide::{Kernel, add_product, wide, wide_fn};
-#[cfg(target_arch = "wasm32")]
-pub use {cloche_gemm::Gemm, gemm::set_gemm};

@@ -192,10 +192,13 @@ enum Rows<F, const BITS: usize> {
 }
 
 impl<F: Real, const BITS: usize> Rows<F, BITS> {
+    /// Whether there may be others than digits. In WebAssembly only numbers of 64 bits have none, and those no page computes with.
+    const OTHERS: bool = cfg!(not(target_arch = "wasm32")) || size_of::<F>() > 4;
+
     /// Those of x (M, k) that suit this processor.
     fn of(x: &[F], [m, k]: [usize; 2]) -> Self {
         #[cfg(any(target_arch = "x86_64", target_arch = "wasm32"))]
-        if let Some(digits) = RowsInDigits::of(x) {
+        if let Some(digits) = RowsInDigits::of(x, k) {
             return Rows::Digits(digits);
         }
         #[cfg(target_arch = "x86_64")]
@@ -210,12 +213,13 @@ impl<F: Real, const BITS: usize> Rows<F, BITS> {
     /// y (M, PANEL) += x (M, k) times one panel.
     fn multiply(&self, [x, scales]: [&[F]; 2], k: usize, codes: &[u32], y: &mut [F]) {
         match self {
-            Rows::One(row) => wide(OneRow::<F, BITS> { row, codes, scales, y }),
-            Rows::Plain => few_rows::<F, BITS>([x, scales], k, codes, y),
+            Rows::One(row) if Self::OTHERS => wide(OneRow::<F, BITS> { row, codes, scales, y }),
+            Rows::Plain if Self::OTHERS => few_rows::<F, BITS>([x, scales], k, codes, y),
             #[cfg(target_arch = "x86_64")]
             Rows::Columns(columns) => columns.multiply::<BITS>(codes, scales, y),
             #[cfg(any(target_arch = "x86_64", target_arch = "wasm32"))]
             Rows::Digits(digits) => digits.multiply(codes, scales, y),
+            Rows::One(_) | Rows::Plain => unreachable!("they are digits"),
         }
     }
 }

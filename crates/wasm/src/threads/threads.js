@@ -17,14 +17,13 @@ const PATIENCE_MS = 10_000;
 /** What `team.wat` exports, in the order in which the engine expects it in its table. */
 const TEAM = ["begin", "take", "gave", "end", "lock", "unlock"];
 
-/** @typedef {{ module: WebAssembly.Module, index: number }} Part a module whose one function `gemm` has this place in the table */
+/** @typedef {{ module: WebAssembly.Module, names: string[], first: number }} Part a module whose functions have places in the table */
 /**
  * @typedef {object} Task what a thread needs to know
  * @property {WebAssembly.Module} engine
- * @property {WebAssembly.Module} team
+ * @property {Part} team
  * @property {WebAssembly.Memory} memory
  * @property {string} table the name of the engine's table
- * @property {number} first where `TEAM` is in it
  * @property {Part | undefined} gemm
  * @property {number} words the address of what is counted
  * @property {number} stack the end of the thread's own
@@ -71,10 +70,10 @@ export class Threads {
     if (!memory || !bytes || threads < 2) return;
     this.#bytes = undefined;
     const module = await WebAssembly.compile(withoutData(bytes));
-    const team = new WebAssembly.Module(bytesOf(wasm));
     const table = engine.functionTable();
     const first = table.grow(TEAM.length);
-    fill(table, first, team, memory);
+    const team = { module: new WebAssembly.Module(bytesOf(wasm)), names: TEAM, first };
+    place(team, table, memory);
     const name = Object.keys(exports).find((name) => exports[name] === table);
     if (name === undefined) throw new Error("the engine does not export its table");
     // Alone for the time being.
@@ -82,7 +81,7 @@ export class Threads {
     let others = 0;
     const begun = Array.from({ length: threads - 1 }, () => {
       const stack = exports.__wbindgen_malloc(STACK, 16) + STACK;
-      const task = { engine: module, team, memory, table: name, first, gemm, words, stack };
+      const task = { engine: module, team, memory, table: name, gemm, words, stack };
       return start(task).then(() => others++, () => {});
     });
     await Promise.race([Promise.all(begun), new Promise((resolve) => setTimeout(resolve, PATIENCE_MS))]);
@@ -91,7 +90,7 @@ export class Threads {
 }
 
 /** Works on the engine's loops, forever. @param {Task} task @param {() => void} begin hears that it does */
-export function help({ engine, team, memory, table: name, first, gemm, words, stack }, begin) {
+export function help({ engine, team, memory, table: name, gemm, words, stack }, begin) {
   const refuse = () => {
     throw new Error("a thread of the engine has nothing but its memory");
   };
@@ -104,8 +103,9 @@ export function help({ engine, team, memory, table: name, first, gemm, words, st
   exports.__stack_pointer.value = stack;
   const table = /** @type {WebAssembly.Table} */ (exports[name]);
   // Of the same extent as the table of the engine's own thread, and the same in every place.
-  const { changed } = fill(table, table.grow(first + TEAM.length - table.length, null) && first, team, memory);
-  if (gemm) table.set(gemm.index, new WebAssembly.Instance(gemm.module, { env: { memory } }).exports.gemm);
+  table.grow(team.first + team.names.length - table.length, null);
+  if (gemm) place(gemm, table, memory);
+  const { changed } = place(team, table, memory);
   const counted = new Int32Array(memory.buffer, words, 5);
   begin();
   for (let seen = 0; ; ) {
@@ -122,10 +122,13 @@ export function help({ engine, team, memory, table: name, first, gemm, words, st
   }
 }
 
-/** @param {WebAssembly.Table} table @param {number} first @param {WebAssembly.Module} team @param {WebAssembly.Memory} memory */
-function fill(table, first, team, memory) {
-  const exports = /** @type {any} */ (new WebAssembly.Instance(team, { env: { memory } }).exports);
-  TEAM.forEach((name, i) => table.set(first + i, exports[name]));
+/**
+ * Opens a module in an engine's memory, and puts its functions into their places; returns all that it exports.
+ * @param {Part} part @param {WebAssembly.Table} table @param {WebAssembly.Memory} memory
+ */
+export function place({ module, names, first }, table, memory) {
+  const exports = /** @type {any} */ (new WebAssembly.Instance(module, { env: { memory } }).exports);
+  names.forEach((name, i) => table.set(first + i, exports[name]));
   return exports;
 }
 
