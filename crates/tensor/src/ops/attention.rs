@@ -7,7 +7,7 @@ use crate::autograd::Vjp;
 use crate::check::{self, Sample};
 use crate::cpu::{
     CpuIo, HeadRows, MOST_QUERIES, QUERIES, Real, dot, hide, join_chunks_with, row_max, row_sum,
-    softmax_columns,
+    softmax_columns, threads,
 };
 use crate::cpu_kernel;
 use crate::dtype::DType;
@@ -255,9 +255,10 @@ impl Attention {
         let lse = HeadRows::write(io.take(1), &Layout::contiguous((batch, 1, n_head, t_len)));
         let job = Forward { heads, qkv, y, lse, seen: heads.seen(&io, t_len), t_len, s_len };
         if t_len < FEW {
-            // Heads of one key lie side by side, so a thread takes all of them, unless that leaves others without work.
+            // Heads of one key lie side by side, so a thread takes as many of them as leave none without work.
             let keys: usize = (0..batch).map(|b| s_len.min(job.seen.own(b, t_len))).sum();
-            let parts = if n_head * t_len * keys * heads.d < SMALL { 1 } else { heads.g };
+            let most = if n_head * t_len * keys * heads.d < SMALL { 1 } else { threads().div_ceil(batch) };
+            let parts = (1..heads.g).find(|parts| *parts >= most && heads.g % parts == 0).unwrap_or(heads.g);
             let each = n_head / parts;
             return join_chunks_with(batch * parts, |unit, scratch| {
                 let first = unit % parts * each;
@@ -273,7 +274,7 @@ impl Attention {
 const FEW: usize = 4;
 
 /// With fewer multiplications by keys than this, waking another thread takes longer than it would save.
-const SMALL: usize = 1 << 17;
+const SMALL: usize = if cfg!(target_arch = "wasm32") { 1 << 14 } else { 1 << 17 };
 
 /// What the threads of a forward pass share.
 struct Forward<'a, F> {
