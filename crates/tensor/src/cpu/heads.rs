@@ -80,13 +80,11 @@ impl<'a, F: Real> HeadRows<'a, F> {
 #[inline(always)]
 pub(crate) fn dot<F: Real>(a: &[F], b: &[F]) -> F {
     let mut lanes = [F::ZERO; 8];
-    let (mut a8, mut b8) = (a.chunks_exact(8), b.chunks_exact(8));
-    for (a, b) in (&mut a8).zip(&mut b8) {
-        (0..8).for_each(|i| lanes[i] += a[i] * b[i]);
+    let ((a8, a), (b8, b)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    for (a, b) in a8.iter().zip(b8) {
+        lanes = std::array::from_fn(|i| lanes[i] + a[i] * b[i]);
     }
-    for (i, (&a, &b)) in a8.remainder().iter().zip(b8.remainder()).enumerate() {
-        lanes[i] += a * b;
-    }
-    let [a, b, c, d, e, f, g, h] = lanes;
-    ((a + e) + (c + g)) + ((b + f) + (d + h))
+    let rest = a.iter().zip(b).fold(F::ZERO, |sum, (&a, &b)| sum + a * b);
+    let halves: [F; 4] = std::array::from_fn(|i| lanes[i] + lanes[i + 4]);
+    (halves[0] + halves[2]) + (halves[1] + halves[3]) + rest
 }

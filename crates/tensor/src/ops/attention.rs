@@ -1,13 +1,14 @@
 //! Causal attention with grouped key/value heads, fused. Its gradient is [`super::attention_grad`].
 
+use std::array;
 use std::ops::Range;
 use std::rc::Rc;
 
 use crate::autograd::Vjp;
 use crate::check::{self, Sample};
 use crate::cpu::{
-    CpuIo, HeadRows, MOST_QUERIES, QUERIES, Real, dot, hide, join_chunks_with, row_max, row_sum,
-    softmax_columns, threads,
+    CpuIo, HeadRows, Kernel, MOST_QUERIES, QUERIES, Real, add_product, dot, hide, join_chunks_with, row_max,
+    row_sum, softmax_columns, threads, wide,
 };
 use crate::cpu_kernel;
 use crate::dtype::DType;
@@ -258,7 +259,9 @@ impl Attention {
             // Heads of one key lie side by side, so a thread takes as many of them as leave none without work.
             let keys: usize = (0..batch).map(|b| s_len.min(job.seen.own(b, t_len))).sum();
             let most = if n_head * t_len * keys * heads.d < SMALL { 1 } else { threads().div_ceil(batch) };
-            let parts = (1..heads.g).find(|parts| *parts >= most && heads.g % parts == 0).unwrap_or(heads.g);
+            let parts = (1..heads.g)
+                .find(|parts| *parts >= most && heads.g.is_multiple_of(*parts))
+                .unwrap_or(heads.g);
             let each = n_head / parts;
             return join_chunks_with(batch * parts, |unit, scratch| {
                 let first = unit % parts * each;
@@ -359,12 +362,36 @@ impl<F: Real> Forward<'_, F> {
                     self.y.row_mut([b, t, h], d).fill(F::ZERO);
                 }
             }
-            for (i, s) in seen.enumerate() {
+            for i in (0..keys).step_by(AT_ONCE) {
+                let at = |j: usize| seen.start + (i + j).min(keys - 1);
                 for (h, scores) in heads.clone().zip(scores.chunks_exact(keys)) {
-                    let (y, v) = unsafe { (self.y.row_mut([b, t, h], d), v.row([b, s, h / group], d)) };
-                    y.iter_mut().zip(v).for_each(|(y, &v)| *y += scores[i] * v);
+                    let y = unsafe { self.y.row_mut([b, t, h], d) };
+                    let v = array::from_fn(|j| unsafe { v.row([b, at(j), h / group], d) });
+                    let by = array::from_fn(|j| scores.get(i + j).copied().unwrap_or(F::ZERO));
+                    wide(Weighted { by, v, y });
                 }
             }
+        }
+    }
+}
+
+/// Values that are added at a time.
+const AT_ONCE: usize = 4;
+
+/// A sum of multiples of some values.
+struct Weighted<'a, F> {
+    by: [F; AT_ONCE],
+    v: [&'a [F]; AT_ONCE],
+    y: &'a mut [F],
+}
+
+impl<F: Real> Kernel for Weighted<'_, F> {
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) {
+        let v = self.v.map(|v| &v[..self.y.len()]);
+        for (i, y) in self.y.iter_mut().enumerate() {
+            let add = |y: F, j: usize| add_product::<F, FUSED>(y, self.by[j], v[j][i]);
+            *y = add(add(add(add(*y, 0), 1), 2), 3);
         }
     }
 }
