@@ -30,6 +30,7 @@ pub mod embedding_sum;
 pub mod rope;
 pub mod attention;
 pub mod attention_cached;
+mod attention_few;
 pub mod attention_rows;
 pub mod attention_tiles;
 pub mod attention_grad;
