@@ -12,6 +12,9 @@ import type { Tokenizer } from "./wasm/text.js";
 /** Tokens that a text has at most where nobody says otherwise. */
 export const MAX_TOKENS = 200;
 
+/** Pieces of a text come no more often than this, the first one at once: each costs worker and page a message. */
+const PIECE_MS = 8;
+
 /** What is to be continued, and by whom. */
 export interface Speaker {
   /** The model of the moment: it may move to another module before it is asked. */
@@ -40,6 +43,8 @@ export async function* speak(speaker: Speaker, options: SamplingOptions & Guessi
   const decoder = tokenizer.streamDecoder();
   const held = new Held(stop);
   let said = 0;
+  let piece: TokenPiece = { text: "", tokens: [] };
+  let told = -Infinity;
   try {
     for (;;) {
       const pairs = await turns.take(() => generator.next());
@@ -47,14 +52,18 @@ export async function* speak(speaker: Speaker, options: SamplingOptions & Guessi
       if (!pairs) break;
       const tokens = tokensOf(pairs, tokenizer);
       said += tokens.length;
-      const text = held.push(decoder.pushMany(Uint32Array.from(tokens, ({ id }) => id)));
-      if (held.ended) return yield { text, tokens, finish: "stop", promptTokens: prompt.length };
-      if (text !== "" || tokens.length > 0) yield { text, tokens };
+      piece.tokens.push(...tokens);
+      piece.text += held.push(decoder.pushMany(Uint32Array.from(tokens, ({ id }) => id)));
+      if (held.ended) return yield { ...piece, finish: "stop", promptTokens: prompt.length };
+      if (performance.now() - told < PIECE_MS) continue;
+      if (piece.tokens.length > 0) yield piece;
+      piece = { text: "", tokens: [] };
       await breathe();
+      told = performance.now();
     }
-    const text = held.push(decoder.finish()) + held.rest();
+    piece.text += held.push(decoder.finish()) + held.rest();
     const finish = said < maxTokens || held.ended ? "stop" : "length";
-    yield { text, tokens: [], finish, promptTokens: prompt.length };
+    yield { ...piece, finish, promptTokens: prompt.length };
   } finally {
     // After the turn that may be under way: an object that computes cannot be freed.
     await turns.take(() => generator.free());
