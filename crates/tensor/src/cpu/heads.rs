@@ -76,8 +76,9 @@ impl<'a, F: Real> HeadRows<'a, F> {
     }
 }
 
-/// Σ aᵢ·bᵢ in eight running sums, so that the loop vectorises.
-#[inline(always)]
+/// Σ aᵢ·bᵢ in eight running sums, so that the loop vectorises. In WebAssembly, where every kilobyte counts, it is there once.
+#[cfg_attr(target_arch = "wasm32", inline(never))]
+#[cfg_attr(not(target_arch = "wasm32"), inline(always))]
 pub(crate) fn dot<F: Real>(a: &[F], b: &[F]) -> F {
     let mut lanes = [F::ZERO; 8];
     let ((a8, a), (b8, b)) = (a.as_chunks::<8>(), b.as_chunks::<8>());

@@ -256,10 +256,11 @@ impl Attention {
         if t_len < FEW {
             // Heads of one key lie side by side, so a thread takes as many of them as leave none without work.
             let keys: usize = (0..batch).map(|b| s_len.min(job.seen.own(b, t_len))).sum();
-            let most = if n_head * t_len * keys * heads.d < SMALL { 1 } else { threads().div_ceil(batch) };
-            let parts = (1..heads.g)
-                .find(|parts| *parts >= most && heads.g.is_multiple_of(*parts))
-                .unwrap_or(heads.g);
+            let parts = match threads().min(heads.g) {
+                _ if n_head * t_len * keys * heads.d < SMALL => 1,
+                threads if heads.g.is_multiple_of(threads) => threads,
+                _ => heads.g,
+            };
             let each = n_head / parts;
             return join_chunks_with(batch * parts, |unit, scratch| {
                 let first = unit % parts * each;
