@@ -91,7 +91,7 @@ export interface RequestOptions {
   signal?: AbortSignal;
 }
 
-/** Draws an answer, token by token. */
+/** Draws an answer, piece by piece. */
 type Draw<Asked> = (asked: Asked, sampling: SamplingOptions, signal?: AbortSignal) => AsyncGenerator<TokenPiece, void>;
 
 /** A piece of one of the answers, with what is known once it has ended. */

@@ -125,7 +125,7 @@ export class Speaker {
     return textOf(this.#speak(prompt, options));
   }
 
-  /** As `generate`, with each token and its log-probability. */
+  /** As `generate`, with each token and its log-probability; a piece may hold several. */
   generateTokens(prompt: string, options: AskOptions = {}): AsyncGenerator<TokenPiece, void> {
     return this.#speak(prompt, options);
   }

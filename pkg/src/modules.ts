@@ -94,7 +94,7 @@ export class Modules {
     return begun;
   }
 
-  /** Starts a module, and has it compute products with fused multiply-add where the browser can. */
+  /** Starts a module, and has it compute products by relaxed SIMD where the browser can. */
   async #ready<Module extends WithEngine<object>>(module: Module, url: string | undefined): Promise<Module> {
     const { threads = Math.min(navigator.hardwareConcurrency, MOST_THREADS) } = this.#places;
     const shared = threads > 1 && globalThis.crossOriginIsolated ? new Threads() : undefined;

@@ -216,7 +216,7 @@ export interface Guessing {
 export interface TokenPiece {
   /** It may be a token late, where that might yet become a character or a stop string. */
   text: string;
-  /** The tokens drawn, and the log-probability of each, in nats. */
+  /** The tokens drawn since the last piece, and the log-probability of each, in nats. */
   tokens: { id: number; text: string; logProb: number }[];
   /** With the last piece: whether the text has come to an end, or to as many tokens as it may have. */
   finish?: "stop" | "length";

@@ -56,14 +56,21 @@ export async function* speak(speaker: Speaker, options: SamplingOptions & Guessi
       piece.text += held.push(decoder.pushMany(Uint32Array.from(tokens, ({ id }) => id)));
       if (held.ended) return yield { ...piece, finish: "stop", promptTokens: prompt.length };
       if (performance.now() - told < PIECE_MS) continue;
-      if (piece.tokens.length > 0) yield piece;
-      piece = { text: "", tokens: [] };
+      if (piece.tokens.length > 0) {
+        const ready = piece;
+        piece = { text: "", tokens: [] };
+        yield ready;
+        told = performance.now();
+      }
       await breathe();
-      told = performance.now();
     }
     piece.text += held.push(decoder.finish()) + held.rest();
     const finish = said < maxTokens || held.ended ? "stop" : "length";
     yield { ...piece, finish, promptTokens: prompt.length };
+  } catch (error) {
+    // What was drawn before it failed is not lost.
+    if (!signal.aborted && piece.tokens.length > 0) yield piece;
+    throw error;
   } finally {
     // After the turn that may be under way: an object that computes cannot be freed.
     await turns.take(() => generator.free());

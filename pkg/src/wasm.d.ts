@@ -17,7 +17,7 @@ declare module "*/wasm/engine.js" {
 
   /** The engine's functions. */
   export function functionTable(): WebAssembly.Table;
-  /** Makes one of them the matrix product of the CPU device. */
+  /** Makes those from this place on the products of the CPU device. */
   export function useGemm(first: number): void;
   /** Has threads share the loops of the CPU device, by the functions from this one on; returns where they count. */
   export function useThreads(first: number, threads: number): number;

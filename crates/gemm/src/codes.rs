@@ -30,6 +30,11 @@ pub const GROUP: usize = 32;
 /// Columns of a panel.
 pub const PANEL: usize = 64;
 
+/// The largest number of a group in whole ones: three digits of a byte reach a little further, and so do two of 12 bits. Times 32
+/// codes from −8 to 7 it is a number of 32 bits.
+const MOST: f32 = 8e6;
+const _: () = assert!((MOST as u64) * 8 * (GROUP as u64) < 1 << 31);
+
 /// Where all numbers are smaller, they count as 0, whose reciprocal need not be finite.
 const LEAST: f32 = 1e-30;
 
@@ -43,7 +48,7 @@ const ROOM: usize = 140;
 pub struct Digits {
     /// Each digit of all numbers, in the order in which they meet codes.
     digits: [[Digit; GROUP]; DIGITS],
-    /// What the sum of each digit's products begins with: it makes good for what codes, or digits, are counted from.
+    /// What the sum of each digit's products begins with: it makes good for what codes are counted from.
     offsets: [i32; DIGITS],
     /// What 1 is.
     scale: f32,

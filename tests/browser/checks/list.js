@@ -36,7 +36,7 @@ export async function* runChecks(load, wasm, start, relaxed, only) {
     for (const name of names) checks.push([name, () => engine.selfTest(name)]);
     checks.push(["webgpu: every shader compiles", () => compileAll(engine.shaderTexts())]);
     for (const [name, check] of STAGE_CHECKS) checks.push([name, async () => (await check(engine)) ?? undefined]);
-    // What multiplies matrices on the CPU, once more by the module `gemm`: after the others, because it stays.
+    // What multiplies matrices on the CPU, also of codes, once more by the module `gemm`: after the others, because it stays.
     const { fuse } = await load("gemm.js");
     /** @type {Promise<object | undefined> | undefined} */
     let fused;
@@ -77,4 +77,4 @@ export async function* runChecks(load, wasm, start, relaxed, only) {
 }
 
 /** Checks in which the CPU multiplies matrices. */
-const PRODUCTS = ["cpu: matmul", "cpu: attention", "cpu: the reference run"];
+const PRODUCTS = ["cpu: matmul", "cpu: attention", "cpu: quantized_matmul", "cpu: the reference run"];

@@ -1,14 +1,11 @@
 //! Products of bytes, four of which and their sum are one instruction (AVX-512 VNNI): a row in three digits of a byte.
 
-use super::{Digits, GROUP, LEAST, PANEL, Panel};
+use super::{Digits, GROUP, LEAST, MOST, PANEL, Panel};
 use core::arch::x86_64::*;
 
 /// Digits of a number, of 256 values each.
 pub(super) const DIGITS: usize = 3;
 pub(super) type Digit = i8;
-
-/// The largest number of a group in whole ones: three digits from −128 to 127 reach a little further.
-const MOST: f32 = 8e6;
 
 /// Where the digits of the `k`-th number of a group lie, so that four that follow each other meet the bytes of a word: codes of
 /// 8 bits are bytes already, of 4 bits first the lower halves of all four bytes and then the upper ones.

@@ -2,15 +2,12 @@
 //! no more than seven bits, no sum on its way overflows and every processor finds the same; the other has eight and a sign.
 
 use super::whole::{total, whole};
-use super::{Digits, PANEL, ROOM};
+use super::{Digits, MOST, PANEL, ROOM};
 use core::arch::wasm32::*;
 
 /// Digits of a number.
 pub(super) const DIGITS: usize = 3;
 pub(super) type Digit = i8;
-
-/// The largest number of a group in whole ones: times 32 codes from −8 to 7 it is a number of 32 bits.
-const MOST: f32 = 8e6;
 
 const _: () = assert!(size_of::<Digits>() <= ROOM);
 
@@ -47,7 +44,7 @@ fn in_halves(x: v128) -> v128 {
 /// Registers side by side whose sums stay in registers for a group.
 pub(super) const ACROSS: usize = 4;
 
-/// SAFETY: `4·ACROSS` columns are there, of codes also those of the other `BITS` words of the group.
+/// SAFETY (of all loads and stores): `4·ACROSS` columns are there, of codes also those of the other `BITS` words of the group.
 #[inline(always)]
 pub(super) unsafe fn columns<const BITS: usize>(
     row: &Digits,
@@ -55,6 +52,7 @@ pub(super) unsafe fn columns<const BITS: usize>(
     scales: *const f32,
     y: *mut f32,
 ) {
+    const { assert!(BITS == 4) };
     let mut parts = row.offsets.map(|offset| [i32x4_splat(offset); ACROSS]);
     let half = unsafe { v128_load32_splat(&raw const row.half) };
     // Not unrolled: LLVM would read all words first, and sums would go to the stack.

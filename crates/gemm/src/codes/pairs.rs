@@ -1,16 +1,13 @@
 //! Products of numbers of 16 bits, two of which and their sum are one instruction of WebAssembly: a row in two digits of 12.
 
 use super::whole::{total, whole};
-use super::{Digits, PANEL, ROOM};
+use super::{Digits, MOST, PANEL, ROOM};
 use core::arch::wasm32::*;
 
 /// Digits of a number, and the bits of one.
 pub(super) const DIGITS: usize = 2;
 pub(super) type Digit = i16;
 const DIGIT_BITS: u32 = 12;
-
-/// The largest number of a group in whole ones: two digits from −2048 to 2047 reach a little further.
-const MOST: f32 = 8e6;
 
 const _: () = assert!(size_of::<Digits>() == ROOM);
 
@@ -45,7 +42,7 @@ pub(super) unsafe fn digits<const BITS: usize>(x: *const f32, to: *mut Digits) {
 /// Registers side by side whose sums stay in registers for a group.
 pub(super) const ACROSS: usize = 4;
 
-/// SAFETY: `4·ACROSS` columns are there, of codes also those of the other words of the group.
+/// SAFETY (of all loads and stores): `4·ACROSS` columns are there, of codes also those of the other words of the group.
 #[inline(always)]
 pub(super) unsafe fn columns<const BITS: usize>(
     row: &Digits,

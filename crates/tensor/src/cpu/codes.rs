@@ -11,29 +11,34 @@ const _: () = assert!(GROUP == quantized_matmul::GROUP && PANEL == quantized_mat
 /// Rows in whole numbers, to be multiplied by codes of `BITS` bits.
 pub(crate) struct RowsInDigits<const BITS: usize> {
     rows: usize,
+    groups: usize,
     /// (rows, groups). In WebAssembly room for them, which another module may use in another way.
     digits: Vec<Digits>,
 }
 
 impl<const BITS: usize> RowsInDigits<BITS> {
     /// Those of x (M, k) where the numbers are f32, and where a processor of x86-64 multiplies bytes.
+    ///
+    /// # Panics
+    /// When k is not a multiple of [`GROUP`].
     pub fn of<F: Real>(x: &[F], k: usize) -> Option<Self> {
         let x = F::floats(x)?;
-        let rows = x.len() / k;
-        let groups = x.as_chunks::<GROUP>().0;
+        let (rows, groups) = (x.len() / k, k / GROUP);
+        assert!(x.len() == rows * groups * GROUP, "rows of whole groups");
         #[cfg(target_arch = "wasm32")]
         {
-            let mut digits = Vec::with_capacity(groups.len());
-            // SAFETY: there is room for the digits of these groups.
-            unsafe { products::<BITS>().0(x.as_ptr(), groups.len(), digits.as_mut_ptr()) };
-            Some(RowsInDigits { rows, digits })
+            let mut digits = Vec::with_capacity(rows * groups);
+            // SAFETY: the groups are there, and room for the digits of each.
+            unsafe { products::<BITS>().0(x.as_ptr(), rows * groups, digits.as_mut_ptr()) };
+            Some(RowsInDigits { rows, groups, digits })
         }
         #[cfg(target_arch = "x86_64")]
         if std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("avx512vnni")
         {
             // SAFETY: the processor has what the function is compiled for.
             let group = |x| unsafe { digits::<BITS>(x) };
-            return Some(RowsInDigits { rows, digits: groups.iter().map(group).collect() });
+            let digits = x.as_chunks::<GROUP>().0.iter().map(group).collect();
+            return Some(RowsInDigits { rows, groups, digits });
         }
         #[cfg(target_arch = "x86_64")]
         None
@@ -47,11 +52,9 @@ impl<const BITS: usize> RowsInDigits<BITS> {
         let (Some(scales), Some(y)) = (F::floats(scales), F::floats_mut(y)) else {
             unreachable!("they are f32")
         };
-        let (rows, groups) = (self.rows, scales.len() / PANEL);
+        let &RowsInDigits { rows, groups, .. } = self;
         assert!(
-            codes.len() == groups * BITS * PANEL
-                && y.len() == rows * PANEL
-                && self.digits.capacity() >= rows * groups,
+            codes.len() == groups * BITS * PANEL && scales.len() == groups * PANEL && y.len() == rows * PANEL,
             "rows, codes and scales belong together"
         );
         let (x, y) = (self.digits.as_ptr(), y.as_mut_ptr());

@@ -1,7 +1,7 @@
 //! The CPU device: the truth that kernels are tested against, and the fallback where a page has no WebGPU.
 //!
 //! Operations see their operands through [`CpuIo`] and are written once, generic over [`Real`] (f32, and f64 for
-//! gradient checks). Work is cut into pieces that do not depend on the number of threads, so the results do not either.
+//! gradient checks). Pieces of work share no sum, or do not depend on the number of threads, so the results do not either.
 
 #[cfg(any(target_arch = "x86_64", target_arch = "wasm32"))]
 mod codes;
