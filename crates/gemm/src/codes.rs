@@ -42,6 +42,10 @@ const LEAST: f32 = 1e-30;
 #[cfg(target_arch = "wasm32")]
 const ROOM: usize = 140;
 
+/// Registers side by side whose sums stay in registers for a group.
+#[cfg(target_arch = "wasm32")]
+const ACROSS: usize = 4;
+
 /// A group of a row of X: `scale` · Σᵢ digits[i]·bⁱ, where b is how many values a digit has.
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -109,7 +113,7 @@ pub unsafe extern "C" fn digits<const BITS: usize>(x: *const f32, groups: usize,
 pub unsafe extern "C" fn multiply<const BITS: usize>(panel: &Panel) {
     for row in 0..panel.rows {
         for group in 0..panel.groups {
-            for j in (0..PANEL).step_by(4 * here::ACROSS) {
+            for j in (0..PANEL).step_by(4 * ACROSS) {
                 // SAFETY: the caller's promise, and a panel has whole registers of columns.
                 unsafe {
                     let x = &*panel.x.add(row * panel.groups + group);

@@ -2,7 +2,7 @@
 //! no more than seven bits, no sum on its way overflows and every processor finds the same; the other has eight and a sign.
 
 use super::whole::{total, whole};
-use super::{Digits, MOST, PANEL, ROOM};
+use super::{ACROSS, Digits, MOST, PANEL, ROOM};
 use core::arch::wasm32::*;
 
 /// Digits of a number.
@@ -40,9 +40,6 @@ pub(super) unsafe fn digits<const BITS: usize>(x: *const f32, to: *mut Digits) {
 fn in_halves(x: v128) -> v128 {
     i8x16_shuffle::<0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15>(x, x)
 }
-
-/// Registers side by side whose sums stay in registers for a group.
-pub(super) const ACROSS: usize = 4;
 
 /// SAFETY (of all loads and stores): `4·ACROSS` columns are there, of codes also those of the other `BITS` words of the group.
 #[inline(always)]

@@ -1,7 +1,7 @@
 //! Products of numbers of 16 bits, two of which and their sum are one instruction of WebAssembly: a row in two digits of 12.
 
 use super::whole::{total, whole};
-use super::{Digits, MOST, PANEL, ROOM};
+use super::{ACROSS, Digits, MOST, PANEL, ROOM};
 use core::arch::wasm32::*;
 
 /// Digits of a number, and the bits of one.
@@ -38,9 +38,6 @@ pub(super) unsafe fn digits<const BITS: usize>(x: *const f32, to: *mut Digits) {
     row.offsets = sums.map(|sum| -(total(sum) << (BITS - 1)));
     row.scale = scale;
 }
-
-/// Registers side by side whose sums stay in registers for a group.
-pub(super) const ACROSS: usize = 4;
 
 /// SAFETY (of all loads and stores): `4·ACROSS` columns are there, of codes also those of the other words of the group.
 #[inline(always)]
