@@ -7,11 +7,12 @@ override BITS: u32 = 8u; // of a code: 8 or 4
 override ROWS: u32 = 4u; // of a thread: 1 or 4
 
 const GROUP: u32 = 32u; // neighbours along k that share a scale
-const PANEL: u32 = 64u; // columns whose words lie side by side
+const PANEL: u32 = 64u; // columns of a workgroup
+const STRIP: u32 = 16u; // of which so many words lie side by side
 const SLICES: u32 = 4u; // threads of a column
 
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>; // (M, K / 4)
-@group(0) @binding(2) var<storage, read> codes: array<u32>; // (panels, K * BITS / 32, PANEL)
+@group(0) @binding(2) var<storage, read> codes: array<u32>; // (panels, K / GROUP, PANEL / STRIP, BITS, STRIP)
 @group(0) @binding(3) var<storage, read> scales: array<f32>; // (panels, K / GROUP, PANEL)
 @group(0) @binding(4) var<storage, read_write> y: array<f32>; // (M, N)
 
@@ -37,13 +38,15 @@ fn products(weights: vec4<f32>, row: u32, quad: u32) -> vec4<f32> {
 fn sum_groups(panel: u32, column: u32, row: u32, first: u32, stride: u32) -> vec4<f32> {
     var sums = vec4<f32>();
     for (var g = first; g < K / GROUP; g += stride) {
+        let group = panel * (K / GROUP) + g;
+        let words = (group * PANEL + column / STRIP * STRIP) * BITS + column % STRIP;
         var inner = vec4<f32>();
         for (var i = 0u; i < GROUP / 4u; i++) {
             let quad = g * (GROUP / 4u) + i;
-            let word = codes[(panel * (K * BITS / 32u) + quad * BITS / 8u) * PANEL + column];
+            let word = codes[words + i * BITS / 8u * STRIP];
             inner += products(unpack(word, quad * 4u % (32u / BITS)), row, quad);
         }
-        sums += inner * scales[(panel * (K / GROUP) + g) * PANEL + column];
+        sums += inner * scales[group * PANEL + column];
     }
     return sums;
 }

@@ -2,7 +2,7 @@
 // with the left operand. Host side: crates/tensor/src/ops/quantized_row.rs. Dispatch: one workgroup for 4 * QUADS columns of
 // a row; 256 / QUADS threads share the terms of four columns.
 
-@group(0) @binding(2) var<storage, read> codes: array<vec4<u32>>; // (panels, WORDS, 16): of four columns each
+@group(0) @binding(2) var<storage, read> codes: array<vec4<u32>>; // (panels, WORDS / BITS, 4, BITS, 4): of four columns each
 
 override BITS: u32 = 8u; // of a code: 8 or 4
 override WORDS: u32 = K * BITS / 32u; // of a column; BITS of them share a scale
@@ -31,8 +31,9 @@ struct Words { codes: array<vec4<u32>, 4>, scales: mat4x4<f32> }
 
 fn four_words(panel: u32, quad: u32, r: u32) -> Words {
     let rows = min(r + STEP * vec4(0u, 1u, 2u, 3u), vec4(WORDS - 1u));
-    let i = (panel * WORDS + rows) * 16u + quad;
-    let j = (panel * (K / 32u) + rows / BITS) * 16u + quad;
+    let groups = panel * (K / 32u) + rows / BITS;
+    let i = ((groups * 4u + quad / 4u) * BITS + rows % BITS) * 4u + quad % 4u;
+    let j = groups * 16u + quad;
     return Words(
         array(codes[i.x], codes[i.y], codes[i.z], codes[i.w]),
         mat4x4(scales[j.x], scales[j.y], scales[j.z], scales[j.w]),

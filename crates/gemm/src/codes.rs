@@ -30,6 +30,9 @@ pub const GROUP: usize = 32;
 /// Columns of a panel.
 pub const PANEL: usize = 64;
 
+/// Columns of a panel whose words of a group lie together.
+pub const STRIP: usize = 16;
+
 /// The largest number of a group in whole ones: three digits of a byte reach a little further, and so do two of 12 bits. Times 32
 /// codes from −8 to 7 it is a number of 32 bits.
 const MOST: f32 = 8e6;
@@ -44,7 +47,7 @@ const ROOM: usize = 140;
 
 /// Registers side by side whose sums stay in registers for a group.
 #[cfg(target_arch = "wasm32")]
-const ACROSS: usize = 4;
+const ACROSS: usize = STRIP / 4;
 
 /// A group of a row of X: `scale` · Σᵢ digits[i]·bⁱ, where b is how many values a digit has.
 #[derive(Clone, Copy)]
@@ -70,7 +73,7 @@ pub struct Panel {
     pub groups: usize,
     /// The rows of X, group by group: (rows, groups).
     pub x: *const Digits,
-    /// (groups·bits, PANEL): of a column's codes, the lower k in the lower bits.
+    /// (groups, PANEL / STRIP, bits, STRIP): of a column's codes, the lower k in the lower bits.
     pub codes: *const u32,
     /// (groups, PANEL)
     pub scales: *const f32,
@@ -113,11 +116,11 @@ pub unsafe extern "C" fn digits<const BITS: usize>(x: *const f32, groups: usize,
 pub unsafe extern "C" fn multiply<const BITS: usize>(panel: &Panel) {
     for row in 0..panel.rows {
         for group in 0..panel.groups {
-            for j in (0..PANEL).step_by(4 * ACROSS) {
-                // SAFETY: the caller's promise, and a panel has whole registers of columns.
+            for j in (0..PANEL).step_by(STRIP) {
+                // SAFETY: the caller's promise, and a panel has whole strips.
                 unsafe {
                     let x = &*panel.x.add(row * panel.groups + group);
-                    let codes = panel.codes.add(group * BITS * PANEL + j);
+                    let codes = panel.codes.add((group * PANEL + j) * BITS);
                     let (scales, y) = (panel.scales.add(group * PANEL + j), panel.y.add(row * PANEL + j));
                     here::columns::<BITS>(x, codes, scales, y);
                 }

@@ -195,12 +195,13 @@ impl Substitute for QuantizedWeights {
     fn product(&self, path: &str, x: &Tensor) -> Option<Tensor> {
         let Place { n, codes, scales, bits, .. } = self.layers.iter().find(|layer| layer.path == path)?;
         let (k, panels) = (x.last_dim(), n.div_ceil(PANEL));
-        let part = |name, state: &State, from, rows| {
+        let part = |name, state: &State, from, words| {
             let whole = x.graph().state(name, (state.numel(),), state.dtype());
-            whole.slice(0, from, from + panels * rows * PANEL).reshape((panels, rows, PANEL))
+            let dims = (panels, k / GROUP, words * PANEL);
+            whole.slice(0, from, from + panels * k / GROUP * words * PANEL).reshape(dims)
         };
-        let codes = part("codes", &self.codes, *codes, k * bits / 32);
-        let scales = part("scales", &self.scales, *scales, k / GROUP);
+        let codes = part("codes", &self.codes, *codes, *bits);
+        let scales = part("scales", &self.scales, *scales, 1);
         Some(x.quantized_matmul(&codes, &scales, *n))
     }
 }

@@ -1,6 +1,6 @@
 //! Products of bytes, four of which and their sum are one instruction (AVX-512 VNNI): a row in three digits of a byte.
 
-use super::{Digits, GROUP, LEAST, MOST, PANEL, Panel};
+use super::{Digits, GROUP, LEAST, MOST, PANEL, Panel, STRIP};
 use core::arch::x86_64::*;
 
 /// Digits of a number, of 256 values each.
@@ -64,7 +64,7 @@ const AT_ONCE: usize = 8;
 const AHEAD: usize = 64;
 
 /// Registers side by side in a panel.
-const ACROSS: usize = PANEL / 16;
+const ACROSS: usize = PANEL / STRIP;
 
 /// Computes the product with codes of `BITS` bits, 4 or 8.
 ///
@@ -106,12 +106,11 @@ unsafe fn one_group<const BITS: usize>(
 ) {
     let mut parts = row.offsets.map(|offset| [_mm512_set1_epi32(offset); ACROSS]);
     for word in 0..BITS {
-        let at = codes.wrapping_add(word * PANEL);
+        let at = |c: usize| codes.wrapping_add((c * BITS + word) * STRIP);
         for c in 0..ACROSS {
-            _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(16 * (c + AHEAD)).cast());
+            _mm_prefetch::<_MM_HINT_T1>(at(c).wrapping_add(16 * AHEAD).cast());
         }
-        let words: [__m512i; ACROSS] =
-            core::array::from_fn(|c| unsafe { _mm512_loadu_si512(at.add(16 * c).cast()) });
+        let words: [__m512i; ACROSS] = core::array::from_fn(|c| unsafe { _mm512_loadu_si512(at(c).cast()) });
         if BITS == 8 {
             add_products(row, word, words, &mut parts);
         } else {
@@ -179,7 +178,8 @@ mod tests {
         for (at, (found, before)) in y.iter().zip(before).enumerate() {
             let (r, j) = (at / PANEL, at % PANEL);
             let term = |k: usize| {
-                let word = codes[k * BITS / 32 * PANEL + j];
+                let (strip, word) = (k / GROUP * PANEL / STRIP + j / STRIP, k % GROUP * BITS / 32);
+                let word = codes[(strip * BITS + word) * STRIP + j % STRIP];
                 let code = (word >> (k * BITS % 32)) & ((1 << BITS) - 1);
                 let step = f64::from(scales[k / GROUP * PANEL + j]);
                 f64::from(x(r * groups * GROUP + k)) * step * (f64::from(code) - f64::from(1 << (BITS - 1)))

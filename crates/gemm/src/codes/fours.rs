@@ -2,7 +2,7 @@
 //! no more than seven bits, no sum on its way overflows and every processor finds the same; the other has eight and a sign.
 
 use super::whole::{total, whole};
-use super::{ACROSS, Digits, MOST, PANEL, ROOM};
+use super::{ACROSS, Digits, MOST, ROOM, STRIP};
 use core::arch::wasm32::*;
 
 /// Digits of a number.
@@ -41,7 +41,7 @@ fn in_halves(x: v128) -> v128 {
     i8x16_shuffle::<0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15>(x, x)
 }
 
-/// SAFETY (of all loads and stores): `4·ACROSS` columns are there, of codes also those of the other `BITS` words of the group.
+/// SAFETY (of all loads and stores): a strip is there, of codes also the other words of the group.
 #[inline(always)]
 pub(super) unsafe fn columns<const BITS: usize>(
     row: &Digits,
@@ -59,7 +59,7 @@ pub(super) unsafe fn columns<const BITS: usize>(
             [v128_load32_splat(four.cast()), v128_load32_splat(four.add(4).cast())]
         });
         for c in 0..ACROSS {
-            let codes = unsafe { v128_load(codes.add(word * PANEL + 4 * c).cast()) };
+            let codes = unsafe { v128_load(codes.add(word * STRIP + 4 * c).cast()) };
             let [lower, upper] = [v128_and(codes, half), v128_and(u16x8_shr(codes, 4), half)];
             for (part, x) in parts.iter_mut().zip(x) {
                 let sum = i32x4_relaxed_dot_i8x16_i7x16_add(x[0], lower, part[c]);

@@ -1,7 +1,7 @@
 //! Products of numbers of 16 bits, two of which and their sum are one instruction of WebAssembly: a row in two digits of 12.
 
 use super::whole::{total, whole};
-use super::{ACROSS, Digits, MOST, PANEL, ROOM};
+use super::{ACROSS, Digits, MOST, ROOM, STRIP};
 use core::arch::wasm32::*;
 
 /// Digits of a number, and the bits of one.
@@ -39,7 +39,7 @@ pub(super) unsafe fn digits<const BITS: usize>(x: *const f32, to: *mut Digits) {
     row.scale = scale;
 }
 
-/// SAFETY (of all loads and stores): `4·ACROSS` columns are there, of codes also those of the other words of the group.
+/// SAFETY (of all loads and stores): a strip is there, of codes also the other words of the group.
 #[inline(always)]
 pub(super) unsafe fn columns<const BITS: usize>(
     row: &Digits,
@@ -58,7 +58,7 @@ pub(super) unsafe fn columns<const BITS: usize>(
                 .each_ref()
                 .map(|digits| unsafe { v128_load32_splat(digits.as_ptr().add(at).cast()) });
             for c in 0..ACROSS {
-                let words = unsafe { v128_load(codes.add(word * PANEL + 4 * c).cast()) };
+                let words = unsafe { v128_load(codes.add(word * STRIP + 4 * c).cast()) };
                 let shifted = u16x8_shr(words, (pair * BITS) as u32);
                 // Nothing stands above the highest one.
                 let code = if pair + 1 == 16 / BITS { shifted } else { v128_and(shifted, lowest) };

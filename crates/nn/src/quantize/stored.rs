@@ -43,15 +43,14 @@ impl HostQuantized {
     pub fn stored(&self, layers: &[Layer]) -> Vec<StoredLayer> {
         let places = self.layers.iter().filter(|place| layers.iter().any(|layer| layer.path == place.path));
         let stored = |place: &Place| {
-            let shapes = place.row().map(|row| [place.n, row]);
+            let Place { n, bits, .. } = *place;
+            let [words, scales] = place.row();
+            let codes = from_panels(&self.codes[place.codes..], n, [words, bits]);
             StoredLayer {
                 names: names(&place.path),
-                shapes,
-                codes: from_panels(&self.codes[place.codes..], shapes[0])
-                    .into_iter()
-                    .map(|x| x as i32)
-                    .collect(),
-                scales: from_panels(&self.scales[place.scales..], shapes[1]),
+                shapes: [[n, words], [n, scales]],
+                codes: codes.into_iter().map(|x| x as i32).collect(),
+                scales: from_panels(&self.scales[place.scales..], n, [scales, 1]),
                 shape: [place.n as i64, place.k as i64],
             }
         };
@@ -84,9 +83,11 @@ impl HostQuantized {
             let [packed, scale, shape] =
                 names(&layer.path).map(|name| checkpoint.name_of(&name).unwrap_or(name));
             let (codes, scales) = (checkpoint.words(&packed)?.1, checkpoint.tensor(&scale)?.1);
-            let row = [layer.k * precision.bits() / 32, layer.k / GROUP];
-            let quantized =
-                Quantized { codes: to_panels(&codes, row[0]), scales: to_panels(&scales, row[1]) };
+            let (bits, groups) = (precision.bits(), layer.k / GROUP);
+            let quantized = Quantized {
+                codes: to_panels(&codes, [groups * bits, bits]),
+                scales: to_panels(&scales, [groups, 1]),
+            };
             self.push(layer, precision, quantized);
             [packed, scale, shape].iter().for_each(|name| checkpoint.forget(name));
         }

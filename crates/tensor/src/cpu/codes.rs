@@ -2,11 +2,12 @@
 
 use super::real::Real;
 use crate::ops::quantized_matmul;
-use cloche_gemm::codes::{Digits, GROUP, PANEL, Panel, digits, multiply};
+use cloche_gemm::codes::{Digits, GROUP, PANEL, Panel, STRIP, digits, multiply};
 #[cfg(target_arch = "wasm32")]
 use cloche_gemm::codes::{Multiply, ToDigits};
 
 const _: () = assert!(GROUP == quantized_matmul::GROUP && PANEL == quantized_matmul::PANEL);
+const _: () = assert!(STRIP == quantized_matmul::STRIP);
 
 /// Rows in whole numbers, to be multiplied by codes of `BITS` bits.
 pub(crate) struct RowsInDigits<const BITS: usize> {

@@ -3,8 +3,9 @@
 //!
 //! Neighbours along k share a scale, [`GROUP`] at a time: w[k, n] = scale · (code − 2^(bits − 1)), Dettmers and Zettlemoyer
 //! 2023, "The case for 4-bit precision", <https://arxiv.org/abs/2212.09720>. Sums are in f32, or exact within a group.
-//! Columns lie in panels, in which the words of one row are neighbours: one register of the CPU, or the threads of a
-//! workgroup, read them at once.
+//! Columns lie in panels, of which a workgroup reads one group after the other; a group lies in strips of columns, so that a
+//! processor, which has registers for no more, reads on and on. In a strip the words of one row are neighbours: a register of
+//! the CPU, or threads side by side, read them at once.
 
 use std::rc::Rc;
 
@@ -33,9 +34,13 @@ pub const GROUP: usize = 32;
 /// Columns of a panel.
 pub const PANEL: usize = 64;
 
+/// Columns of a strip.
+pub const STRIP: usize = 16;
+
 /// A matrix (K, N) as [`Tensor::quantized_matmul`] reads it.
 pub struct Quantized {
-    /// `(⌈N / PANEL⌉, K·bits / 32, PANEL)`: of a column's codes, the lower k in the lower bits.
+    /// `(⌈N / PANEL⌉, K / GROUP, bits·PANEL)`, the last of which is `(PANEL / STRIP, bits, STRIP)`: of a column's codes, the
+    /// lower k in the lower bits.
     pub codes: Vec<u32>,
     /// `(⌈N / PANEL⌉, K / GROUP, PANEL)`.
     pub scales: Vec<f32>,
@@ -49,22 +54,21 @@ impl Quantized {
     pub fn of([k, n]: [usize; 2], bits: usize, element: impl Fn(usize, usize) -> f32) -> Quantized {
         assert!(k.is_multiple_of(GROUP), "quantized: {k} rows, expected a multiple of {GROUP}");
         assert!(matches!(bits, 4 | 8), "quantized: {bits} bits, expected 4 or 8");
-        let (words, most) = (k * bits / 32, ((1 << (bits - 1)) - 1) as f32);
+        let (groups, most) = (k / GROUP, ((1 << (bits - 1)) - 1) as f32);
         let panels = n.div_ceil(PANEL);
-        let mut codes = vec![0u32; panels * words * PANEL];
-        let mut scales = vec![0.0; panels * (k / GROUP) * PANEL];
+        let mut codes = vec![0u32; panels * groups * bits * PANEL];
+        let mut scales = vec![0.0; panels * groups * PANEL];
         for column in 0..n {
-            let (panel, j) = (column / PANEL, column % PANEL);
-            for group in 0..k / GROUP {
+            for group in 0..groups {
                 let weights: [f32; GROUP] = std::array::from_fn(|i| element(group * GROUP + i, column));
                 let largest = weights.iter().fold(0.0, |top: f32, w| top.max(w.abs()));
                 let scale = largest / most;
-                scales[(panel * (k / GROUP) + group) * PANEL + j] = scale;
+                scales[place([column, group], [groups, 1])] = scale;
                 for (i, w) in weights.iter().enumerate() {
                     let steps = if scale > 0.0 { (w / scale).round().clamp(-most, most) } else { 0.0 };
                     let code = (steps as i32 + (1 << (bits - 1))) as u32;
-                    let at = (group * GROUP + i) * bits;
-                    codes[(panel * words + at / 32) * PANEL + j] |= code << (at % 32);
+                    let word = group * bits + i * bits / 32;
+                    codes[place([column, word], [groups, bits])] |= code << (i * bits % 32);
                 }
             }
         }
@@ -72,19 +76,26 @@ impl Quantized {
     }
 }
 
-/// Rows of words as columns of panels: `(n, row)` → `(⌈n / PANEL⌉, row, PANEL)`, missing columns filled with `T::default()`.
-pub fn to_panels<T: Copy + Default>(rows: &[T], row: usize) -> Vec<T> {
+/// Where word i of column j lies among panels of so many groups, each of so many words a column.
+fn place([j, i]: [usize; 2], [groups, words]: [usize; 2]) -> usize {
+    let group = j / PANEL * groups + i / words;
+    let strip = group * (PANEL / STRIP) + j % PANEL / STRIP;
+    (strip * words + i % words) * STRIP + j % STRIP
+}
+
+/// Rows of words as columns of panels: `(n, row)`, `words` of a group → `(⌈n / PANEL⌉, row / words, words·PANEL)`, missing
+/// columns filled with `T::default()`.
+pub fn to_panels<T: Copy + Default>(rows: &[T], [row, words]: [usize; 2]) -> Vec<T> {
     let mut panels = vec![T::default(); (rows.len() / row).next_multiple_of(PANEL) * row];
-    for (j, words) in rows.chunks_exact(row).enumerate() {
-        let panel = &mut panels[j / PANEL * row * PANEL..];
-        words.iter().enumerate().for_each(|(i, &word)| panel[i * PANEL + j % PANEL] = word);
+    for (at, &word) in rows.iter().enumerate() {
+        panels[place([at / row, at % row], [row / words, words])] = word;
     }
     panels
 }
 
-/// Back from panels: `(⌈n / PANEL⌉, row, PANEL)` → `(n, row)`.
-pub fn from_panels<T: Copy>(panels: &[T], [n, row]: [usize; 2]) -> Vec<T> {
-    let word = |at: usize| panels[(at / row / PANEL * row + at % row) * PANEL + at / row % PANEL];
+/// Back from panels: `(⌈n / PANEL⌉, row / words, words·PANEL)` → `(n, row)`.
+pub fn from_panels<T: Copy>(panels: &[T], n: usize, [row, words]: [usize; 2]) -> Vec<T> {
+    let word = |at: usize| panels[place([at / row, at % row], [row / words, words])];
     (0..n * row).map(word).collect()
 }
 
@@ -263,11 +274,15 @@ impl<F: Real, const BITS: usize> Kernel for OneRow<'_, F, BITS> {
         for ((x, &offset), (codes, scales)) in groups.zip(panel) {
             let mut sums = [offset; PANEL];
             // Eight k at a time: one word of 4-bit codes, two of 8.
-            for (x, words) in x.chunks_exact(8).zip(codes.chunks_exact(BITS / 4 * PANEL)) {
-                for (j, sum) in sums.iter_mut().enumerate() {
-                    let code = |i: usize| in_place::<F, BITS>(words[i / per_word * PANEL + j], i % per_word);
-                    let add = |sum: F, i: usize| add_product::<F, FUSED>(sum, x[i], code(i));
-                    *sum = add(add(add(add(*sum, 4), 5), 6), 7) + add(add(add(x[0] * code(0), 1), 2), 3);
+            for (eight, x) in x.chunks_exact(8).enumerate() {
+                for (sums, strip) in sums.chunks_exact_mut(STRIP).zip(codes.chunks_exact(BITS * STRIP)) {
+                    let words = &strip[eight * BITS / 4 * STRIP..][..BITS / 4 * STRIP];
+                    for (j, sum) in sums.iter_mut().enumerate() {
+                        let code =
+                            |i: usize| in_place::<F, BITS>(words[i / per_word * STRIP + j], i % per_word);
+                        let add = |sum: F, i: usize| add_product::<F, FUSED>(sum, x[i], code(i));
+                        *sum = add(add(add(add(*sum, 4), 5), 6), 7) + add(add(add(x[0] * code(0), 1), 2), 3);
+                    }
                 }
             }
             for ((y, sum), &scale) in y.iter_mut().zip(sums).zip(scales) {
@@ -369,10 +384,12 @@ impl<F: Real, const BITS: usize> Kernel for Unpack<'_, F, BITS> {
         let per_word = 32 / BITS;
         let groups = codes.chunks_exact(BITS * PANEL).zip(scales.chunks_exact(PANEL));
         for ((codes, scales), to) in groups.zip(to.chunks_exact_mut(GROUP * PANEL)) {
-            for (words, to) in codes.chunks_exact(PANEL).zip(to.chunks_exact_mut(per_word * PANEL)) {
-                for (i, to) in to.chunks_exact_mut(PANEL).enumerate() {
+            for (k, to) in to.chunks_exact_mut(PANEL).enumerate() {
+                let strips = codes.chunks_exact(BITS * STRIP).zip(scales.chunks_exact(STRIP));
+                for ((codes, scales), to) in strips.zip(to.chunks_exact_mut(STRIP)) {
+                    let words = &codes[k / per_word * STRIP..][..STRIP];
                     for ((to, &word), &scale) in to.iter_mut().zip(words).zip(scales) {
-                        let code = (word >> (i * BITS) & ((1 << BITS) - 1)) as i32;
+                        let code = (word >> (k % per_word * BITS) & ((1 << BITS) - 1)) as i32;
                         *to = F::from_i32(code - (1 << (BITS - 1))) * scale;
                     }
                 }
@@ -385,7 +402,7 @@ impl Tensor {
     /// Product with a [`Quantized`] matrix (K, N); how many bits its codes have follows from the shapes.
     ///
     /// # Shapes
-    /// `(…, K)`, codes `(⌈N / PANEL⌉, K·bits / 32, PANEL)` of u32, scales `(⌈N / PANEL⌉, K / GROUP, PANEL)` → `(…, N)`
+    /// `(…, K)`, codes `(⌈N / PANEL⌉, K / GROUP, bits·PANEL)` of u32, scales `(⌈N / PANEL⌉, K / GROUP, PANEL)` → `(…, N)`
     ///
     /// # Gradient
     /// None: the matrix is for generation.
@@ -404,7 +421,7 @@ impl Tensor {
         expect_dtype(op, scales, DType::F32);
         let k = self.last_dim();
         let panels = n.div_ceil(PANEL);
-        let bits = [4, 8].into_iter().find(|bits| codes.dims() == [panels, k * bits / 32, PANEL]);
+        let bits = [4, 8].into_iter().find(|bits| codes.dims() == [panels, k / GROUP, bits * PANEL]);
         let fits = k.is_multiple_of(GROUP) && scales.dims() == [panels, k / GROUP, PANEL];
         let (Some(bits), true) = (bits, fits) else {
             panic!(
@@ -444,7 +461,7 @@ fn samples() -> Vec<Sample> {
         for bits in [4, 8] {
             let panels = cols.div_ceil(PANEL);
             let shapes: [(&[usize], Range); 3] =
-                [(&[m, k], n), (&[panels, k * bits / 32, PANEL], any), (&[panels, k / GROUP, PANEL], n)];
+                [(&[m, k], n), (&[panels, k / GROUP, bits * PANEL], any), (&[panels, k / GROUP, PANEL], n)];
             let sample = Sample::new(format!("{m}x{k}x{cols}, {bits} bits"), &shapes, move |x| {
                 vec![x[0].quantized_matmul(&x[1], &x[2], cols)]
             });
@@ -454,7 +471,7 @@ fn samples() -> Vec<Sample> {
     samples.push(
         Sample::new(
             "bias, gelu, residual; batches; a sliced operand",
-            &[(&[2, 3, 80], n), (&[1, 8, PANEL], any), (&[1, 2, PANEL], n), (&[24], n), (&[2, 3, 24], n)],
+            &[(&[2, 3, 80], n), (&[1, 2, 4 * PANEL], any), (&[1, 2, PANEL], n), (&[24], n), (&[2, 3, 24], n)],
             |x| {
                 let h = x[0].slice(2, 9, 73).quantized_matmul(&x[1], &x[2], 24) + &x[3];
                 vec![h.gelu() + &x[4]]
@@ -465,7 +482,7 @@ fn samples() -> Vec<Sample> {
     samples.push(
         Sample::new(
             "beyond 65535 workgroups",
-            &[(&[4 * 65_537, 32], n), (&[1, 4, PANEL], any), (&[1, 1, PANEL], n)],
+            &[(&[4 * 65_537, 32], n), (&[1, 1, 4 * PANEL], any), (&[1, 1, PANEL], n)],
             |x| vec![x[0].quantized_matmul(&x[1], &x[2], 2)],
         )
         .forward_only(),
@@ -487,7 +504,7 @@ mod tests {
             // The identity times the matrix is the matrix.
             let graph = Graph::new();
             let x = graph.data((k, k), (0..k * k).map(|i| f32::from(i % (k + 1) == 0)).collect::<Vec<f32>>());
-            let codes = graph.data((2, k * bits / 32, PANEL), quantized.codes);
+            let codes = graph.data((2, k / GROUP, bits * PANEL), quantized.codes);
             let scales = graph.data((2, k / GROUP, PANEL), quantized.scales);
             let y = x.quantized_matmul(&codes, &scales, n);
             let mut program = Device::cpu().compile(&graph, &[("y", &y)], &[]).unwrap();
@@ -533,12 +550,12 @@ mod tests {
 
     #[test]
     #[should_panic(
-        expected = "quantized_matmul: (1, 48) times codes (1, 12, 64) and scales (1, 1, 64) for 64 columns"
+        expected = "quantized_matmul: (1, 48) times codes (1, 1, 512) and scales (1, 1, 64) for 64 columns"
     )]
     fn what_is_no_multiple_of_a_group_is_refused() {
         let graph = Graph::new();
         let x = graph.input("x", (1, 48), DType::F32);
-        let codes = graph.input("codes", (1, 12, PANEL), DType::U32);
+        let codes = graph.input("codes", (1, 1, 8 * PANEL), DType::U32);
         let scales = graph.input("scales", (1, 1, PANEL), DType::F32);
         x.quantized_matmul(&codes, &scales, 64);
     }

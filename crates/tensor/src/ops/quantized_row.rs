@@ -102,7 +102,7 @@ fn samples() -> Vec<Sample> {
             (&[m, k], n),
             (&[k], n),
             (&[k], n),
-            (&[panels, k * bits / 32, PANEL], any),
+            (&[panels, k / 32, bits * PANEL], any),
             (&[panels, k / 32, PANEL], n),
             (&[columns], n),
         ];
@@ -124,9 +124,9 @@ fn samples() -> Vec<Sample> {
             &[
                 (&[1, 2, 64], n),
                 (&[64], n),
-                (&[1, 16, PANEL], any),
+                (&[1, 2, 8 * PANEL], any),
                 (&[1, 2, PANEL], n),
-                (&[1, 8, PANEL], any),
+                (&[1, 2, 4 * PANEL], any),
                 (&[1, 2, PANEL], n),
                 (&[1, 2, 20], n),
             ],
