@@ -9,18 +9,18 @@ mod bytes;
 #[cfg(all(target_arch = "wasm32", not(target_feature = "relaxed-simd")))]
 mod pairs;
 #[cfg(all(target_arch = "wasm32", target_feature = "relaxed-simd"))]
-mod fours;
+mod dots;
 #[cfg(target_arch = "wasm32")]
 mod whole;
 
 #[cfg(target_arch = "x86_64")]
-use bytes::{DIGITS, Digit};
+use bytes::{DIGITS, Digit, OFFSETS};
 #[cfg(target_arch = "x86_64")]
 pub use bytes::{digits, multiply};
 #[cfg(all(target_arch = "wasm32", target_feature = "relaxed-simd"))]
-use fours as here;
+use dots as here;
 #[cfg(target_arch = "wasm32")]
-use here::{DIGITS, Digit};
+use here::{DIGITS, Digit, OFFSETS};
 #[cfg(all(target_arch = "wasm32", not(target_feature = "relaxed-simd")))]
 use pairs as here;
 
@@ -55,13 +55,14 @@ const ACROSS: usize = STRIP / 4;
 pub struct Digits {
     /// Each digit of all numbers, in the order in which they meet codes.
     digits: [[Digit; GROUP]; DIGITS],
-    /// What the sum of each digit's products begins with: it makes good for what codes are counted from.
-    offsets: [i32; DIGITS],
+    /// What sums of products begin with: it makes good for what codes are counted from, or for the signs of numbers.
+    offsets: [i32; OFFSETS],
     /// What 1 is.
     scale: f32,
-    /// The lower half of each byte of a word. As a constant V8 would write it anew wherever it is used.
+    /// Of codes of 4 bits, in the first place, the lower half of each byte of a word, since V8 would write a constant anew wherever
+    /// it is used; of codes of 8 bits, which of their bits are turned round.
     #[cfg(target_feature = "relaxed-simd")]
-    half: u32,
+    masks: [u32; GROUP / 4],
 }
 
 /// Some rows Y of a panel of columns: Y ← Y + X·B, as one module passes it to the other.
@@ -81,39 +82,49 @@ pub struct Panel {
     pub y: *mut f32,
 }
 
-/// In WebAssembly: so many groups of a row as digits, from an address on.
+/// In WebAssembly: so many groups of a row as digits, from an address on, that meet codes of 4 or 8 bits.
 ///
 /// # Safety
 /// The numbers are there, and room for as many `Digits`.
 #[cfg(target_arch = "wasm32")]
-pub type ToDigits = unsafe extern "C" fn(x: *const f32, groups: usize, to: *mut Digits);
+pub type ToDigits = unsafe extern "C" fn(x: *const f32, groups: usize, bits: usize, to: *mut Digits);
 
-/// In WebAssembly: the product of a panel.
+/// In WebAssembly: the product of a panel with codes of 4 or 8 bits.
 ///
 /// # Safety
 /// Digits, codes, scales and Y are there, and nothing else accesses Y meanwhile. The same module made the digits, for codes of
 /// as many bits.
 #[cfg(target_arch = "wasm32")]
-pub type Multiply = unsafe extern "C" fn(panel: &Panel);
+pub type Multiply = unsafe extern "C" fn(panel: &Panel, bits: usize);
 
-/// See [`ToDigits`]; they meet codes of `BITS` bits, 4 or 8, with relaxed SIMD only 4.
+/// See [`ToDigits`].
 ///
 /// # Safety
 /// That of [`ToDigits`].
 #[cfg(target_arch = "wasm32")]
-pub unsafe extern "C" fn digits<const BITS: usize>(x: *const f32, groups: usize, to: *mut Digits) {
+pub unsafe extern "C" fn digits(x: *const f32, groups: usize, bits: usize, to: *mut Digits) {
     for group in 0..groups {
         // SAFETY: the caller's promise.
-        unsafe { here::digits::<BITS>(x.add(group * GROUP), to.add(group)) };
+        unsafe {
+            let (x, to) = (x.add(group * GROUP), to.add(group));
+            if bits == 4 { here::digits::<4>(x, to) } else { here::digits::<8>(x, to) }
+        }
     }
 }
 
-/// See [`Multiply`], of codes of `BITS` bits.
+/// See [`Multiply`].
 ///
 /// # Safety
 /// That of [`Multiply`].
 #[cfg(target_arch = "wasm32")]
-pub unsafe extern "C" fn multiply<const BITS: usize>(panel: &Panel) {
+pub unsafe extern "C" fn multiply(panel: &Panel, bits: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { if bits == 4 { multiply_codes::<4>(panel) } else { multiply_codes::<8>(panel) } }
+}
+
+/// SAFETY: that of [`Multiply`].
+#[cfg(target_arch = "wasm32")]
+unsafe fn multiply_codes<const BITS: usize>(panel: &Panel) {
     for row in 0..panel.rows {
         for group in 0..panel.groups {
             for j in (0..PANEL).step_by(STRIP) {

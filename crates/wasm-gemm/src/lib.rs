@@ -22,9 +22,9 @@ pub unsafe extern "C" fn gemm(product: &Product) {
 /// # Safety
 /// That of [`codes::ToDigits`].
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn digits(x: *const f32, groups: usize, to: *mut Digits) {
+pub unsafe extern "C" fn digits(x: *const f32, groups: usize, bits: usize, to: *mut Digits) {
     // SAFETY: the caller's promise.
-    unsafe { codes::digits::<4>(x, groups, to) }
+    unsafe { codes::digits(x, groups, bits, to) }
 }
 
 /// See [`codes::multiply`].
@@ -32,9 +32,9 @@ pub unsafe extern "C" fn digits(x: *const f32, groups: usize, to: *mut Digits) {
 /// # Safety
 /// That of [`codes::Multiply`].
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn multiply(panel: &Panel) {
+pub unsafe extern "C" fn multiply(panel: &Panel, bits: usize) {
     // SAFETY: the caller's promise.
-    unsafe { codes::multiply::<4>(panel) }
+    unsafe { codes::multiply(panel, bits) }
 }
 
 /// Nothing panics here; without the standard library it must be said all the same.

@@ -7,6 +7,9 @@ use core::arch::x86_64::*;
 pub(super) const DIGITS: usize = 3;
 pub(super) type Digit = i8;
 
+/// Sums that do not begin with 0.
+pub(super) const OFFSETS: usize = DIGITS;
+
 /// Where the digits of the `k`-th number of a group lie, so that four that follow each other meet the bytes of a word: codes of
 /// 8 bits are bytes already, of 4 bits first the lower halves of all four bytes and then the upper ones.
 const fn place(bits: usize, k: usize) -> usize {

@@ -30,7 +30,7 @@ impl<const BITS: usize> RowsInDigits<BITS> {
         {
             let mut digits = Vec::with_capacity(rows * groups);
             // SAFETY: the groups are there, and room for the digits of each.
-            unsafe { products::<BITS>().0(x.as_ptr(), rows * groups, digits.as_mut_ptr()) };
+            unsafe { products().0(x.as_ptr(), rows * groups, BITS, digits.as_mut_ptr()) };
             Some(RowsInDigits { rows, groups, digits })
         }
         #[cfg(target_arch = "x86_64")]
@@ -63,7 +63,7 @@ impl<const BITS: usize> RowsInDigits<BITS> {
         // SAFETY: all of it is there.
         #[cfg(target_arch = "wasm32")]
         unsafe {
-            products::<BITS>().1(&panel)
+            products().1(&panel, BITS)
         };
         // SAFETY: so it is, and the processor has what the function is compiled for, or there would be no such rows.
         #[cfg(target_arch = "x86_64")]
@@ -73,12 +73,9 @@ impl<const BITS: usize> RowsInDigits<BITS> {
     }
 }
 
-/// Codes of four bits may be another module's task.
+/// This module's kernels, or another's.
 #[cfg(target_arch = "wasm32")]
-fn products<const BITS: usize>() -> (ToDigits, Multiply) {
+fn products() -> (ToDigits, Multiply) {
     let another = super::products();
-    match (BITS, another.digits, another.multiply) {
-        (4, Some(digits), Some(multiply)) => (digits, multiply),
-        _ => (digits::<BITS>, multiply::<BITS>),
-    }
+    (another.digits.unwrap_or(digits), another.multiply.unwrap_or(multiply))
 }

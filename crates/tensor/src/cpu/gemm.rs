@@ -56,9 +56,9 @@ mod wasm {
     pub struct Products {
         /// Matrices in f32.
         pub gemm: Gemm,
-        /// Rows in digits, for codes of four bits, if it has that.
+        /// Rows in digits, if it has that.
         pub digits: Option<ToDigits>,
-        /// Such rows times a matrix of such codes.
+        /// Such rows times a matrix of codes.
         pub multiply: Option<Multiply>,
     }
 
