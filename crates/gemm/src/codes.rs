@@ -1,8 +1,9 @@
 //! A few rows times a matrix of codes, small whole numbers of which a group along k shares a scale.
 //!
-//! A row is whole numbers as well: each group of it is what one f32 makes of numbers of 24 bits, in digits that processors
-//! multiply several at a time. The sum of each digit's products is exact for a group, and becomes a float with the other digits'.
-//! What is lost by that and by rounding the row to 24 bits of its group's largest number is no more than a sum of floats loses.
+//! A row is whole numbers as well: each group of it is a scale in f32 and numbers of 24 bits, or of 21 and a sign (`dots`), in
+//! digits that processors multiply several at a time. The sum of each digit's products is exact for a group, and becomes a float
+//! with the other digits'. A number is off by 2⁻²⁴ or 2⁻²² of its group's largest one at most: where those of a group are of
+//! like size, products lose about what a sum of floats loses.
 
 #[cfg(target_arch = "x86_64")]
 mod bytes;
@@ -33,8 +34,8 @@ pub const PANEL: usize = 64;
 /// Columns of a panel whose words of a group lie together.
 pub const STRIP: usize = 16;
 
-/// The largest number of a group in whole ones: three digits of a byte reach a little further, and so do two of 12 bits. Times 32
-/// codes from −8 to 7 it is a number of 32 bits.
+/// The largest number of a group in whole ones, but for codes of 8 bits in `dots`: three digits of a byte reach a little further,
+/// and so do two of 12 bits. Times 32 codes from −8 to 7 it is a number of 32 bits.
 const MOST: f32 = 8e6;
 const _: () = assert!((MOST as u64) * 8 * (GROUP as u64) < 1 << 31);
 
@@ -49,7 +50,8 @@ const ROOM: usize = 140;
 #[cfg(target_arch = "wasm32")]
 const ACROSS: usize = STRIP / 4;
 
-/// A group of a row of X: `scale` · Σᵢ digits[i]·bⁱ, where b is how many values a digit has.
+/// A group of a row of X: `scale` · Σᵢ digits[i]·bⁱ, where b is how many values a digit has, and the sign of `masks` where there is
+/// one.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Digits {

@@ -6,14 +6,14 @@
 //! instruction more than it takes to give c its sign. Both are three digits, of 24 bits and of 21 beside the sign.
 
 use super::whole::{total, whole};
-use super::{ACROSS, Digits, MOST, ROOM, STRIP};
+use super::{ACROSS, Digits, GROUP, MOST, ROOM, STRIP};
 use core::arch::wasm32::*;
 
 /// Digits of a number.
 pub(super) const DIGITS: usize = 3;
 pub(super) type Digit = i8;
 
-/// Sums that do not begin with 0.
+/// Sums that do not begin with 0: of the lowest digit, and of the highest.
 pub(super) const OFFSETS: usize = 2;
 
 /// Bits of a digit that meets codes of 8 bits.
@@ -29,8 +29,8 @@ pub(super) unsafe fn digits<const BITS: usize>(x: *const f32, to: *mut Digits) {
     let ((whole, scale), row) = unsafe { (whole(x, most), &mut *to) };
     row.scale = scale;
     if BITS == 4 {
-        row.offsets = [-8 * sum(whole), 0];
-        row.masks[0] = 0x0F0F_0F0F;
+        row.offsets = [sum(whole).wrapping_mul(-8), 0];
+        row.masks = [0x0F0F_0F0F; GROUP / 4];
         let mut rest = whole;
         for digits in &mut row.digits {
             let digit = rest.map(|x| i32x4_shr(i32x4_shl(x, 24), 24));
@@ -41,17 +41,17 @@ pub(super) unsafe fn digits<const BITS: usize>(x: *const f32, to: *mut Digits) {
     } else {
         let signs = whole.map(|x| i32x4_shr(x, 31));
         let mut rest = whole.map(|x| i32x4_abs(x));
-        let [lowest, low] = [SHORT, 2 * SHORT].map(|bits| i32x4_splat((1 << bits) - 1));
+        let [digit, two] = [SHORT, 2 * SHORT].map(|bits| i32x4_splat((1 << bits) - 1));
         let negative: [v128; 8] = core::array::from_fn(|i| v128_and(rest[i], signs[i]));
         row.offsets =
-            [sum(negative.map(|x| v128_and(x, low))), sum(negative.map(|x| i32x4_shr(x, 2 * SHORT)))];
+            [sum(negative.map(|x| v128_and(x, two))), sum(negative.map(|x| i32x4_shr(x, 2 * SHORT)))];
         // SAFETY: as above.
         unsafe {
             store(row.masks.as_mut_ptr().cast(), signs.map(|sign| v128_xor(sign, i32x4_splat(-128))), |x| x)
         };
         for digits in &mut row.digits {
             // SAFETY: as above.
-            unsafe { store(digits.as_mut_ptr(), rest.map(|x| v128_and(x, lowest)), |x| x) };
+            unsafe { store(digits.as_mut_ptr(), rest.map(|x| v128_and(x, digit)), |x| x) };
             rest = rest.map(|x| i32x4_shr(x, SHORT));
         }
     }
@@ -90,10 +90,10 @@ pub(super) unsafe fn columns<const BITS: usize>(
     scales: *const f32,
     y: *mut f32,
 ) {
-    let [first, last] = row.offsets.map(|offset| i32x4_splat(offset));
-    let mut parts = [first, i32x4_splat(0), last].map(|sum| [sum; ACROSS]);
+    let [lowest, highest] = row.offsets.map(|offset| i32x4_splat(offset));
+    let mut parts = [lowest, i32x4_splat(0), highest].map(|sum| [sum; ACROSS]);
     let mask = |word: usize| unsafe { v128_load32_splat(row.masks.as_ptr().add(word)) };
-    let half = mask(0);
+    let half = mask(0); // of each byte, where codes have 4 bits
     // Not unrolled: LLVM would read all words first, and sums would go to the stack.
     for word in 0..BITS {
         let four = |i: usize| {

@@ -73,9 +73,9 @@ impl<const BITS: usize> RowsInDigits<BITS> {
     }
 }
 
-/// This module's kernels, or another's.
+/// This module's kernels or another's, one of which reads what the other wrote.
 #[cfg(target_arch = "wasm32")]
 fn products() -> (ToDigits, Multiply) {
     let another = super::products();
-    (another.digits.unwrap_or(digits), another.multiply.unwrap_or(multiply))
+    another.digits.zip(another.multiply).unwrap_or((digits, multiply))
 }

@@ -4,7 +4,7 @@
 //! Neighbours along k share a scale, [`GROUP`] at a time: w[k, n] = scale · (code − 2^(bits − 1)), Dettmers and Zettlemoyer
 //! 2023, "The case for 4-bit precision", <https://arxiv.org/abs/2212.09720>. Sums are in f32, or exact within a group.
 //! Columns lie in panels, of which a workgroup reads one group after the other; a group lies in strips of columns, so that a
-//! processor, which has registers for no more, reads on and on. In a strip the words of one row are neighbours: a register of
+//! processor that has registers for no more reads on and on. In a strip the words of one row are neighbours: a register of
 //! the CPU, or threads side by side, read them at once.
 
 use std::rc::Rc;
