@@ -1,8 +1,9 @@
 //! Checks that run where the engine runs: `tests/browser` calls each by its name in Chromium, Firefox and Node.
 
 use crate::error;
+use cloche_tensor::ops::quantized_matmul::{GROUP, PANEL};
 use cloche_tensor::ops::{OPS, OpEntry, PRELUDE};
-use cloche_tensor::{Device, DeviceKind, check};
+use cloche_tensor::{Device, DeviceKind, Graph, check};
 use cloche_train::events::Event;
 use cloche_train::pretrain::Run;
 #[cfg(feature = "stages")]
@@ -22,6 +23,9 @@ thread_local! {
 /// The check that trains a small model and compares its losses with those of the native CPU.
 const REFERENCE_RUN: &str = "the reference run";
 
+/// The check of numbers for which rows that are multiplied by codes in whole numbers have rules of their own. WGSL has none.
+const UNUSUAL: &str = "unusual numbers times codes";
+
 /// The checks of the stages after pre-training, each a small run that is compared in the same way.
 #[cfg(feature = "stages")]
 const REFERENCE_STAGES: &str = "the reference run of ";
@@ -36,7 +40,8 @@ pub fn self_tests() -> Vec<String> {
     names.push(REFERENCE_RUN.to_string());
     #[cfg(feature = "stages")]
     names.extend(RECORDS.iter().map(|record| format!("{REFERENCE_STAGES}{}", record.stage)));
-    DEVICES.iter().flat_map(|(device, _)| names.iter().map(move |name| format!("{device}: {name}"))).collect()
+    let on = |device: &'static str| names.iter().map(move |name| format!("{device}: {name}"));
+    DEVICES.iter().flat_map(|(device, _)| on(device)).chain([format!("cpu: {UNUSUAL}")]).collect()
 }
 
 /// How many threads share the loops of the CPU device.
@@ -64,6 +69,7 @@ pub async fn self_test(name: String) -> Result<String, JsValue> {
     let outcome = match OPS.iter().find(|op| op.name == check) {
         Some(op) => check_op(op, &device).await,
         None if check == REFERENCE_RUN => check_losses(&device).await,
+        None if check == UNUSUAL => check_unusual(&device).await,
         #[cfg(feature = "stages")]
         None if check.starts_with(REFERENCE_STAGES) => {
             let stage = &check[REFERENCE_STAGES.len()..];
@@ -100,6 +106,32 @@ async fn check_op(op: &OpEntry, device: &Device) -> Result<String, String> {
         [] => Ok(format!("{} samples", samples.len())),
         [first, ..] => Err(format!("{} of {} samples, the first: {first}", wrong.len(), samples.len())),
     }
+}
+
+/// One number of a row times the largest code: what is not finite stays so, what is next to nothing comes to no more.
+async fn check_unusual(device: &Device) -> Result<String, String> {
+    let numbers =
+        [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0, 1e-40, -1e-40, 1e-20, -1e30, f32::MAX / 128.0];
+    for (bits, x) in [4, 8].into_iter().flat_map(|bits| numbers.map(|x| (bits, x))) {
+        let graph = Graph::new();
+        let row = (0..GROUP).map(|k| if k == 5 { x } else { 0.0 }).collect::<Vec<f32>>();
+        let codes = graph.data((1, 1, bits * PANEL), vec![u32::MAX; bits * PANEL]);
+        let scales = graph.data((1, 1, PANEL), vec![1.0; PANEL]);
+        let y = graph.data((1, GROUP), row).quantized_matmul(&codes, &scales, 1);
+        let mut program = device.compile(&graph, &[("y", &y)], &[]).map_err(|e| e.to_string())?;
+        program.run();
+        let found = program.read("y").await.map_err(|e| e.to_string())?.f32()[0];
+        let expected = x * ((1 << (bits - 1)) - 1) as f32;
+        let fits = match x.abs() {
+            size if !size.is_finite() => !found.is_finite(),
+            size if size < 1e-30 => found.abs() <= expected.abs(),
+            _ => (found / expected - 1.0).abs() < 1e-6,
+        };
+        if !fits {
+            return Err(format!("{x:e}, codes of {bits} bits: {found:e}, expected {expected:e}"));
+        }
+    }
+    Ok(format!("{} numbers", numbers.len()))
 }
 
 /// The first losses of a seeded run, against those of the native CPU.

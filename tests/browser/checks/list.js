@@ -77,4 +77,10 @@ export async function* runChecks(load, wasm, start, relaxed, only) {
 }
 
 /** Checks in which the CPU multiplies matrices. */
-const PRODUCTS = ["cpu: matmul", "cpu: attention", "cpu: quantized_matmul", "cpu: the reference run"];
+const PRODUCTS = [
+  "cpu: matmul",
+  "cpu: attention",
+  "cpu: quantized_matmul",
+  "cpu: unusual numbers times codes",
+  "cpu: the reference run",
+];
