@@ -5,6 +5,7 @@
 mod bench;
 mod check;
 mod gemm;
+mod names;
 mod package;
 mod setup;
 mod shell;

@@ -1,7 +1,7 @@
 //! The wasm modules: cargo, then wasm-bindgen, then wasm-opt, and esbuild for what wasm-bindgen writes.
 
 use crate::shell::{command, root, run};
-use crate::{gemm, setup, size, threads};
+use crate::{gemm, names, setup, size, threads};
 use anyhow::{Context, Result};
 use std::path::PathBuf;
 use wasm_bindgen_cli_support::{Bindgen, EncodeInto};
@@ -132,6 +132,8 @@ impl Module {
         if self.package == ENGINE.package {
             threads::adapt(&root().join(&face))?;
         }
+
+        names::shorten(&out, self.name)?;
 
         // On the output of bindgen, because it still needs the sections that this removes.
         let wasm = out.join(format!("{}_bg.wasm", self.name));
