@@ -3,7 +3,7 @@
 
 use crate::autograd::Vjp;
 use crate::check::{Range, Sample};
-use crate::cpu::{CpuIo, Real, split_chunks};
+use crate::cpu::{CpuIo, Kernel, Real, split_chunks, wide};
 use crate::cpu_kernel;
 use crate::dtype::DType;
 use crate::ops::{Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, expect_dtype, groups};
@@ -58,21 +58,50 @@ impl Half {
         match self {
             Half::Pack => {
                 let x = io.x(0);
-                split_chunks(io.take_ids(0), 1, |first, pairs| {
-                    for (pair, x) in pairs.iter_mut().zip(x[2 * first..].chunks(2)) {
-                        *pair = x.iter().rev().fold(0, |pair, x| pair << 16 | narrowed(x.f64() as f32));
-                    }
-                });
+                split_chunks(io.take_ids(0), 1, |first, pairs| wide(Pack { x: &x[2 * first..], pairs }));
             }
             Half::Unpack => {
                 let pairs = io.ids(0);
-                split_chunks(io.take(0), 2, |first, y| {
-                    for (y, &pair) in y.chunks_mut(2).zip(&pairs[first..]) {
-                        let both = [pair & 0xffff, pair >> 16];
-                        y.iter_mut().zip(both).for_each(|(y, half)| *y = F::of(widened(half) as f64));
-                    }
-                });
+                split_chunks(io.take(0), 2, |first, y| wide(Unpack { pairs: &pairs[first..], y }));
             }
+        }
+    }
+}
+
+/// So many pairs from the numbers on; the last one may lack its second.
+struct Pack<'a, F> {
+    x: &'a [F],
+    pairs: &'a mut [u32],
+}
+
+impl<F: Real> Kernel for Pack<'_, F> {
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) {
+        let (x, last) = self.x.as_chunks::<2>();
+        for (pair, [low, high]) in self.pairs.iter_mut().zip(x) {
+            *pair = narrowed(low.f64() as f32) | narrowed(high.f64() as f32) << 16;
+        }
+        if let Some(pair) = self.pairs.get_mut(x.len()) {
+            *pair = narrowed(last[0].f64() as f32);
+        }
+    }
+}
+
+/// So many numbers from the pairs on.
+struct Unpack<'a, F> {
+    pairs: &'a [u32],
+    y: &'a mut [F],
+}
+
+impl<F: Real> Kernel for Unpack<'_, F> {
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) {
+        let (y, last) = self.y.as_chunks_mut::<2>();
+        for ([low, high], pair) in y.iter_mut().zip(self.pairs) {
+            (*low, *high) = (F::of(widened(pair & 0xffff) as f64), F::of(widened(pair >> 16) as f64));
+        }
+        if let [last] = last {
+            *last = F::of(widened(self.pairs[y.len()] & 0xffff) as f64);
         }
     }
 }
@@ -81,31 +110,26 @@ const INFINITY: u32 = 0x7f80_0000;
 /// 112 in the exponent: 127 of f32 less 15 of f16.
 const REBIAS: u32 = 0x3800_0000;
 
-/// The bits of the nearest number in half precision, as the shader finds them.
+/// The bits of the nearest number in half precision, as the shader finds them, and without a branch, so that loops become
+/// SIMD. Below 2⁻¹⁴ halves are multiples of 2⁻²⁴, and so is what f32 makes of such a number and a half.
+#[inline(always)]
 fn narrowed(number: f32) -> u32 {
     let bits = number.to_bits();
     let (sign, size) = (bits >> 16 & 0x8000, bits & 0x7fff_ffff);
-    if size >= INFINITY {
-        return sign | if size > INFINITY { 0x7e00 } else { 0x7c00 };
-    }
-    // Below 2⁻¹⁴ halves have no leading one: the mantissa moves further, and beyond 24 places nothing is left of it.
-    let (mantissa, shift) = match size < REBIAS + 0x80_0000 {
-        true => (size & 0x7f_ffff | 0x80_0000, (126 - (size >> 23)).min(25)),
-        false => (size - REBIAS, 13),
-    };
-    let up = (1 << (shift - 1)) - 1 + (mantissa >> shift & 1);
-    sign | ((mantissa + up) >> shift).min(0x7bff)
+    let unusual = if size > INFINITY { 0x7e00 } else { 0x7c00 };
+    let small = (f32::from_bits(size) + 0.5).to_bits().wrapping_sub(0.5f32.to_bits());
+    let usual = (size.wrapping_sub(REBIAS).wrapping_add(0xfff + (size >> 13 & 1)) >> 13).min(0x7bff);
+    let half = if size < REBIAS + 0x80_0000 { small } else { usual };
+    sign | if size >= INFINITY { unusual } else { half }
 }
 
 /// The number of these bits, which f32 holds exactly.
+#[inline(always)]
 fn widened(half: u32) -> f32 {
     let (sign, size) = ((half & 0x8000) << 16, half & 0x7fff);
-    let size = match size {
-        0..0x400 => (size as f32 * 2f32.powi(-24)).to_bits(),
-        0x400..0x7c00 => (size << 13) + REBIAS,
-        _ => (size << 13) + 2 * REBIAS,
-    };
-    f32::from_bits(sign | size)
+    let small = (size as i32 as f32 * 2f32.powi(-24)).to_bits();
+    let usual = (size << 13) + if size < 0x7c00 { REBIAS } else { 2 * REBIAS };
+    f32::from_bits(sign | if size < 0x400 { small } else { usual })
 }
 
 impl Tensor {
