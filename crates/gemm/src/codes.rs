@@ -61,8 +61,8 @@ pub struct Digits {
     offsets: [i32; OFFSETS],
     /// What 1 is.
     scale: f32,
-    /// Of codes of 4 bits, in the first place, the lower half of each byte of a word, since V8 would write a constant anew wherever
-    /// it is used; of codes of 8 bits, which of their bits are turned round.
+    /// For codes of 4 bits the lower half of each byte of a word, since V8 would write a constant anew wherever it is used; for
+    /// codes of 8 bits which bits of each word are turned round.
     #[cfg(target_feature = "relaxed-simd")]
     masks: [u32; GROUP / 4],
 }

@@ -14,7 +14,7 @@ const DIGITS: usize = 16;
 ///
 /// # Errors
 /// Where its files cannot be read or written.
-pub(crate) fn shorten(folder: &Path, module: &str) -> Result<()> {
+pub(crate) fn number(folder: &Path, module: &str) -> Result<()> {
     let file = |end: &str| folder.join(format!("{module}{end}"));
     let face = fs::read_to_string(file(".js")).context("wasm-bindgen wrote no face")?;
     let names = numbered(&face);

@@ -133,7 +133,7 @@ impl Module {
             threads::adapt(&root().join(&face))?;
         }
 
-        names::shorten(&out, self.name)?;
+        names::number(&out, self.name)?;
 
         // On the output of bindgen, because it still needs the sections that this removes.
         let wasm = out.join(format!("{}_bg.wasm", self.name));

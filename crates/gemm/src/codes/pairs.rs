@@ -7,10 +7,10 @@ use core::arch::wasm32::*;
 /// Digits of a number, and the bits of one.
 pub(super) const DIGITS: usize = 2;
 pub(super) type Digit = i16;
+const DIGIT_BITS: u32 = 12;
 
 /// Sums that do not begin with 0.
 pub(super) const OFFSETS: usize = DIGITS;
-const DIGIT_BITS: u32 = 12;
 
 const _: () = assert!(size_of::<Digits>() == ROOM);
 
