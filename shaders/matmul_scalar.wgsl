@@ -16,6 +16,9 @@ override Y0: u32 = 0u; override YZ: u32 = 0u; override YM: u32 = 0u; override YN
 
 override BLOCKS: u32 = 3u; // of four rows: 1 to 4
 
+// Whether tiles overlap or reach beyond the last row or column, or the last workgroup has threads without a tile.
+override RAGGED: bool = M % (4u * BLOCKS) != 0u || N % (8u * SHARING) != 0u || Z * M * N % (256u * BLOCKS) != 0u;
+
 @group(0) @binding(1) var<storage, read> a: Known1;
 @group(0) @binding(2) var<storage, read> b: Known2;
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
@@ -39,16 +42,29 @@ fn grow(c: Sums, a: vec4<f32>, b: mat2x4<f32>) {
 /// What a thread computes: batch z, rows from m and columns from n on.
 struct Tile { z: u32, m: u32, n: u32 }
 
-/// Stores four rows from row m and column n on, without what lies before the tile, which is another thread's.
+/// Stores one sum; not what lies before the tile, which is another thread's, nor what nobody asked for.
+fn put(tile: Tile, row: u32, column: u32, sum: f32) {
+    if (RAGGED && (tile.z >= Z || row < tile.m || row >= M || column < tile.n || column >= N)) {
+        return;
+    }
+    y[Y0 + tile.z * YZ + row * YM + column * YN] = epilogue((tile.z * M + row) * N + column, sum);
+}
+
+/// Stores four rows from row m and column n on. The next row takes the first one's place: an index that is no constant is a gather.
 fn store(tile: Tile, m: u32, n: u32, rows: Rows) {
-    var sums = rows;
-    for (var i = 0u; i < 32u; i++) {
-        let row = m + i / 8u;
-        let column = n + i % 8u;
-        if (tile.z < Z && row >= tile.m && row < M && column >= tile.n && column < N) {
-            let sum = sums[i % 8u / 4u][i / 8u][i % 4u];
-            y[Y0 + tile.z * YZ + row * YM + column * YN] = epilogue((tile.z * M + row) * N + column, sum);
-        }
+    var left = rows[0];
+    var right = rows[1];
+    for (var row = m; row < m + 4u; row++) {
+        put(tile, row, n, left[0].x);
+        put(tile, row, n + 1u, left[0].y);
+        put(tile, row, n + 2u, left[0].z);
+        put(tile, row, n + 3u, left[0].w);
+        put(tile, row, n + 4u, right[0].x);
+        put(tile, row, n + 5u, right[0].y);
+        put(tile, row, n + 6u, right[0].z);
+        put(tile, row, n + 7u, right[0].w);
+        left = mat4x4<f32>(left[1], left[2], left[3], left[3]);
+        right = mat4x4<f32>(right[1], right[2], right[3], right[3]);
     }
 }
 
