@@ -42,19 +42,27 @@ fn grow(c: Sums, a: vec4<f32>, b: mat2x4<f32>) {
 /// What a thread computes: batch z, rows from m and columns from n on.
 struct Tile { z: u32, m: u32, n: u32 }
 
-/// Stores one sum; not what lies before the tile, which is another thread's, nor what nobody asked for.
 fn put(tile: Tile, row: u32, column: u32, sum: f32) {
-    if (RAGGED && (tile.z >= Z || row < tile.m || row >= M || column < tile.n || column >= N)) {
-        return;
-    }
     y[Y0 + tile.z * YZ + row * YM + column * YN] = epilogue((tile.z * M + row) * N + column, sum);
 }
 
-/// Stores four rows from row m and column n on. The next row takes the first one's place: an index that is no constant is a gather.
+/// Stores four rows from row m and column n on, without what lies before the tile, which is another thread's.
 fn store(tile: Tile, m: u32, n: u32, rows: Rows) {
-    var left = rows[0];
-    var right = rows[1];
+    var sums = rows;
+    if (RAGGED) {
+        for (var i = 0u; i < 32u; i++) {
+            let row = m + i / 8u;
+            let column = n + i % 8u;
+            if (tile.z < Z && row >= tile.m && row < M && column >= tile.n && column < N) {
+                put(tile, row, column, sums[i % 8u / 4u][i / 8u][i % 4u]);
+            }
+        }
+        return;
+    }
+    // An index that is no constant is a gather: instead, the next row takes the first one's place.
     for (var row = m; row < m + 4u; row++) {
+        let left = sums[0];
+        let right = sums[1];
         put(tile, row, n, left[0].x);
         put(tile, row, n + 1u, left[0].y);
         put(tile, row, n + 2u, left[0].z);
@@ -63,8 +71,8 @@ fn store(tile: Tile, m: u32, n: u32, rows: Rows) {
         put(tile, row, n + 5u, right[0].y);
         put(tile, row, n + 6u, right[0].z);
         put(tile, row, n + 7u, right[0].w);
-        left = mat4x4<f32>(left[1], left[2], left[3], left[3]);
-        right = mat4x4<f32>(right[1], right[2], right[3], right[3]);
+        sums[0] = mat4x4<f32>(left[1], left[2], left[3], left[3]);
+        sums[1] = mat4x4<f32>(right[1], right[2], right[3], right[3]);
     }
 }
 

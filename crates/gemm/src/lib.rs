@@ -8,8 +8,8 @@
 //! For WebAssembly it is compiled twice: into the engine, for any browser, and with relaxed SIMD, whose multiply-add rounds
 //! once and takes one instruction, as a module of its own (`wasm-gemm`). That module works in the engine's memory and has
 //! neither stack nor data there: hence raw pointers, nothing that could panic, and no array that is not in registers. It
-//! multiplies codes as well (`codes`). What is not in it may have all that: products of a few rows (`few`), and kernels for
-//! other processors.
+//! multiplies codes (`codes`) and a few rows (`streams`) as well. What is not in it may have all that: products of a few rows by
+//! other processors (`few`), and their kernels.
 
 #![no_std]
 
@@ -22,6 +22,8 @@ pub mod codes;
 pub mod few;
 mod pack;
 mod register;
+#[cfg(any(test, target_arch = "wasm32"))]
+pub mod streams;
 
 use pack::pack;
 use register::{F32x4, FUSED, Register};

@@ -7,7 +7,7 @@ import wasm from "./gemm_wasm.js";
 import { bytesOf, place, share } from "./threads.js";
 
 /** What it exports, in the order in which the engine expects it in its table. */
-const PRODUCTS = ["gemm", "digits", "multiply"];
+const PRODUCTS = ["gemm", "digits", "multiply", "few"];
 
 /**
  * Lets an engine compute its products by that module, in its own memory. Where WebAssembly has no relaxed SIMD, all

@@ -6,6 +6,7 @@
 
 use cloche_gemm::Product;
 use cloche_gemm::codes::{self, Digits, Panel};
+use cloche_gemm::streams::{self, Few};
 
 /// See [`cloche_gemm::gemm`].
 ///
@@ -35,6 +36,16 @@ pub unsafe extern "C" fn digits(x: *const f32, groups: usize, bits: usize, to: *
 pub unsafe extern "C" fn multiply(panel: &Panel, bits: usize) {
     // SAFETY: the caller's promise.
     unsafe { codes::multiply(panel, bits) }
+}
+
+/// See [`streams::few`].
+///
+/// # Safety
+/// That of [`streams::MultiplyFew`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn few(product: &Few) {
+    // SAFETY: the caller's promise.
+    unsafe { streams::few(product) }
 }
 
 /// Nothing panics here; without the standard library it must be said all the same.

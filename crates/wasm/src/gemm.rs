@@ -13,6 +13,7 @@ pub fn function_table() -> JsValue {
 /// [`Products`].
 #[wasm_bindgen(js_name = useGemm)]
 pub fn use_gemm(first: usize) {
+    let addresses = [first, first + 1, first + 2, first + 3];
     // SAFETY: in WebAssembly a function's address is its index, and one of another type traps where it is called.
-    set_products(unsafe { std::mem::transmute::<[usize; 3], Products>([first, first + 1, first + 2]) });
+    set_products(unsafe { std::mem::transmute::<[usize; 4], Products>(addresses) });
 }

@@ -48,6 +48,7 @@ pub(super) use wasm::{fastest, products};
 mod wasm {
     use super::Gemm;
     use cloche_gemm::codes::{Multiply, ToDigits};
+    use cloche_gemm::streams::MultiplyFew;
     use std::cell::Cell;
 
     /// The functions of a module that multiplies.
@@ -60,12 +61,14 @@ mod wasm {
         pub digits: Option<ToDigits>,
         /// Such rows times a matrix of codes.
         pub multiply: Option<Multiply>,
+        /// A few rows in f32.
+        pub few: Option<MultiplyFew>,
     }
 
     thread_local! {
-        // What multiplies codes comes with the operation that needs it.
+        // What multiplies codes comes with the operation that needs it; a few rows are to `gemm` what many are.
         static PRODUCTS: Cell<Products> =
-            const { Cell::new(Products { gemm: cloche_gemm::gemm, digits: None, multiply: None }) };
+            const { Cell::new(Products { gemm: cloche_gemm::gemm, digits: None, multiply: None, few: None }) };
     }
 
     /// Computes the products of this thread by other functions from now on. They may round otherwise, as those with fused

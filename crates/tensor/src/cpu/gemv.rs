@@ -11,17 +11,28 @@ use super::parallel::{GRAIN, split_rows};
 #[cfg(target_arch = "x86_64")]
 use super::parallel::{SendPtr, join_chunks};
 use super::real::Real;
+#[cfg(target_arch = "wasm32")]
+use super::streams;
 use super::wide::{Kernel, add_product, wide};
 
-/// With more rows than this, packing pays. In wasm, where a page loads every kernel before it begins, there are but two plain
-/// loops, for one row.
-pub(crate) const FEW_ROWS: usize = if cfg!(target_arch = "wasm32") { 1 } else { 8 };
+/// With more rows than this, packing pays.
+pub(crate) const FEW_ROWS: usize = 8;
 
 /// Parts of a matrix that are summed by themselves, so that each thread reads memory of its own.
 const PARTS: usize = 8;
 
 /// A matrix of fewer elements is one part: to wake another thread takes as long as to read it.
 const SMALL: usize = 1 << 17;
+
+/// Whether [`gemv`] can do it with such numbers as these. In wasm, where a page loads every kernel before it begins, there are but two plain loops, for one
+/// row; what multiplies more is another module's.
+pub(crate) fn suits<F: Real>(_: &[F], dims: [usize; 3], steps: [usize; 2]) -> bool {
+    #[cfg(target_arch = "wasm32")]
+    if dims[0] > 1 {
+        return streams::kernel::<F>(dims, steps).is_some();
+    }
+    dims[0] <= FEW_ROWS && steps.contains(&1)
+}
 
 /// y[m, n] = Σₖ x[m, k]·b[k, n], where x is contiguous, element (k, n) of b lies at `k·row + n·column`, either step being 1,
 /// and rows of y are `y_row` apart.
@@ -31,9 +42,13 @@ pub(crate) fn gemv<F: Real>(
     (b, [row, column]): (&[F], [usize; 2]),
     (y, y_row): (&mut [F], usize),
 ) {
-    debug_assert!(row == 1 || column == 1);
+    debug_assert!(suits(b, [m, k, n], [row, column]));
     if m * n == 0 {
         return;
+    }
+    #[cfg(target_arch = "wasm32")]
+    if let Some(kernel) = streams::kernel::<F>([m, k, n], [row, column]) {
+        return streams::multiply(kernel, x, [m, k, n], (b, [row, column]), (y, y_row));
     }
     if cfg!(target_arch = "wasm32") {
         return plain(x, (b, [row, column]), &mut y[..n]);

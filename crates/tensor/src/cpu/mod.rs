@@ -17,6 +17,8 @@ mod real;
 mod row;
 mod softmax;
 #[cfg(target_arch = "wasm32")]
+mod streams;
+#[cfg(target_arch = "wasm32")]
 pub mod team;
 mod wide;
 
@@ -33,7 +35,7 @@ pub(crate) use few::{FewKernels, few_kernels};
 use gemm::products;
 #[cfg(target_arch = "wasm32")]
 pub use gemm::{Products, set_products};
-pub(crate) use gemv::{FEW_ROWS, gemv};
+pub(crate) use gemv::{FEW_ROWS, gemv, suits};
 pub(crate) use heads::{HeadRows, dot};
 pub use io::{CpuIn, CpuIo, CpuOut};
 pub(crate) use parallel::{GRAIN, SendPtr};

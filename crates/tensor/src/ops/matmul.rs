@@ -1,10 +1,11 @@
 //! Matrix product, batched, either operand in any layout.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
 use crate::autograd::Vjp;
 use crate::check::{Range, Sample};
-use crate::cpu::{CpuIo, FEW_ROWS, Real, SendPtr, gemv, join_chunks, threads};
+use crate::cpu::{CpuIo, Real, SendPtr, gemv, join_chunks, suits, threads};
 use crate::cpu_kernel;
 use crate::dtype::DType;
 use crate::ops::layout::cat;
@@ -318,11 +319,14 @@ pub(super) fn multiply<F: Real>(
 ) {
     let &[batch, m, k] = la.dims3();
     let n = lb.shape[2];
-    if m <= FEW_ROWS && ly.strides[2] == 1 && (lb.strides[1] == 1 || lb.strides[2] == 1) {
+    if ly.strides[2] == 1 && suits(b, [m, k, n], [lb.strides[1], lb.strides[2]]) {
         for z in 0..batch {
             let a = &a[z * la.strides[0]..];
             let row = |i: usize| (0..k).map(move |j| a[i * la.strides[1] + j * la.strides[2]]);
-            let rows: Vec<F> = (0..m).flat_map(row).collect();
+            let rows: Cow<[F]> = match la.strides[1..] == [k, 1] {
+                true => a[..m * k].into(),
+                false => (0..m).flat_map(row).collect(),
+            };
             let b = (&b[z * lb.strides[0]..], [lb.strides[1], lb.strides[2]]);
             gemv(&rows, [m, k, n], b, (&mut y[z * ly.strides[0]..], ly.strides[1]));
         }
@@ -454,6 +458,18 @@ fn samples() -> Vec<Sample> {
             vec![cat(&[x[0].matmul(&x[1]), x[0].slice(1, 0, 9)], 1)]
         }),
         Sample::new("seven rows of a transposed", &[(&[7, 203], n), (&[46, 203], n)], |x| {
+            vec![x[0].matmul(&x[1].t())]
+        }),
+        Sample::new("three rows of a large matrix", &[(&[3, 384], n), (&[384, 352], n)], |x| {
+            vec![x[0].matmul(&x[1])]
+        }),
+        Sample::new("six rows of a large matrix, beside others", &[(&[6, 400], n), (&[400, 344], n)], |x| {
+            vec![cat(&[x[0].matmul(&x[1]), x[0].slice(1, 0, 9)], 1)]
+        }),
+        Sample::new("five rows of a large transposed", &[(&[5, 404], n), (&[327, 404], n)], |x| {
+            vec![x[0].matmul(&x[1].t())]
+        }),
+        Sample::new("eight rows of a large transposed", &[(&[8, 324], n), (&[1700, 324], n)], |x| {
             vec![x[0].matmul(&x[1].t())]
         }),
         Sample::new("one row of a matrix in parts", &[(&[1, 301], n), (&[301, 437], n)], |x| {

@@ -1,0 +1,112 @@
+//! A few rows times a matrix of f32 in a page whose products another module computes: as `cloche_gemm::streams` says.
+
+use super::parallel::{SendPtr, join_chunks, split_rows};
+use super::products;
+use super::real::Real;
+use cloche_gemm::streams::{COLUMNS, FEW_ROWS, Few, MultiplyFew, padded};
+
+/// Parts of k that are summed by themselves, so that each thread reads memory of its own.
+const PARTS: usize = 4;
+
+/// Numbers that a thread reads at once where it has whole columns.
+const PIECE: usize = 1 << 19;
+
+/// What multiplies rows of X (m, k) by a matrix (k, n) that takes `row` and `column` from an element to the next, if there is such a
+/// kernel and the matrix is large enough to be worth it.
+pub(crate) fn kernel<F: Real>([m, k, n]: [usize; 3], [row, column]: [usize; 2]) -> Option<MultiplyFew> {
+    F::floats(&[])?;
+    let whole = match column {
+        1 => k.is_multiple_of(4 * PARTS) && n.is_multiple_of(COLUMNS) && row > 0,
+        _ => k.is_multiple_of(4) && column == k,
+    };
+    products().few.filter(|_| whole && (2..=FEW_ROWS).contains(&m) && k * n >= PIECE / 4)
+}
+
+/// y ← x·b, as [`gemv`](super::gemv::gemv) has it.
+pub(crate) fn multiply<F: Real>(
+    kernel: MultiplyFew,
+    x: &[F],
+    dims: [usize; 3],
+    (b, [row, column]): (&[F], [usize; 2]),
+    (y, y_row): (&mut [F], usize),
+) {
+    let (Some(x), Some(b), Some(y)) = (F::floats(x), F::floats(b), F::floats_mut(y)) else {
+        unreachable!("they are f32")
+    };
+    let [m, k, n] = dims;
+    let last = if column == 1 { (k - 1) * row + n } else { k * n };
+    assert!(x.len() == m * k && b.len() >= last && y.len() >= (m - 1) * y_row + n, "{m}×{k}×{n}");
+    match column {
+        1 => by_rows(kernel, x, dims, (b, row), (y, y_row)),
+        _ => by_columns(kernel, x, dims, b, (y, y_row)),
+    }
+}
+
+/// Columns from `from` on, as many as four times `depth`, of m rows of x and of rows of zeros behind them: four of a row, which are
+/// steps[1] apart, then those of the next row; and all that again, steps[0] further.
+fn in_turn(
+    x: &[f32],
+    [m, rows, k]: [usize; 3],
+    (from, depth): (usize, usize),
+    steps: [usize; 2],
+) -> Vec<f32> {
+    let mut all = vec![0.0; depth * rows * 4];
+    for (l, x_at_l) in all.chunks_exact_mut(4 * rows).enumerate() {
+        for (r, four) in x_at_l.chunks_exact_mut(4).take(m).enumerate() {
+            four.iter_mut().enumerate().for_each(|(i, y)| *y = x[r * k + from + l * steps[0] + i * steps[1]]);
+        }
+    }
+    all
+}
+
+fn by_rows(
+    kernel: MultiplyFew,
+    x: &[f32],
+    [m, k, n]: [usize; 3],
+    (b, b_row): (&[f32], usize),
+    (y, y_row): (&mut [f32], usize),
+) {
+    let mut sums = vec![0.0; PARTS * m * n];
+    split_rows((&mut sums, m * n), usize::MAX, |part, sums| {
+        let (from, depth) = (part * (k / PARTS), k / PARTS / 4);
+        let x = in_turn(x, [m, m, k], (from, depth), [1, depth]);
+        let (x, b, y) = (x.as_ptr(), b[from * b_row..].as_ptr(), sums.as_mut_ptr());
+        // SAFETY: the caller has looked at the extents, and the sums are this part's.
+        unsafe { kernel(&Few { rows: m, depth, columns: n, x, b, b_row, y }) };
+    });
+    let (sums, _) = sums.as_chunks::<COLUMNS>();
+    for (r, y) in y.chunks_mut(y_row).take(m).enumerate() {
+        let (tiles, _) = y[..n].as_chunks_mut::<COLUMNS>();
+        for (j, y) in tiles.iter_mut().enumerate() {
+            let [a, b, c, d]: [_; PARTS] = std::array::from_fn(|part| sums[(part * n / COLUMNS + j) * m + r]);
+            *y = std::array::from_fn(|i| (a[i] + b[i]) + (c[i] + d[i]));
+        }
+    }
+}
+
+fn by_columns(
+    kernel: MultiplyFew,
+    x: &[f32],
+    [m, k, n]: [usize; 3],
+    b: &[f32],
+    (y, y_row): (&mut [f32], usize),
+) {
+    let rows = padded(m);
+    let x = in_turn(x, [m, rows, k], (0, k / 4), [4, 1]);
+    let (at_once, y) = (PIECE.div_ceil(k), SendPtr(y.as_mut_ptr()));
+    join_chunks(n.div_ceil(at_once), |piece| {
+        let first = piece * at_once;
+        let columns = at_once.min(n - first);
+        let mut parts = vec![0.0; columns * rows * 4];
+        let (x, b) = (x.as_ptr(), b[first * k..].as_ptr());
+        // SAFETY: the caller has looked at the extents, and there is room for the parts of each sum.
+        unsafe { kernel(&Few { rows: m, depth: k / 4, columns, x, b, b_row: 0, y: parts.as_mut_ptr() }) };
+        for r in 0..m {
+            // SAFETY: y has m rows of n columns, of which these are nobody else's.
+            let y = unsafe { std::slice::from_raw_parts_mut(y.get().add(r * y_row + first), columns) };
+            for (y, parts) in y.iter_mut().zip(parts[r * 4..].chunks(rows * 4)) {
+                *y = (parts[0] + parts[1]) + (parts[2] + parts[3]);
+            }
+        }
+    });
+}
