@@ -16,8 +16,10 @@ override Y0: u32 = 0u; override YZ: u32 = 0u; override YM: u32 = 0u; override YN
 
 override BLOCKS: u32 = 3u; // of four rows: 1 to 4
 
-// Whether tiles overlap or reach beyond the last row or column, or the last workgroup has threads without a tile.
-override RAGGED: bool = M % (4u * BLOCKS) != 0u || N % (8u * SHARING) != 0u || Z * M * N % (256u * BLOCKS) != 0u;
+// Whether tiles overlap or reach beyond the last row or column, or there may be threads without a tile: in the last workgroup, or
+// in one of those too many that a grid of two dimensions has.
+override RAGGED: bool = M % (4u * BLOCKS) != 0u || N % (8u * SHARING) != 0u || Z * M * N % (256u * BLOCKS) != 0u
+    || Z * M * N / (256u * BLOCKS) > 65535u;
 
 @group(0) @binding(1) var<storage, read> a: Known1;
 @group(0) @binding(2) var<storage, read> b: Known2;

@@ -29,7 +29,7 @@ pub struct Few {
 /// [`few`], or what takes its place.
 ///
 /// # Safety
-/// All that the extents say is there, and nothing else accesses Y meanwhile.
+/// There are at most [`FEW_ROWS`] rows, all that the extents say is there, and nothing else accesses Y meanwhile.
 pub type MultiplyFew = unsafe extern "C" fn(&Few);
 
 /// The most rows of [`Few`].
@@ -142,15 +142,18 @@ mod tests {
     fn products_of_few_rows_are_right_by_rows_and_by_columns() {
         for m in 1..=FEW_ROWS {
             for [k, n] in [[4, 8], [16, 8], [20, 1], [32, 31], [64, 72], [192, 200]] {
-                let (x, b) = (numbers(m * k, 1), numbers(k * n, 2));
+                // Rows of B are longer than those that are read.
+                let row = n + 3;
+                let (x, b) = (numbers(m * k, 1), numbers(k * row, 2));
                 let want = |r: usize, c: usize| -> f64 {
-                    (0..k).map(|l| f64::from(x[r * k + l]) * f64::from(b[l * n + c])).sum()
+                    (0..k).map(|l| f64::from(x[r * k + l]) * f64::from(b[l * row + c])).sum()
                 };
                 if n % COLUMNS == 0 {
                     let turned = in_turn(&x, [m, m, k], [1, k / 4]);
                     let mut y = numbers(m * n, 3);
                     let (x, depth) = (turned.as_ptr(), k / 4);
-                    let p = Few { rows: m, depth, columns: n, x, b: b.as_ptr(), b_row: n, y: y.as_mut_ptr() };
+                    let p =
+                        Few { rows: m, depth, columns: n, x, b: b.as_ptr(), b_row: row, y: y.as_mut_ptr() };
                     // SAFETY: the extents are those of the vectors.
                     unsafe { few(&p) };
                     for (i, (found, before)) in y.iter().zip(numbers(m * n, 3)).enumerate() {
@@ -161,7 +164,7 @@ mod tests {
                 }
                 let rows = padded(m);
                 let turned = in_turn(&x, [m, rows, k], [4, 1]);
-                let columns: Vec<f32> = (0..k * n).map(|i| b[i % k * n + i / k]).collect();
+                let columns: Vec<f32> = (0..k * n).map(|i| b[i % k * row + i / k]).collect();
                 let mut y = std::vec![f32::NAN; n * rows * 4];
                 let (x, b, depth) = (turned.as_ptr(), columns.as_ptr(), k / 4);
                 // SAFETY: the extents are those of the vectors.

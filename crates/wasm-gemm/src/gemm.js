@@ -1,7 +1,7 @@
 /**
- * Products with fused multiply-add, and of bytes, for the engine's CPU device: half as fast again as those it brings along, and
- * up to twice with codes or of a few rows. The module is a few kilobytes and lies in a string, so that there is nothing to fetch
- * that a bundler could move or a content-security policy forbid.
+ * Products with fused multiply-add, and of bytes, for the engine's CPU device: half as fast again as those it brings along, up to
+ * twice with codes, and several times of a few rows. The module is a few kilobytes and lies in a string, so that there is
+ * nothing to fetch that a bundler could move or a content-security policy forbid.
  */
 import wasm from "./gemm_wasm.js";
 import { bytesOf, place, share } from "./threads.js";

@@ -66,7 +66,7 @@ mod wasm {
     }
 
     thread_local! {
-        // What multiplies codes comes with the operation that needs it; a few rows are to `gemm` what many are.
+        // What multiplies codes comes with the operation that needs it. Without `few`, a few rows are packed like many.
         static PRODUCTS: Cell<Products> =
             const { Cell::new(Products { gemm: cloche_gemm::gemm, digits: None, multiply: None, few: None }) };
     }

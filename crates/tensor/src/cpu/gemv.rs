@@ -24,12 +24,12 @@ const PARTS: usize = 8;
 /// A matrix of fewer elements is one part: to wake another thread takes as long as to read it.
 const SMALL: usize = 1 << 17;
 
-/// Whether [`gemv`] can do it with such numbers as these. In wasm, where a page loads every kernel before it begins, there are but two plain loops, for one
-/// row; what multiplies more is another module's.
+/// Whether [`gemv`] can do it for a matrix of such numbers with these steps. In wasm, where a page loads every kernel before it
+/// begins, there are but two plain loops, for one row; what multiplies more is another module's.
 pub(crate) fn suits<F: Real>(_: &[F], dims: [usize; 3], steps: [usize; 2]) -> bool {
     #[cfg(target_arch = "wasm32")]
-    if dims[0] > 1 {
-        return streams::kernel::<F>(dims, steps).is_some();
+    if dims[0] > 1 && streams::kernel::<F>(dims, steps).is_none() {
+        return false;
     }
     dims[0] <= FEW_ROWS && steps.contains(&1)
 }

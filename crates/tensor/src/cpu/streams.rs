@@ -5,11 +5,16 @@ use super::products;
 use super::real::Real;
 use cloche_gemm::streams::{COLUMNS, FEW_ROWS, Few, MultiplyFew, padded};
 
+const _: () = assert!(FEW_ROWS == super::FEW_ROWS);
+
 /// Parts of k that are summed by themselves, so that each thread reads memory of its own.
 const PARTS: usize = 4;
 
-/// Numbers that a thread reads at once where it has whole columns.
+/// Numbers that a thread reads at once where it has whole columns, at most.
 const PIECE: usize = 1 << 19;
+
+/// A matrix of fewer numbers stays in a cache while it is packed.
+const SMALL: usize = 1 << 17;
 
 /// What multiplies rows of X (m, k) by a matrix (k, n) that takes `row` and `column` from an element to the next, if there is such a
 /// kernel and the matrix is large enough to be worth it.
@@ -17,9 +22,9 @@ pub(crate) fn kernel<F: Real>([m, k, n]: [usize; 3], [row, column]: [usize; 2]) 
     F::floats(&[])?;
     let whole = match column {
         1 => k.is_multiple_of(4 * PARTS) && n.is_multiple_of(COLUMNS) && row > 0,
-        _ => k.is_multiple_of(4) && column == k,
+        _ => k.is_multiple_of(4) && row == 1 && column == k,
     };
-    products().few.filter(|_| whole && (2..=FEW_ROWS).contains(&m) && k * n >= PIECE / 4)
+    products().few.filter(|_| whole && (2..=FEW_ROWS).contains(&m) && k * n >= SMALL)
 }
 
 /// y ← x·b, as [`gemv`](super::gemv::gemv) has it.
@@ -93,7 +98,9 @@ fn by_columns(
 ) {
     let rows = padded(m);
     let x = in_turn(x, [m, rows, k], (0, k / 4), [4, 1]);
-    let (at_once, y) = (PIECE.div_ceil(k), SendPtr(y.as_mut_ptr()));
+    // Pieces of one length, and an even number of them.
+    let at_once = n.div_ceil(2 * (k * n).div_ceil(2 * PIECE));
+    let y = SendPtr(y.as_mut_ptr());
     join_chunks(n.div_ceil(at_once), |piece| {
         let first = piece * at_once;
         let columns = at_once.min(n - first);

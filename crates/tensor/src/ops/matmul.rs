@@ -460,8 +460,8 @@ fn samples() -> Vec<Sample> {
         Sample::new("seven rows of a transposed", &[(&[7, 203], n), (&[46, 203], n)], |x| {
             vec![x[0].matmul(&x[1].t())]
         }),
-        Sample::new("three rows of a large matrix", &[(&[3, 384], n), (&[384, 352], n)], |x| {
-            vec![x[0].matmul(&x[1])]
+        Sample::new("three rows of a part of a large matrix", &[(&[384, 3], n), (&[390, 360], n)], |x| {
+            vec![x[0].t().matmul(&x[1].slice(0, 3, 387).slice(1, 5, 357))]
         }),
         Sample::new("six rows of a large matrix, beside others", &[(&[6, 400], n), (&[400, 344], n)], |x| {
             vec![cat(&[x[0].matmul(&x[1]), x[0].slice(1, 0, 9)], 1)]
@@ -469,8 +469,18 @@ fn samples() -> Vec<Sample> {
         Sample::new("five rows of a large transposed", &[(&[5, 404], n), (&[327, 404], n)], |x| {
             vec![x[0].matmul(&x[1].t())]
         }),
-        Sample::new("eight rows of a large transposed", &[(&[8, 324], n), (&[1700, 324], n)], |x| {
-            vec![x[0].matmul(&x[1].t())]
+        Sample::new(
+            "eight rows of a large transposed, beside others",
+            &[(&[8, 324], n), (&[1700, 324], n)],
+            |x| vec![cat(&[x[0].matmul(&x[1].t()), x[0].slice(1, 0, 9)], 1)],
+        ),
+        Sample::new(
+            "a few rows of the same column over and over",
+            &[(&[4, 400], n), (&[328, 400], n)],
+            |x| vec![x[0].matmul(&x[1].t().slice(0, 0, 1).broadcast_to(&(400, 328).into()))],
+        ),
+        Sample::new("whole tiles, beside others", &[(&[2, 32, 16], n), (&[2, 16, 64], n)], |x| {
+            vec![cat(&[x[0].matmul(&x[1]), x[0].clone()], 2)]
         }),
         Sample::new("one row of a matrix in parts", &[(&[1, 301], n), (&[301, 437], n)], |x| {
             vec![x[0].matmul(&x[1])]
