@@ -11,7 +11,7 @@ use super::parallel::{GRAIN, split_rows};
 #[cfg(target_arch = "x86_64")]
 use super::parallel::{SendPtr, join_chunks};
 use super::real::Real;
-#[cfg(target_arch = "wasm32")]
+#[cfg(all(target_arch = "wasm32", feature = "few"))]
 use super::streams;
 use super::wide::{Kernel, add_product, wide};
 
@@ -27,11 +27,11 @@ const SMALL: usize = 1 << 17;
 /// Whether [`gemv`] can do it for a matrix of such numbers with these steps. In wasm, where a page loads every kernel before it
 /// begins, there are but two plain loops, for one row; what multiplies more is another module's.
 pub(crate) fn suits<F: Real>(_: &[F], dims: [usize; 3], steps: [usize; 2]) -> bool {
-    #[cfg(target_arch = "wasm32")]
-    if dims[0] > 1 && streams::kernel::<F>(dims, steps).is_none() {
-        return false;
-    }
-    dims[0] <= FEW_ROWS && steps.contains(&1)
+    #[cfg(not(all(target_arch = "wasm32", feature = "few")))]
+    let alone = cfg!(target_arch = "wasm32");
+    #[cfg(all(target_arch = "wasm32", feature = "few"))]
+    let alone = streams::kernel::<F>(dims, steps).is_none();
+    dims[0] <= if alone { 1 } else { FEW_ROWS } && steps.contains(&1)
 }
 
 /// y[m, n] = Σₖ x[m, k]·b[k, n], where x is contiguous, element (k, n) of b lies at `k·row + n·column`, either step being 1,
@@ -46,7 +46,7 @@ pub(crate) fn gemv<F: Real>(
     if m * n == 0 {
         return;
     }
-    #[cfg(target_arch = "wasm32")]
+    #[cfg(all(target_arch = "wasm32", feature = "few"))]
     if let Some(kernel) = streams::kernel::<F>([m, k, n], [row, column]) {
         return streams::multiply(kernel, x, [m, k, n], (b, [row, column]), (y, y_row));
     }

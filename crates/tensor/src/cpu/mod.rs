@@ -16,7 +16,7 @@ mod parallel;
 mod real;
 mod row;
 mod softmax;
-#[cfg(target_arch = "wasm32")]
+#[cfg(all(target_arch = "wasm32", feature = "few"))]
 mod streams;
 #[cfg(target_arch = "wasm32")]
 pub mod team;
