@@ -46,6 +46,20 @@ pub const fn padded(rows: usize) -> usize {
     if rows > OF_TWO { OF_ONE } else { OF_TWO }
 }
 
+/// Writes rows of x (m, k) as [`Few`] has them, from column `from` on: four of a row, which are steps[1] apart, then those of the
+/// next row, then `rows` − m times zeros; and all that again, steps[0] further, as often as there is room for.
+///
+/// # Panics
+/// When it would leave x.
+pub fn in_turn(x: &[f32], [m, rows, k]: [usize; 3], from: usize, steps: [usize; 2], to: &mut [f32]) {
+    for (l, x_at_l) in to.chunks_exact_mut(4 * rows).enumerate() {
+        for (r, four) in x_at_l.chunks_exact_mut(4).enumerate() {
+            let at = |i: usize| r * k + from + l * steps[0] + i * steps[1];
+            four.iter_mut().enumerate().for_each(|(i, y)| *y = if r < m { x[at(i)] } else { 0.0 });
+        }
+    }
+}
+
 /// Computes a product of a few rows.
 ///
 /// # Safety
@@ -132,12 +146,6 @@ mod tests {
         (0..len).map(|i| ((i * 37 + salt * 101) % 211) as f32 / 100.0 - 1.0).collect()
     }
 
-    /// X (m, k) as [`Few`] has it.
-    fn in_turn(x: &[f32], [m, rows, k]: [usize; 3], steps: [usize; 2]) -> Vec<f32> {
-        let at = |i: usize| (i / (4 * rows) * steps[0] + i % 4 * steps[1], i / 4 % rows);
-        (0..rows * k).map(at).map(|(l, r)| if r < m { x[r * k + l] } else { 0.0 }).collect()
-    }
-
     #[test]
     fn products_of_few_rows_are_right_by_rows_and_by_columns() {
         for m in 1..=FEW_ROWS {
@@ -149,7 +157,8 @@ mod tests {
                     (0..k).map(|l| f64::from(x[r * k + l]) * f64::from(b[l * row + c])).sum()
                 };
                 if n % COLUMNS == 0 {
-                    let turned = in_turn(&x, [m, m, k], [1, k / 4]);
+                    let mut turned = std::vec![f32::NAN; m * k];
+                    in_turn(&x, [m, m, k], 0, [1, k / 4], &mut turned);
                     let mut y = numbers(m * n, 3);
                     let (x, depth) = (turned.as_ptr(), k / 4);
                     let p =
@@ -163,7 +172,8 @@ mod tests {
                     }
                 }
                 let rows = padded(m);
-                let turned = in_turn(&x, [m, rows, k], [4, 1]);
+                let mut turned = std::vec![f32::NAN; rows * k];
+                in_turn(&x, [m, rows, k], 0, [4, 1], &mut turned);
                 let columns: Vec<f32> = (0..k * n).map(|i| b[i % k * row + i / k]).collect();
                 let mut y = std::vec![f32::NAN; n * rows * 4];
                 let (x, b, depth) = (turned.as_ptr(), columns.as_ptr(), k / 4);

@@ -76,7 +76,8 @@ async function training({ weights, batches, rows, positions }) {
     [p, m, v, value] = step(p, m, v, x, y, bias1, bias2);
   };
   const last = async () => (await value.ref.data())[0];
-  // The loss is there when a third of the step is done. Kernels run one after another, so what comes behind them all tells their end.
+  // By threads the loss is there before half of the step is done. Kernels run one after another, so what comes behind them
+  // all tells their end.
   return { run, settled: () => value.ref.mul(2).data(), last };
 }
 

@@ -3,7 +3,7 @@
 use super::parallel::{SendPtr, join_chunks, split_rows};
 use super::products;
 use super::real::Real;
-use cloche_gemm::streams::{COLUMNS, FEW_ROWS, Few, MultiplyFew, padded};
+use cloche_gemm::streams::{COLUMNS, FEW_ROWS, Few, MultiplyFew, in_turn, padded};
 
 const _: () = assert!(FEW_ROWS == super::FEW_ROWS);
 
@@ -47,23 +47,6 @@ pub(crate) fn multiply<F: Real>(
     }
 }
 
-/// Columns from `from` on, as many as four times `depth`, of m rows of x and of rows of zeros behind them: four of a row, which are
-/// steps[1] apart, then those of the next row; and all that again, steps[0] further.
-fn in_turn(
-    x: &[f32],
-    [m, rows, k]: [usize; 3],
-    (from, depth): (usize, usize),
-    steps: [usize; 2],
-) -> Vec<f32> {
-    let mut all = vec![0.0; depth * rows * 4];
-    for (l, x_at_l) in all.chunks_exact_mut(4 * rows).enumerate() {
-        for (r, four) in x_at_l.chunks_exact_mut(4).take(m).enumerate() {
-            four.iter_mut().enumerate().for_each(|(i, y)| *y = x[r * k + from + l * steps[0] + i * steps[1]]);
-        }
-    }
-    all
-}
-
 fn by_rows(
     kernel: MultiplyFew,
     x: &[f32],
@@ -74,8 +57,9 @@ fn by_rows(
     let mut sums = vec![0.0; PARTS * m * n];
     split_rows((&mut sums, m * n), usize::MAX, |part, sums| {
         let (from, depth) = (part * (k / PARTS), k / PARTS / 4);
-        let x = in_turn(x, [m, m, k], (from, depth), [1, depth]);
-        let (x, b, y) = (x.as_ptr(), b[from * b_row..].as_ptr(), sums.as_mut_ptr());
+        let mut turned = vec![0.0; 4 * depth * m];
+        in_turn(x, [m, m, k], from, [1, depth], &mut turned);
+        let (x, b, y) = (turned.as_ptr(), b[from * b_row..].as_ptr(), sums.as_mut_ptr());
         // SAFETY: the caller has looked at the extents, and the sums are this part's.
         unsafe { kernel(&Few { rows: m, depth, columns: n, x, b, b_row, y }) };
     });
@@ -97,7 +81,8 @@ fn by_columns(
     (y, y_row): (&mut [f32], usize),
 ) {
     let rows = padded(m);
-    let x = in_turn(x, [m, rows, k], (0, k / 4), [4, 1]);
+    let mut turned = vec![0.0; k * rows];
+    in_turn(x, [m, rows, k], 0, [4, 1], &mut turned);
     // Pieces of one length, and an even number of them.
     let at_once = n.div_ceil(2 * (k * n).div_ceil(2 * PIECE));
     let y = SendPtr(y.as_mut_ptr());
@@ -105,7 +90,7 @@ fn by_columns(
         let first = piece * at_once;
         let columns = at_once.min(n - first);
         let mut parts = vec![0.0; columns * rows * 4];
-        let (x, b) = (x.as_ptr(), b[first * k..].as_ptr());
+        let (x, b) = (turned.as_ptr(), b[first * k..].as_ptr());
         // SAFETY: the caller has looked at the extents, and there is room for the parts of each sum.
         unsafe { kernel(&Few { rows: m, depth: k / 4, columns, x, b, b_row: 0, y: parts.as_mut_ptr() }) };
         for r in 0..m {
