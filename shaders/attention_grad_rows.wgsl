@@ -1,6 +1,6 @@
-// What attention_grad.wgsl says, sixteen queries or keys at a time; the results, too much for registers, grow where they are
-// stored. Behind attention_strips.wgsl. Host side: crates/tensor/src/ops/attention_grad_rows.rs.
-// Dispatch: a thread for eight rows of dq, or (KEYS) of dk and dv.
+// What attention_grad.wgsl says, two strips at a time; the results, too much for registers, grow in memory. Behind
+// attention_strips.wgsl. Host side: crates/tensor/src/ops/attention_grad_rows.rs.
+// Dispatch: a thread for OWN rows of dq, or (KEYS) of dk and dv.
 
 @group(0) @binding(6) var<storage, read> u: array<vec4<f32>>; // own dy, or v
 @group(0) @binding(7) var<storage, read> y: array<vec4<f32>>; // (B, T, H, D)
@@ -20,15 +20,51 @@ fn four_of_u(at: vec4<u32>) -> mat4x4<f32> {
     return mat4x4<f32>(u[at.x], u[at.y], u[at.z], u[at.w]);
 }
 
+fn own_u(at0: vec4<u32>, at1: vec4<u32>) -> Eight {
+    let x = four_of_u(at0);
+    if (WIDE) {
+        return Eight(x, x);
+    }
+    return Eight(x, four_of_u(at1));
+}
+
 /// Sums of the columns of products.
 fn dots(x: mat4x4<f32>, y: mat4x4<f32>) -> vec4<f32> {
     return vec4(dot(x[0], y[0]), dot(x[1], y[1]), dot(x[2], y[2]), dot(x[3], y[3]));
+}
+
+/// The same of sixteen rows.
+fn strip_dots(x: Strip, y: Strip) -> mat4x4<f32> {
+    return mat4x4<f32>(dots(x.a, y.a), dots(x.b, y.b), dots(x.c, y.c), dots(x.d, y.d));
+}
+
+/// What is known of the others of both strips; of one where they have the same.
+struct Known { a: mat4x4<f32>, b: mat4x4<f32> }
+
+fn of_second(x: Known) -> vec4<f32> {
+    if (WIDE) {
+        return x.b[0];
+    }
+    return x.a[0];
+}
+
+/// The first of four columns goes behind the others.
+fn next(x: Known) -> Known {
+    let a = mat4x4<f32>(x.a[1], x.a[2], x.a[3], x.a[0]);
+    if (WIDE) {
+        return Known(a, mat4x4<f32>(x.b[1], x.b[2], x.b[3], x.b[0]));
+    }
+    return Known(a, x.b);
 }
 
 /// The log-sum-exp of four queries.
 fn lse_of(b: u32, h: u32, t: u32) -> vec4<f32> {
     let at = (b * H + h) * T + min(t + IOTA, vec4(T - 1u));
     return vec4(lse[at.x], lse[at.y], lse[at.z], lse[at.w]);
+}
+
+fn lse_of_sixteen(b: u32, h: u32, t: u32) -> mat4x4<f32> {
+    return mat4x4<f32>(lse_of(b, h, t), lse_of(b, h, t + 4u), lse_of(b, h, t + 8u), lse_of(b, h, t + 12u));
 }
 
 /// What is known of queries, for four rows of four columns: one of `own` for each row, or `other` for all.
@@ -59,13 +95,13 @@ fn gradient(
     let n = unit(flat_id(workgroup, grid), lane);
     let h = n % HEADS;
     let b = n / HEADS % B;
-    let row0 = n / (HEADS * B) * 8u * SHARING;
+    let row0 = n / (HEADS * B) * OWN * SHARING;
     if (row0 >= ROWS) {
         return;
     }
-    let row = row0 + lane % SHARING * 8u;
+    let row = row0 + lane % SHARING * OWN;
     let r0 = min(row + IOTA, vec4(ROWS - 1u));
-    let r1 = min(row + 4u + IOTA, vec4(ROWS - 1u));
+    let r1 = min(row + DOWN + IOTA, vec4(ROWS - 1u));
     let a0 = Q_OFFSET + b * Q_B + r0 * Q_T + h * Q_H;
     let a1 = Q_OFFSET + b * Q_B + r1 * Q_T + h * Q_H;
     let u0 = U_OFFSET + b * U_B + r0 * U_T + h * U_H;
@@ -77,68 +113,78 @@ fn gradient(
     var delta1: vec4<f32>;
     if (!KEYS) {
         lse0 = lse_of(b, h, row);
-        lse1 = lse_of(b, h, row + 4u);
+        lse1 = lse_of(b, h, row + DOWN);
         for (var i = 0u; i < D4; i++) {
             delta0 += dots(four_of_u(u0 + i), mat4x4<f32>(y[u0.x + i], y[u0.y + i], y[u0.z + i], y[u0.w + i]));
-            delta1 += dots(four_of_u(u1 + i), mat4x4<f32>(y[u1.x + i], y[u1.y + i], y[u1.z + i], y[u1.w + i]));
+            if (!WIDE) {
+                delta1 += dots(four_of_u(u1 + i), mat4x4<f32>(y[u1.x + i], y[u1.y + i], y[u1.z + i], y[u1.w + i]));
+            }
+        }
+        if (WIDE) {
+            delta1 = delta0;
         }
     }
-    let last = min(row0 + 8u * SHARING, ROWS) - 1u;
+    let last = min(row0 + OWN * SHARING, ROWS) - 1u;
     let out0 = OUT_OFFSET + b * OUT_B + h * OUT_HEAD;
     var fresh = true; // nothing has been stored: not even zeros for a key that no query sees
     for (var j = 0u; j < SPAN; j++) {
         let head = select(h / GROUP, h * GROUP + j, KEYS);
         let c0 = K_OFFSET + b * K_B + head * K_G;
         let w0 = V_OFFSET + b * V_B + head * V_G;
-        for (var s = first_met(b, row0); fresh || meets(b, last, s); s += 16u) {
-            // 3. Scores, products of dy and v, and what is known of the others, if they are queries.
-            var p0 = Strip();
-            var p1 = Strip();
-            var z0 = Strip();
-            var z1 = Strip();
-            var delta = mat4x4<f32>();
+        for (var s = first_met(b, row0); fresh || meets(b, last, s); s += MET) {
+            // 3. Scores, then products of dy and v and what is known of the others, if they are queries: one after the other,
+            // so that one strip's sums have the registers.
+            var p = Two();
             for (var i = 0u; i < D4; i++) {
-                let x = turn(strip(C, c0 + i, s, OTHERS - 1u, lane));
-                p0 = grow(p0, four_of_a(a0 + i), x);
-                p1 = grow(p1, four_of_a(a1 + i), x);
-                let by = strip(W, w0 + i, s, OTHERS - 1u, lane);
-                if (KEYS) {
-                    let at = (b * T * H + head) * D4 + i;
-                    let own = strip(Y, at, s, T - 1u, lane);
-                    delta += mat4x4<f32>(dots(by.a, own.a), dots(by.b, own.b), dots(by.c, own.c), dots(by.d, own.d));
-                }
-                z0 = grow(z0, four_of_u(u0 + i), turn(by));
-                z1 = grow(z1, four_of_u(u1 + i), turn(by));
+                p = grow_two(p, own_a(a0 + i, a1 + i), others(C, c0 + i, s, OTHERS - 1u, lane));
             }
-            var others = mat4x4<f32>();
+            var z = Two();
+            var delta = Known();
+            for (var i = 0u; i < D4; i++) {
+                let by = others(W, w0 + i, s, OTHERS - 1u, lane);
+                if (KEYS) {
+                    let own = others(Y, (b * T * H + head) * D4 + i, s, T - 1u, lane);
+                    delta.a += strip_dots(by.a, own.a);
+                    if (WIDE) {
+                        delta.b += strip_dots(by.b, own.b);
+                    }
+                }
+                z = grow_two(z, own_u(u0 + i, u1 + i), by);
+            }
+            var lses = Known();
             if (KEYS) {
-                others = mat4x4<f32>(
-                    lse_of(b, head, s), lse_of(b, head, s + 4u), lse_of(b, head, s + 8u), lse_of(b, head, s + 12u),
-                );
+                lses.a = lse_of_sixteen(b, head, s);
+                if (WIDE) {
+                    lses.b = lse_of_sixteen(b, head, s + ACROSS);
+                }
             }
             // 4. Weights, and the gradients of the scores.
             for (var n = 0u; n < 4u; n++) {
-                let q0 = weigh(hide(p0.a, b, row, s + 4u * n), lse0, others[0]);
-                let q1 = weigh(hide(p1.a, b, row + 4u, s + 4u * n), lse1, others[0]);
-                p0 = Strip(p0.b, p0.c, p0.d, q0);
-                p1 = Strip(p1.b, p1.c, p1.d, q1);
-                z0 = Strip(z0.b, z0.c, z0.d, slope(q0, z0.a, delta0, delta[0]));
-                z1 = Strip(z1.b, z1.c, z1.d, slope(q1, z1.a, delta1, delta[0]));
-                others = mat4x4<f32>(others[1], others[2], others[3], others[0]);
-                delta = mat4x4<f32>(delta[1], delta[2], delta[3], delta[0]);
+                let p0 = weigh(hide(p.a.a, b, row, s + 4u * n), lse0, lses.a[0]);
+                let p1 = weigh(hide(p.b.a, b, row + DOWN, s + ACROSS + 4u * n), lse1, of_second(lses));
+                p.a = Strip(p.a.b, p.a.c, p.a.d, p0);
+                p.b = Strip(p.b.b, p.b.c, p.b.d, p1);
+                z.a = Strip(z.a.b, z.a.c, z.a.d, slope(p0, z.a.a, delta0, delta.a[0]));
+                z.b = Strip(z.b.b, z.b.c, z.b.d, slope(p1, z.b.a, delta1, of_second(delta)));
+                lses = next(lses);
+                delta = next(delta);
             }
             // 5. What they give.
             for (var i = 0u; i < D4; i++) {
-                let x = strip(C, c0 + i, s, OTHERS - 1u, lane);
-                add_out(out0 + i, row, z0, x, vec4(1.0), fresh);
-                add_out(out0 + i, row + 4u, z1, x, vec4(1.0), fresh);
+                let by = others(C, c0 + i, s, OTHERS - 1u, lane);
+                add_sums(Place(out0 + i, i, row), z, by, vec4(1.0), vec4(1.0), fresh);
                 if (KEYS) {
-                    let by = strip(W, w0 + i, s, OTHERS - 1u, lane);
-                    add_out(out0 + i + OUT_DV, row, p0, by, vec4(1.0), fresh);
-                    add_out(out0 + i + OUT_DV, row + 4u, p1, by, vec4(1.0), fresh);
+                    let by = others(W, w0 + i, s, OTHERS - 1u, lane);
+                    add_sums(Place(out0 + i + OUT_DV, D4 + i, row), p, by, vec4(1.0), vec4(1.0), fresh);
                 }
             }
             fresh = false;
+        }
+    }
+    for (var i = 0u; WIDE && i < D4; i++) {
+        store(out0 + i, row, sums_at(Place(out0 + i, i, row)));
+        if (KEYS) {
+            store(out0 + i + OUT_DV, row, sums_at(Place(out0 + i + OUT_DV, D4 + i, row)));
         }
     }
 }

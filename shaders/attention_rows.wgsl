@@ -1,6 +1,6 @@
-// What attention.wgsl says, sixteen keys at a time: the softmax is taken online, and what is too much for registers, the sum
-// of p v, grows in y itself. Behind attention_strips.wgsl. Host side: crates/tensor/src/ops/attention_rows.rs.
-// Dispatch: a thread for eight queries of a head.
+// What attention.wgsl says, two strips at a time: the softmax is taken online, and what is too much for registers, the sum
+// of p v, grows in memory. Behind attention_strips.wgsl. Host side: crates/tensor/src/ops/attention_rows.rs.
+// Dispatch: a thread for OWN queries of a head.
 
 @group(0) @binding(6) var<storage, read_write> new_lse: array<f32>; // (B, H, T)
 
@@ -48,13 +48,13 @@ fn forward(
     let n = unit(flat_id(workgroup, grid), lane);
     let h = n % H;
     let b = n / H % B;
-    let t0 = n / (H * B) * 8u * SHARING;
+    let t0 = n / (H * B) * OWN * SHARING;
     if (t0 >= T) {
         return;
     }
-    let t = t0 + lane % SHARING * 8u;
+    let t = t0 + lane % SHARING * OWN;
     let a0 = Q_OFFSET + b * Q_B + min(t + IOTA, vec4(T - 1u)) * Q_T + h * Q_H;
-    let a1 = Q_OFFSET + b * Q_B + min(t + 4u + IOTA, vec4(T - 1u)) * Q_T + h * Q_H;
+    let a1 = Q_OFFSET + b * Q_B + min(t + DOWN + IOTA, vec4(T - 1u)) * Q_T + h * Q_H;
     let c0 = K_OFFSET + b * K_B + h / GROUP * K_G;
     let w0 = V_OFFSET + b * V_B + h / GROUP * V_G;
     var top0 = vec4(MASKED);
@@ -63,55 +63,62 @@ fn forward(
     var total1 = vec4<f32>();
     let out0 = OUT_OFFSET + b * OUT_B + h * OUT_HEAD;
     let first = first_seen(b, t0);
-    let end = visible(b, min(t0 + 8u * SHARING, T) - 1u);
-    for (var s = first; s < end; s += 16u) {
+    let end = visible(b, min(t0 + OWN * SHARING, T) - 1u);
+    for (var s = first; s < end; s += MET) {
         // 2. Scores.
-        var z0 = Strip();
-        var z1 = Strip();
+        var z = Two();
         for (var i = 0u; i < D4; i++) {
-            let keys = turn(strip(C, c0 + i, s, end - 1u, lane));
-            z0 = grow(z0, four_of_a(a0 + i), keys);
-            z1 = grow(z1, four_of_a(a1 + i), keys);
+            z = grow_two(z, own_a(a0 + i, a1 + i), others(C, c0 + i, s, end - 1u, lane));
         }
-        if (HAS_DOCUMENTS || s + 16u > visible(b, t0)) {
+        if (HAS_DOCUMENTS || s + MET > visible(b, t0)) {
             for (var j = 0u; j < 16u; j += 4u) {
-                z0 = Strip(z0.b, z0.c, z0.d, hide(z0.a, b, t, s + j));
-                z1 = Strip(z1.b, z1.c, z1.d, hide(z1.a, b, t + 4u, s + j));
+                z.a = Strip(z.a.b, z.a.c, z.a.d, hide(z.a.a, b, t, s + j));
+                z.b = Strip(z.b.b, z.b.c, z.b.d, hide(z.b.a, b, t + DOWN, s + ACROSS + j));
             }
         }
         // 3. Weights, relative to the largest score so far; with the last keys, divided by their sum.
         let before0 = top0;
         let before1 = top1;
-        top0 = top_of(z0, top0);
-        top1 = top_of(z1, top1);
+        top0 = top_of(z.a, top0);
+        top1 = top_of(z.b, top1);
+        if (WIDE) {
+            top0 = max(top0, top1);
+            top1 = top0;
+        }
         var shrink0 = exp(SCALE * (before0 - top0));
         var shrink1 = exp(SCALE * (before1 - top1));
         total0 *= shrink0;
         total1 *= shrink1;
         for (var j = 0u; j < 4u; j++) {
-            let p0 = weigh(z0.a, top0);
-            let p1 = weigh(z1.a, top1);
+            let p0 = weigh(z.a.a, top0);
+            let p1 = weigh(z.b.a, top1);
             total0 += sum_of(p0);
             total1 += sum_of(p1);
-            z0 = Strip(z0.b, z0.c, z0.d, p0);
-            z1 = Strip(z1.b, z1.c, z1.d, p1);
+            z.a = Strip(z.a.b, z.a.c, z.a.d, p0);
+            z.b = Strip(z.b.b, z.b.c, z.b.d, p1);
         }
-        if (s + 16u >= end) {
-            z0 = scale(z0, 1.0 / total0);
-            z1 = scale(z1, 1.0 / total1);
+        if (s + MET >= end) {
+            if (WIDE) {
+                total0 += total1;
+                total1 = total0;
+            }
+            z.a = scale(z.a, 1.0 / total0);
+            z.b = scale(z.b, 1.0 / total1);
             shrink0 /= total0;
             shrink1 /= total1;
         }
         // 4. Weights times values.
         for (var i = 0u; i < D4; i++) {
-            let values = strip(W, w0 + i, s, end - 1u, lane);
-            add_out(out0 + i, t, z0, values, shrink0, s == first);
-            add_out(out0 + i, t + 4u, z1, values, shrink1, s == first);
+            let values = others(W, w0 + i, s, end - 1u, lane);
+            add_sums(Place(out0 + i, i, t), z, values, shrink0, shrink1, s == first);
         }
+    }
+    for (var i = 0u; WIDE && i < D4; i++) {
+        store(out0 + i, t, sums_at(Place(out0 + i, i, t)));
     }
     let lse0 = SCALE * top0 + log(total0);
     let lse1 = SCALE * top1 + log(total1);
-    for (var j = 0u; j < 8u && t + j < T; j++) {
-        new_lse[(b * H + h) * T + t + j] = select(lse1[j % 4u], lse0[j], j < 4u);
+    for (var j = 0u; j < OWN && t + j < T; j++) {
+        new_lse[(b * H + h) * T + t + j] = select(lse1[j % 4u], lse0[j % 4u], j < 4u);
     }
 }

@@ -1,8 +1,9 @@
 // What stands in front of attention_rows.wgsl and attention_grad_rows.wgsl, the kernels of attention for adapters that are
-// CPUs and for heads too wide for tiles: no barrier. A thread owns eight rows and goes through others, sixteen at a time:
-// through the keys that its queries see, or (KEYS) through the queries that see its keys. Sums are blocks of 4 x 4,
-// matrices whose columns are the thread's rows. Behind rows_alone.wgsl, rows_quads.wgsl or rows_eights.wgsl, which say how others are
-// read; `fetch` is that of the file behind this one.
+// CPUs and for heads too wide for tiles: no barrier. A thread owns some rows and goes through others: through the keys that
+// its queries see, or (KEYS) through the queries that see its keys. It has two strips of four of its rows and sixteen others
+// at a time: eight rows of its own with the same others, or (WIDE) four with twice as many. Blocks of 4 x 4 are matrices
+// whose columns are the thread's rows. Behind rows_alone.wgsl, rows_quads.wgsl or rows_eights.wgsl, which say how others are
+// read and where sums grow; `fetch` is that of the file behind this one.
 
 override B: u32; override T: u32; override S: u32; // sequences, queries, keys
 override H: u32; override D4: u32; // query heads, D / 4
@@ -31,6 +32,10 @@ override SPAN: u32 = select(1u, GROUP, KEYS); // heads that it goes through
 @group(0) @binding(5) var<storage, read_write> out: array<vec4<f32>>; // y or dq (B, T, H, D), or dk and dv (B, S, G, D)
 
 const IOTA = vec4<u32>(0u, 1u, 2u, 3u);
+const DOWN = select(4u, 0u, WIDE); // how far the second strip lies from the first, along own rows
+const ACROSS = select(0u, 16u, WIDE); // and along the others
+const OWN = 4u + DOWN; // rows of a thread
+const MET = 16u + ACROSS; // others at a time
 
 /// The first key that query t of sequence b sees: where its document begins.
 fn first_seen(b: u32, t: u32) -> u32 {
@@ -104,14 +109,25 @@ const C: u32 = 0u; // what `fetch` fetches
 const W: u32 = 1u;
 const Y: u32 = 2u;
 
-/// A vec4 of eight of the others.
+/// A vec4 of eight rows.
 struct Eight { a: mat4x4<f32>, b: mat4x4<f32> }
 
-/// A vec4 of sixteen of the others.
+/// The same of sixteen of the others.
 fn strip(which: u32, at: u32, row: u32, last: u32, lane: u32) -> Strip {
     let upper = eight(which, at, row, last, lane);
     let lower = eight(which, at, row + 8u, last, lane);
     return Strip(upper.a, upper.b, lower.a, lower.b);
+}
+
+/// Both strips of a thread, or the others of both.
+struct Two { a: Strip, b: Strip }
+
+fn others(which: u32, at: u32, row: u32, last: u32, lane: u32) -> Two {
+    let x = strip(which, at, row, last, lane);
+    if (WIDE) {
+        return Two(x, strip(which, at, row + ACROSS, last, lane));
+    }
+    return Two(x, x);
 }
 
 fn turn(x: Strip) -> Strip {
@@ -120,6 +136,20 @@ fn turn(x: Strip) -> Strip {
 
 fn four_of_a(at: vec4<u32>) -> mat4x4<f32> {
     return mat4x4<f32>(a[at.x], a[at.y], a[at.z], a[at.w]);
+}
+
+/// A vec4 of the own rows of both strips.
+fn own_a(at0: vec4<u32>, at1: vec4<u32>) -> Eight {
+    let x = four_of_a(at0);
+    if (WIDE) {
+        return Eight(x, x);
+    }
+    return Eight(x, four_of_a(at1));
+}
+
+/// Adds products of own rows with the others to both strips.
+fn grow_two(z: Two, own: Eight, x: Two) -> Two {
+    return Two(grow(z.a, own.a, turn(x.a)), grow(z.b, own.b, turn(x.b)));
 }
 
 /// MASKED in place of the scores of one row with others that it does not meet.
@@ -143,16 +173,43 @@ fn store_row(x: vec4<f32>, row: u32, at: u32) {
     }
 }
 
-/// Adds sixteen others, weighed, to a vec4 of four rows, of which `shrink` times what was there remains.
-fn add_out(at: u32, row: u32, x: Strip, y: Strip, shrink: vec4<f32>, fresh: bool) {
-    var z = mat4x4<f32>();
-    if (!fresh) {
-        let i = at + min(row + IOTA, vec4(ROWS - 1u)) * OUT_ROW;
-        z = scale_rows(mat4x4<f32>(out[i.x], out[i.y], out[i.z], out[i.w]), shrink);
+/// A vec4 of four rows of the result.
+fn stored(at: u32, row: u32) -> mat4x4<f32> {
+    let i = at + min(row + IOTA, vec4(ROWS - 1u)) * OUT_ROW;
+    return mat4x4<f32>(out[i.x], out[i.y], out[i.z], out[i.w]);
+}
+
+fn store(at: u32, row: u32, x: mat4x4<f32>) {
+    store_row(x[0], row, at);
+    store_row(x[1], row + 1u, at);
+    store_row(x[2], row + 2u, at);
+    store_row(x[3], row + 3u, at);
+}
+
+/// Sums of four rows: where they lie in the result, and how many vec4s of the row stand before.
+struct Place { at: u32, i: u32, row: u32 }
+
+/// What remains of sums: nothing yet, or `shrink` times what they were.
+fn remaining(p: Place, shrink: vec4<f32>, fresh: bool) -> mat4x4<f32> {
+    if (fresh) {
+        return mat4x4<f32>();
     }
-    z = add(add(add(add(z, x.a, y.a), x.b, y.b), x.c, y.c), x.d, y.d);
-    store_row(z[0], row, at);
-    store_row(z[1], row + 1u, at);
-    store_row(z[2], row + 2u, at);
-    store_row(z[3], row + 3u, at);
+    return scale_rows(sums_at(p), shrink);
+}
+
+/// Adds sixteen others, weighed.
+fn add_strip(z: mat4x4<f32>, x: Strip, y: Strip) -> mat4x4<f32> {
+    return add(add(add(add(z, x.a, y.a), x.b, y.b), x.c, y.c), x.d, y.d);
+}
+
+/// Adds the others, weighed, to sums of a thread's rows.
+fn add_sums(p: Place, x: Two, y: Two, shrink0: vec4<f32>, shrink1: vec4<f32>, fresh: bool) {
+    let z = add_strip(remaining(p, shrink0, fresh), x.a, y.a);
+    if (WIDE) {
+        keep(p, add_strip(z, x.b, y.b));
+    } else {
+        keep(p, z);
+        let lower = Place(p.at, p.i, p.row + DOWN);
+        keep(lower, add_strip(remaining(lower, shrink1, fresh), x.b, y.b));
+    }
 }

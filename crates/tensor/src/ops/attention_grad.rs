@@ -136,7 +136,8 @@ impl AttentionGrad {
             bindings.push(Bind::Output(out[keys].0));
             bindings.extend([own[1].0, y, lse].map(Bind::Input));
             let shader = attention_grad_rows::SHADER;
-            let (shader, workgroups) = attention_rows::rows(io, shader, [q.shape[0] * heads, lengths[keys]]);
+            let rows = [q.shape[0] * heads, lengths[keys], q.shape[3] * (1 + keys)];
+            let (shader, workgroups) = attention_rows::rows(io, shader, rows, &mut constants);
             Dispatch { shader, entry: "gradient", constants, bindings, workgroups }
         };
         [0, 1].map(dispatch).into()
