@@ -3,7 +3,7 @@
  * `openai.chat.completions.create` runs against `cloche.chat.completions.create`.
  */
 import { ClocheError } from "./errors.js";
-import type { SamplingOptions, TokenPiece } from "./protocol.js";
+import type { SamplingOptions, Several, TokenPiece } from "./protocol.js";
 import type { Message } from "./tuning.js";
 
 /** What both kinds take. Fields of OpenAI's that mean nothing here, such as `model` and `user`, are let pass. */
@@ -91,13 +91,8 @@ export interface RequestOptions {
   signal?: AbortSignal;
 }
 
-/** Draws an answer, piece by piece. */
-type Draw<Asked> = (asked: Asked, sampling: SamplingOptions, signal?: AbortSignal) => AsyncGenerator<TokenPiece, void>;
-
-/** A piece of one of the answers, with what is known once it has ended. */
-interface Said extends TokenPiece {
-  index: number;
-}
+/** Draws answers, piece by piece. */
+type Draw<Asked> = (asked: Asked, sampling: SamplingOptions & Several, signal?: AbortSignal) => AsyncGenerator<TokenPiece, void>;
 
 /** `cloche.chat.completions`. */
 export class ChatCompletions {
@@ -112,7 +107,7 @@ export class ChatCompletions {
   async create(params: ChatCompletionParams, options: RequestOptions = {}): Promise<ChatCompletion | AsyncGenerator<ChatCompletionChunk, void>> {
     const { messages, logprobs } = params;
     if (!Array.isArray(messages)) throw new ClocheError("SETTINGS", "messages: found none, expected a list of messages");
-    const said = answers(this.#draw, messages, params, options.signal);
+    const said = this.#draw(messages, samplingOf(params), options.signal);
     const logs = (piece: TokenPiece) => (logprobs ? { content: piece.tokens.map(logOf) } : null);
     if (params.stream) return chunks(headOf("chat.completion.chunk", params), said, logs);
     const { texts, usage } = await collected(said);
@@ -120,7 +115,7 @@ export class ChatCompletions {
       index,
       message: { role: "assistant" as const, content: text },
       finish_reason: finish!,
-      logprobs: logs({ text, tokens }),
+      logprobs: logs({ index, text, tokens }),
     }));
     return { ...headOf("chat.completion", params), choices, usage };
   }
@@ -140,12 +135,12 @@ export class TextCompletions {
     const { prompt, logprobs } = params;
     if (typeof prompt !== "string") throw new ClocheError("SETTINGS", "prompt: found none, expected a text");
     const head = headOf("text_completion", params);
-    const said = answers(this.#draw, prompt, params, options.signal);
-    const choice = ({ text, tokens, finish }: TokenPiece, index: number) => {
+    const said = this.#draw(prompt, samplingOf(params), options.signal);
+    const choice = ({ index, text, tokens, finish }: TokenPiece) => {
       const logs = { tokens: tokens.map((token) => token.text), token_logprobs: tokens.map((token) => token.logProb) };
       return { index, text, finish_reason: finish ?? null, logprobs: logprobs === 0 || logprobs ? logs : null };
     };
-    if (params.stream) return streamed(said, (piece): TextCompletion => ({ ...head, choices: [choice(piece, piece.index)] }));
+    if (params.stream) return streamed(said, (piece): TextCompletion => ({ ...head, choices: [choice(piece)] }));
     const { texts, usage } = await collected(said);
     return { ...head, choices: texts.map(choice), usage };
   }
@@ -157,30 +152,24 @@ function headOf<Kind extends string>(object: Kind, { model = "cloche" }: Complet
 }
 
 /** OpenAI's names for what is sampled, in ours. */
-function samplingOf(params: CompletionParams, index: number): SamplingOptions {
-  const { temperature, top_p, seed, stop } = params;
+function samplingOf(params: CompletionParams): SamplingOptions & Several {
+  const { temperature, top_p, seed, stop, n } = params;
   const maxTokens = params.max_completion_tokens ?? params.max_tokens;
   return {
     ...(typeof maxTokens === "number" && { maxTokens }),
     ...(typeof temperature === "number" && { temperature }),
     ...(typeof top_p === "number" && { topP: top_p }),
-    seed: (seed ?? Math.floor(Math.random() * 2 ** 31)) + index,
+    ...(typeof n === "number" && { n }),
+    seed: seed ?? Math.floor(Math.random() * 2 ** 31),
     ...(stop && { stop: [stop].flat() }),
   };
 }
 
-/** All answers, one after the other. */
-async function* answers<Asked>(draw: Draw<Asked>, asked: Asked, params: CompletionParams, signal?: AbortSignal): AsyncGenerator<Said, void> {
-  for (let index = 0; index < (params.n ?? 1); index++) {
-    for await (const piece of draw(asked, samplingOf(params, index), signal)) yield { ...piece, index };
-  }
-}
-
-async function collected(said: AsyncIterable<Said>): Promise<{ texts: TokenPiece[]; usage: Usage }> {
+async function collected(said: AsyncIterable<TokenPiece>): Promise<{ texts: TokenPiece[]; usage: Usage }> {
   const texts: TokenPiece[] = [];
   const usage = new Count();
   for await (const piece of said) {
-    const whole = (texts[piece.index] ??= { text: "", tokens: [] });
+    const whole = (texts[piece.index] ??= { index: piece.index, text: "", tokens: [] });
     whole.text += piece.text;
     whole.tokens.push(...piece.tokens);
     if (piece.finish) whole.finish = piece.finish;
@@ -189,20 +178,20 @@ async function collected(said: AsyncIterable<Said>): Promise<{ texts: TokenPiece
   return { texts, usage: usage.total() };
 }
 
-/** The pieces of a conversation's answer: the role first, how it ended last. */
-async function* chunks(head: Head<"chat.completion.chunk">, said: AsyncGenerator<Said, void>, logs: (piece: TokenPiece) => { content: TokenLogprob[] } | null): AsyncGenerator<ChatCompletionChunk, void> {
-  let begun = -1;
+/** The pieces of a conversation's answers, each with the role first, how it ended last. */
+async function* chunks(head: Head<"chat.completion.chunk">, said: AsyncGenerator<TokenPiece, void>, logs: (piece: TokenPiece) => { content: TokenLogprob[] } | null): AsyncGenerator<ChatCompletionChunk, void> {
+  const begun = new Set<number>();
   yield* streamed(said, (piece): ChatCompletionChunk => {
     const { index, text, finish } = piece;
-    const isFirst = index > begun;
-    begun = index;
+    const isFirst = !begun.has(index);
+    begun.add(index);
     const delta = { ...(isFirst && { role: "assistant" as const }), ...((text !== "" || isFirst) && { content: text }) };
     return { ...head, choices: [{ index, delta, finish_reason: finish ?? null, logprobs: logs(piece) }] };
   });
 }
 
 /** Pieces as chunks, the usage with the last of them. */
-async function* streamed<Chunk extends { usage?: Usage }>(said: AsyncGenerator<Said, void>, chunkOf: (piece: Said) => Chunk): AsyncGenerator<Chunk, void> {
+async function* streamed<Chunk extends { usage?: Usage }>(said: AsyncGenerator<TokenPiece, void>, chunkOf: (piece: TokenPiece) => Chunk): AsyncGenerator<Chunk, void> {
   const usage = new Count();
   let last: Chunk | undefined;
   for await (const piece of said) {

@@ -4,7 +4,7 @@ import { ChatCompletions, TextCompletions } from "./completions.js";
 import type { Address, DownloadProgress } from "./downloads.js";
 import { ClocheError } from "./errors.js";
 import type { Probe, ProbeOptions } from "./probes.js";
-import type { Api, Preset, SamplingOptions, TokenPiece } from "./protocol.js";
+import type { Api, Preset, SamplingOptions, Several, TokenPiece } from "./protocol.js";
 import type { Remote } from "./remote.js";
 import type { TokenizerHandle } from "./tokenizers.js";
 import type { Files, Message } from "./tuning.js";
@@ -125,25 +125,29 @@ export class Speaker {
     return textOf(this.#speak(prompt, options));
   }
 
-  /** As `generate`, with each token and its log-probability; a piece may hold several. */
-  generateTokens(prompt: string, options: AskOptions = {}): AsyncGenerator<TokenPiece, void> {
+  /** As `generate`, with each token and its log-probability; a piece may hold several. With `n` each says which text it belongs to. */
+  generateTokens(prompt: string, options: AskOptions & Several = {}): AsyncGenerator<TokenPiece, void> {
     return this.#speak(prompt, options);
   }
 
   /**
-   * Continues a text, or answers a conversation, `n` times at once, each with the log-probability that the model gives it.
-   * Their seeds follow from `seed`, so the same one gives the same answers.
+   * Continues a text, or answers a conversation, `n` times at once, each with the log-probability that the model gives it. They
+   * are drawn from one seed, and share each reading of the weights: eight take a fraction of eight times as long as one. A
+   * draft guesses for one only.
    */
-  answers(asked: string | Message[], { n = 1, seed, signal, ...options }: AskOptions & { n?: number } = {}): Promise<Answer[]> {
-    const first = seed ?? Math.floor(Math.random() * 2 ** 31);
-    // Where one fails, nobody waits for the others.
-    const failed = new AbortController();
-    const ends = signal ? AbortSignal.any([signal, failed.signal]) : failed.signal;
-    const draw = (_: unknown, at: number) => whole(this.#speak(asked, { ...options, seed: first + at, signal: ends }));
-    return Promise.all(Array.from({ length: n }, draw)).catch((error) => {
-      failed.abort();
-      throw error;
-    });
+  async answers(asked: string | Message[], { seed = Math.floor(Math.random() * 2 ** 31), ...options }: AskOptions & Several = {}): Promise<Answer[]> {
+    const answers: Answer[] = [];
+    for await (const { index, text, tokens, finish = "stop" } of this.#speak(asked, { ...options, seed })) {
+      const answer = (answers[index] ??= { text: "", tokens: [], logProb: 0, meanLogProb: 0, finish });
+      answer.text += text;
+      answer.tokens.push(...tokens);
+      answer.finish = finish;
+    }
+    for (const answer of answers) {
+      answer.logProb = answer.tokens.reduce((sum, { logProb }) => sum + logProb, 0);
+      answer.meanLogProb = answer.logProb / Math.max(1, answer.tokens.length);
+    }
+    return answers;
   }
 
   /** Reads a text with the weights of this moment, also while the model is still growing, and shows what happens inside. */
@@ -163,7 +167,7 @@ export class Speaker {
     return new Map(Object.entries(await this.#remote.request("files", asked)));
   }
 
-  #speak(asked: string | Message[], { signal, draft, ...sampling }: AskOptions = {}): AsyncGenerator<TokenPiece, void> {
+  #speak(asked: string | Message[], { signal, draft, ...sampling }: AskOptions & Several = {}): AsyncGenerator<TokenPiece, void> {
     const options = { ...sampling, ...(draft && { draft: draft.number }), ...this.#whom };
     if (typeof asked === "string") return this.#remote.stream("generate", { prompt: asked, ...options }, signal);
     return this.#remote.stream("chat", { messages: asked, ...options }, signal);
@@ -247,17 +251,4 @@ export async function opened<Info extends ModelInfo>(
 
 async function* textOf(pieces: AsyncIterable<TokenPiece>): AsyncGenerator<string, void> {
   for await (const { text } of pieces) if (text !== "") yield text;
-}
-
-/** All pieces of an answer together. */
-async function whole(pieces: AsyncIterable<TokenPiece>): Promise<Answer> {
-  const answer: Answer = { text: "", tokens: [], logProb: 0, meanLogProb: 0, finish: "stop" };
-  for await (const { text, tokens, finish = "stop" } of pieces) {
-    answer.text += text;
-    answer.tokens.push(...tokens);
-    answer.finish = finish;
-  }
-  answer.logProb = answer.tokens.reduce((sum, { logProb }) => sum + logProb, 0);
-  answer.meanLogProb = answer.logProb / Math.max(1, answer.tokens.length);
-  return answer;
 }

@@ -212,6 +212,12 @@ export interface Guessing {
   ahead?: number;
 }
 
+/** How many texts a model says at once: each reading of its weights is shared by all of them. */
+export interface Several {
+  /** @default 1 */
+  n?: number | undefined;
+}
+
 /** A piece of what a model says. */
 export interface TokenPiece {
   /** It may be a token late, where that might yet become a character or a stop string. */
@@ -222,6 +228,8 @@ export interface TokenPiece {
   finish?: "stop" | "length";
   /** With the last piece: how many tokens the prompt has. */
   promptTokens?: number;
+  /** Which of several texts it belongs to, from 0. */
+  index: number;
 }
 
 /** A way to steer a run from outside. */
@@ -280,8 +288,8 @@ export interface Api {
   removeRun(options: { name: string }): Promise<void>;
   exportRun(options: { name: string }): Promise<Blob>;
   importRun(options: { name: string; archive: Blob }): Promise<SavedRun>;
-  generate(options: SamplingOptions & Guessing & Whom & { prompt: string }, signal: AbortSignal): AsyncIterable<TokenPiece>;
-  chat(options: SamplingOptions & Guessing & Whom & { messages: Message[] }, signal: AbortSignal): AsyncIterable<TokenPiece>;
+  generate(options: SamplingOptions & Several & Guessing & Whom & { prompt: string }, signal: AbortSignal): AsyncIterable<TokenPiece>;
+  chat(options: SamplingOptions & Several & Guessing & Whom & { messages: Message[] }, signal: AbortSignal): AsyncIterable<TokenPiece>;
   probe(options: ProbeOptions & Whom & { text: string }): Promise<Probe>;
   files(options: Whom & { judge?: boolean }): Promise<Record<string, Uint8Array<ArrayBuffer>>>;
   archive(options: Whom & { judge?: boolean }): Promise<Blob>;

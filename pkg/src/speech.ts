@@ -1,7 +1,7 @@
 /** How a model speaks: tokens from the engine, text for the page, up to where it has to end. */
 import { ClocheError } from "./errors.js";
 import { breathe, type Turns } from "./pace.js";
-import type { Guessing, SamplingOptions, TokenPiece } from "./protocol.js";
+import type { Guessing, SamplingOptions, Several, TokenPiece } from "./protocol.js";
 import { asking } from "./shelf.js";
 import { Held } from "./stops.js";
 import { snakeCase } from "./growing.js";
@@ -28,60 +28,96 @@ export interface Speaker {
   draft: (number: number) => Model;
 }
 
-/** Continues a prompt, piece by piece; the last piece says why the text has ended. */
-export async function* speak(speaker: Speaker, options: SamplingOptions & Guessing, signal: AbortSignal): AsyncGenerator<TokenPiece> {
+/** Continues a prompt, once or `n` times, piece by piece; the last piece of each text says why it has ended. */
+export async function* speak(speaker: Speaker, options: SamplingOptions & Several & Guessing, signal: AbortSignal): AsyncGenerator<TokenPiece> {
   const { run, tokenizer, prompt, stopIds, turns } = speaker;
-  const { stop = [], maxTokens = MAX_TOKENS, adapter = true, draft, ahead = 4, ...sampling } = options;
-  const settings = snakeCase({ ...sampling, maxTokens, stopIds: Array.from(stopIds) });
+  const { stop = [], maxTokens = MAX_TOKENS, adapter = true, n = 1, draft, ahead = 4, ...sampling } = options;
+  const settings = snakeCase({ ...sampling, n, maxTokens, stopIds: Array.from(stopIds) });
   const begin = (model: Pretrain | Model) => {
-    if (draft === undefined) return model.generate(prompt, settings);
+    // Nobody guesses for several texts: they share each reading of the weights as it is.
+    if (draft === undefined || n > 1) return model.generate(prompt, settings);
     if (!("generateWith" in model)) throw new ClocheError("SETTINGS", "draft: found a model that is still growing, expected one that is not");
     if (!Number.isInteger(ahead)) throw new ClocheError("SETTINGS", `ahead: found ${ahead}, expected a whole number`);
     return model.generateWith(prompt, settings, speaker.draft(draft), ahead);
   };
   const generator = await turns.take(() => asking(run(), adapter, begin));
-  const decoder = tokenizer.streamDecoder();
-  const held = new Held(stop);
-  let said = 0;
-  let piece: TokenPiece = { text: "", tokens: [] };
+  const texts = Array.from({ length: n }, (_, index) => new Text(index, tokenizer, stop, maxTokens, prompt.length));
+  const pieces = () => texts.map((text) => text.piece()).filter((piece) => piece !== undefined);
   let told = -Infinity;
   try {
-    for (;;) {
-      const pairs = await turns.take(() => generator.next());
+    while (!texts.every((text) => text.finish)) {
+      const drawn = await turns.take(() => generator.next());
       signal.throwIfAborted();
-      if (!pairs) break;
-      const tokens = tokensOf(pairs, tokenizer);
-      said += tokens.length;
-      piece.tokens.push(...tokens);
-      piece.text += held.push(decoder.pushMany(Uint32Array.from(tokens, ({ id }) => id)));
-      if (held.ended) return yield { ...piece, finish: "stop", promptTokens: prompt.length };
+      for (let at = 0; drawn && at < drawn.length; at += 3) texts[drawn[at + 2]!]!.push(drawn[at]!, drawn[at + 1]!);
+      if (!drawn) texts.forEach((text) => text.end());
       if (performance.now() - told < PIECE_MS) continue;
-      if (piece.tokens.length > 0) {
-        const ready = piece;
-        piece = { text: "", tokens: [] };
-        yield ready;
-        told = performance.now();
-      }
+      const ready = pieces();
+      yield* ready;
+      if (ready.length > 0) told = performance.now();
       await breathe();
     }
-    piece.text += held.push(decoder.finish()) + held.rest();
-    const finish = said < maxTokens || held.ended ? "stop" : "length";
-    yield { ...piece, finish, promptTokens: prompt.length };
+    yield* pieces();
   } catch (error) {
     // What was drawn before it failed is not lost.
-    if (!signal.aborted && piece.tokens.length > 0) yield piece;
+    if (!signal.aborted) yield* pieces();
     throw error;
   } finally {
     // After the turn that may be under way: an object that computes cannot be freed.
     await turns.take(() => generator.free());
-    decoder.free();
+    texts.forEach((text) => text.free());
   }
 }
 
-/** Ids and log-probabilities, which the engine hands over in turns. */
-function tokensOf(pairs: Float32Array, tokenizer: Tokenizer): TokenPiece["tokens"] {
-  return Array.from({ length: pairs.length / 2 }, (_, i) => {
-    const [id, logProb] = [pairs[2 * i]!, pairs[2 * i + 1]!];
-    return { id, text: tokenizer.decode(Uint32Array.of(id)), logProb };
-  });
+/** One of the texts that go on, and what of it nobody has been told. */
+class Text {
+  readonly #tokenizer: Tokenizer;
+  readonly #decoder: ReturnType<Tokenizer["streamDecoder"]>;
+  readonly #held: Held;
+  readonly #maxTokens: number;
+  readonly #told: Pick<TokenPiece, "index" | "promptTokens">;
+  #said = 0;
+  #text = "";
+  #tokens: TokenPiece["tokens"] = [];
+  #ended = false;
+  /** Why it has ended. */
+  finish: TokenPiece["finish"];
+
+  constructor(index: number, tokenizer: Tokenizer, stop: string[], maxTokens: number, promptTokens: number) {
+    this.#tokenizer = tokenizer;
+    this.#decoder = tokenizer.streamDecoder();
+    this.#held = new Held(stop);
+    this.#maxTokens = maxTokens;
+    this.#told = { index, promptTokens };
+  }
+
+  /** The next token, or one below 0 that ends it. What comes behind a stop string is not heard. */
+  push(id: number, logProb: number): void {
+    if (this.finish) return;
+    if (id < 0) return this.end();
+    this.#said += 1;
+    this.#tokens.push({ id, text: this.#tokenizer.decode(Uint32Array.of(id)), logProb });
+    this.#text += this.#held.push(this.#decoder.pushMany(Uint32Array.of(id)));
+    if (this.#held.ended || this.#said === this.#maxTokens) this.end();
+  }
+
+  /** Nothing follows. */
+  end(): void {
+    if (this.finish) return;
+    if (!this.#held.ended) this.#text += this.#held.push(this.#decoder.finish()) + this.#held.rest();
+    this.finish = this.#said < this.#maxTokens || this.#held.ended ? "stop" : "length";
+  }
+
+  /** What is new, if anything is. */
+  piece(): TokenPiece | undefined {
+    const { finish } = this;
+    if (this.#ended || (!finish && this.#tokens.length === 0)) return undefined;
+    const [text, tokens] = [this.#text, this.#tokens];
+    [this.#text, this.#tokens, this.#ended] = ["", [], finish !== undefined];
+    const { index, promptTokens } = this.#told;
+    return { index, text, tokens, ...(finish && { finish, promptTokens: promptTokens! }) };
+  }
+
+  free(): void {
+    this.#decoder.free();
+  }
 }

@@ -54,7 +54,7 @@ declare module "*/wasm/engine.js" {
   }
 
   export class Generator {
-    /** Some tokens, each one's id and log-probability; nothing after the last. */
+    /** Some tokens, of each its id (-1 where it ends its text), its log-probability and which text it belongs to; nothing after the last. */
     next(): Promise<Float32Array | undefined>;
     free(): void;
   }

@@ -29,6 +29,7 @@ import type {
   Opened,
   OpenOptions,
   SamplingOptions,
+  Several,
   Steer,
   TokenPiece,
 } from "./protocol.js";
@@ -398,14 +399,14 @@ class Session implements Api {
     this.#gate.open();
   }
 
-  async *generate({ prompt: text, model, ...options }: SamplingOptions & Guessing & Whom & { prompt: string }, signal: AbortSignal): AsyncGenerator<TokenPiece> {
+  async *generate({ prompt: text, model, ...options }: SamplingOptions & Several & Guessing & Whom & { prompt: string }, signal: AbortSignal): AsyncGenerator<TokenPiece> {
     const { tokenizer } = this.#shelf.get(model);
     const stopIds = tokenizer.eotId === undefined ? [] : [tokenizer.eotId];
     const prompt = tokenizer.encode(text);
     yield* speak(this.#speaker(model, tokenizer, prompt, stopIds), options, signal);
   }
 
-  async *chat(options: SamplingOptions & Guessing & Whom & { messages: Message[] }, signal: AbortSignal): AsyncGenerator<TokenPiece> {
+  async *chat(options: SamplingOptions & Several & Guessing & Whom & { messages: Message[] }, signal: AbortSignal): AsyncGenerator<TokenPiece> {
     const { messages, model, stop = [], maxTokens = MAX_TOKENS, ...sampling } = options;
     const grown = this.#shelf.get(model);
     grown.chat ??= await chatOf(await this.#modules.text(), grown.tokenizer, true);

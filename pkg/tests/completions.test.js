@@ -6,11 +6,12 @@ import { Held } from "../dist/stops.js";
 
 const asked = [];
 
-/** Says `ab` and `c`, whatever it is asked. */
+/** Says `ab` and `c`, whatever it is asked, as often as it is asked: all begin before one ends. */
 async function* draw(prompt, sampling, signal) {
   asked.push({ prompt, sampling, signal });
-  yield { text: "ab", tokens: [{ id: 1, text: "a", logProb: -0.5 }, { id: 2, text: "b", logProb: -1 }] };
-  yield { text: "c", tokens: [{ id: 3, text: "c", logProb: -2 }], finish: "length", promptTokens: 5 };
+  const all = [...Array(sampling.n ?? 1).keys()];
+  for (const index of all) yield { index, text: "ab", tokens: [{ id: 1, text: "a", logProb: -0.5 }, { id: 2, text: "b", logProb: -1 }] };
+  for (const index of all) yield { index, text: "c", tokens: [{ id: 3, text: "c", logProb: -2 }], finish: "length", promptTokens: 5 };
 }
 
 const messages = [{ role: "user", content: "Who?" }];
@@ -22,7 +23,7 @@ test("a whole answer has its usage, its end and, where asked for, its log-probab
   assert.equal(answer.choices[0].finish_reason, "length");
   assert.deepEqual(answer.choices[1].logprobs.content.map((log) => log.logprob), [-0.5, -1, -2]);
   assert.deepEqual(answer.usage, { prompt_tokens: 5, completion_tokens: 6, total_tokens: 11 });
-  assert.deepEqual(asked.map(({ sampling }) => sampling), [7, 8].map((seed) => ({ maxTokens: 3, seed, stop: ["."] })));
+  assert.deepEqual(asked.map(({ sampling }) => sampling), [{ maxTokens: 3, seed: 7, stop: ["."], n: 2 }]);
   const plain = await new ChatCompletions(draw).create({ messages });
   assert.equal(plain.choices[0].logprobs, null);
 });
@@ -34,6 +35,12 @@ test("a stream begins with the role, ends with why, and counts with the last chu
   assert.deepEqual(chunks.map((chunk) => chunk.choices[0].finish_reason), [null, "length"]);
   assert.deepEqual(chunks.map((chunk) => chunk.usage?.total_tokens), [undefined, 8]);
   assert.equal(new Set(chunks.map((chunk) => chunk.id)).size, 1);
+});
+
+test("in a stream of two answers each begins with the role and ends with why", async () => {
+  const said = [[], []];
+  for await (const { choices: [{ index, delta, finish_reason }] } of await new ChatCompletions(draw).create({ messages, n: 2, stream: true })) said[index].push([delta, finish_reason]);
+  for (const one of said) assert.deepEqual(one, [[{ role: "assistant", content: "ab" }, null], [{ content: "c" }, "length"]]);
 });
 
 test("texts are continued in the same way", async () => {

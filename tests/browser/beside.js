@@ -468,11 +468,15 @@ async function weigh(page) {
     const answers = await cloche.answers("to be", { n: 3, seed: 5, maxTokens: 9 });
     const again = await cloche.answers("to be", { n: 3, seed: 5, maxTokens: 9 });
     const likeliest = await cloche.answers("to be", { n: 1, temperature: 0, maxTokens: 1 });
+    const greedy = await Promise.all([1, 4].map((n) => cloche.answers("to be", { n, temperature: 0, maxTokens: 6 })));
+    const words = await cloche.answers("to be", { n: 6, seed: 5, maxTokens: 9, stop: [" "] });
     const { next } = await cloche.probe("to be");
     const talk = await cloche.answers([{ role: "user", content: "be?" }], { n: 2, maxTokens: 4 });
     const none = await cloche.answers("to be", { maxTokens: 3, stop: [""], temperature: -1 }).catch((/** @type {any} */ error) => `${error.code}: ${error.message}`);
+    const refuse = (/** @type {any} */ n) => cloche.answers("to be", { n }).catch((/** @type {any} */ error) => `${error.code}: ${error.message}`);
+    const refused = [await refuse(0), await refuse(1.5)];
     cloche.dispose();
-    return { answers, again, likeliest, next, talk, none };
+    return { answers, again, likeliest, greedy, words, next, talk, none, refused };
   }, GROW);
   assert.deepEqual(found.again, found.answers);
   assert.equal(new Set(found.answers.map((/** @type {any} */ { text }) => text)).size, 3);
@@ -481,6 +485,15 @@ async function weigh(page) {
     assert.ok(logProb < 0 && Math.abs(logProb - sum) < 1e-6 && Math.abs(meanLogProb * tokens.length - sum) < 1e-6);
     assert.equal(finish, tokens.length === 9 ? "length" : "stop");
   }
+  // Several at once say what one says alone, and each ends by itself.
+  const [[alone], several] = /** @type {[string[], string[]]} */ (found.greedy.map((/** @type {any[]} */ answers) => answers.map(({ text }) => text)));
+  assert.deepEqual(several, Array(4).fill(alone));
+  for (const { text, tokens, finish } of found.words) {
+    assert.ok(!text.includes(" ") && tokens.length <= 9);
+    assert.equal(finish, tokens.at(-1).text === " " || tokens.length < 9 ? "stop" : "length");
+  }
+  assert.ok(new Set(found.words.map((/** @type {any} */ { tokens }) => tokens.length)).size > 1);
+  assert.deepEqual(found.refused, ["SETTINGS: n: found 0, expected a whole number above 0", "SETTINGS: n: found 1.5, expected a whole number"]);
   // The model's own probability, not that of what it was drawn from.
   assert.ok(Math.abs(Math.exp(found.likeliest[0].logProb) - found.next[0].probability) < 1e-4);
   assert.equal(found.talk.length, 2);

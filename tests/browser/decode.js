@@ -1,5 +1,6 @@
 /**
- * How fast a model of GPT-2's shape speaks in headless Chromium, with weights as they are and rounded, alone and with a draft:
+ * How fast a model of GPT-2's shape speaks in headless Chromium, with weights as they are and rounded, alone, with a draft and
+ * eight times at once:
  *
  *     cargo xtask start --no-serve
  *     node tests/browser/decode.js [--preset gpt2] [--tokens 24] [--rounds 3] [--threads 2]
@@ -37,7 +38,11 @@ async function measure({ preset, maxTokens, rounds, threads }) {
   const int8 = await cloche.models.copy(f32, { quantize: "int8" });
   const int4 = await cloche.models.copy(f32, { quantize: "int4" });
   /** @type {[string, any, object][]} */
-  const systems = [["f32", f32, {}], ["int8", int8, {}], ["int4", int4, {}], ["f32, guessed by int4", f32, { draft: int4, ahead: 4 }]];
+  const systems = [
+    ["f32", f32, {}], ["int8", int8, {}], ["int4", int4, {}],
+    ["f32, guessed by int4", f32, { draft: int4, ahead: 4 }],
+    ["f32, eight at once", f32, { n: 8 }], ["int8, eight at once", int8, { n: 8 }], ["int4, eight at once", int4, { n: 8 }],
+  ];
   const best = systems.map(() => Infinity);
   for (let round = 0; round < rounds; round++) {
     for (const [at, [, model, guessed]] of systems.entries()) {

@@ -1,4 +1,4 @@
-//! Continuing a prompt, pulled a few tokens at a time.
+//! Continuing a prompt, once or several times at once, pulled a few tokens at a time.
 
 use crate::fields::Fields;
 use crate::{error, thrown};
@@ -8,7 +8,7 @@ use cloche_tensor::Device;
 use std::cell::RefCell;
 use wasm_bindgen::prelude::*;
 
-/// A text that goes on.
+/// Texts that go on.
 #[wasm_bindgen]
 pub struct Generator {
     /// Taken out while tokens are awaited.
@@ -22,11 +22,11 @@ impl Generator {
         prompt: Vec<u32>,
         options: JsValue,
     ) -> Result<Generator, JsValue> {
-        let settings = settings(&options)?;
+        let (settings, n) = settings(&options)?;
         // Nothing to continue: begin where a text would begin.
         let prompt =
             if prompt.is_empty() { vec![settings.stop_ids.first().map_or(0, |id| *id)] } else { prompt };
-        let generator = cloche_models::Generator::new(device, network, 1, settings);
+        let generator = cloche_models::Generator::new(device, network, n, settings);
         let mut generator = generator.map_err(|e| thrown(&e.into()))?;
         generator.start(&[prompt]).map_err(|e| thrown(&e.into()))?;
         Ok(Generator { generator: RefCell::new(Some(generator)) })
@@ -43,25 +43,25 @@ impl Generator {
 
 #[wasm_bindgen]
 impl Generator {
-    /// The next tokens, each one's id and log-probability in turns; nothing after the last. A token that ends the text is
-    /// not among them.
+    /// The next tokens, of each its id, its log-probability and which of the texts it goes on with, in turns; nothing after the
+    /// last. In place of a token that ends its text stands -1.
     pub async fn next(&self) -> Result<Option<Vec<f32>>, JsValue> {
         let Some(mut generator) = self.generator.take() else { return Ok(None) };
         let tokens = generator.next().await.map_err(|e| thrown(&e.into()))?;
-        let said = |t: &&Token| !generator.settings.stop_ids.contains(&t.id);
-        let pair = |t: &Token| [t.id as f32, t.log_prob];
-        let pairs = tokens.map(|tokens| tokens.iter().filter(said).flat_map(pair).collect());
-        self.generator.replace(pairs.is_some().then_some(generator));
-        Ok(pairs)
+        let ends = |id: u32| generator.settings.stop_ids.contains(&id);
+        let told = |t: &Token| [if ends(t.id) { -1.0 } else { t.id as f32 }, t.log_prob, t.sequence as f32];
+        let told = tokens.map(|tokens| tokens.iter().flat_map(told).collect());
+        self.generator.replace(told.is_some().then_some(generator));
+        Ok(told)
     }
 }
 
-/// What JavaScript says about sampling. The defaults are those of a page: a little safer than the plain probabilities, and
-/// not endless.
-fn settings(options: &JsValue) -> Result<GenerateSettings, JsValue> {
+/// What JavaScript says about sampling, and how many texts it wants. The defaults are those of a page: a little safer than the
+/// plain probabilities, and not endless.
+fn settings(options: &JsValue) -> Result<(GenerateSettings, usize), JsValue> {
     let mut given = Fields::of(options);
     let sampling = Sampling { temperature: 0.8, ..Sampling::default() };
-    let mut seed = sampling.seed as f64;
+    let (mut seed, mut n) = (sampling.seed as f64, 1);
     let mut settings = GenerateSettings { sampling, max_tokens: 200, stop_ids: Vec::new(), slide: true };
     let sampling = &mut settings.sampling;
     given.set("max_tokens", &mut settings.max_tokens)?;
@@ -71,15 +71,16 @@ fn settings(options: &JsValue) -> Result<GenerateSettings, JsValue> {
     given.set("min_p", &mut sampling.min_p)?;
     given.set("repetition_penalty", &mut sampling.repetition_penalty)?;
     given.set("seed", &mut seed)?;
+    given.set("n", &mut n)?;
     sampling.seed = seed as u64;
     // Each of these ends the text; the first one is also where a text begins.
     given.set("stop_ids", &mut settings.stop_ids)?;
     given.end()?;
-    validate(sampling)?;
-    Ok(settings)
+    validate(sampling, n)?;
+    Ok((settings, n))
 }
 
-fn validate(sampling: &Sampling) -> Result<(), JsValue> {
+fn validate(sampling: &Sampling, n: usize) -> Result<(), JsValue> {
     let Sampling { temperature, top_p, min_p, repetition_penalty: penalty, .. } = *sampling;
     let require = |name: &str, found: f32, holds: bool, expected: &str| match holds {
         true => Ok(()),
@@ -87,6 +88,7 @@ fn validate(sampling: &Sampling) -> Result<(), JsValue> {
             Err(error("SETTINGS", &[name, ": found ", &found.shown(), ", expected ", expected].concat()))
         }
     };
+    require("n", n as f32, n > 0, "a whole number above 0")?;
     let warm = temperature.is_finite() && temperature >= 0.0;
     require("temperature", temperature, warm, "a finite number, 0 for the likeliest token")?;
     require("top_p", top_p, top_p > 0.0 && top_p <= 1.0, "above 0, up to 1")?;

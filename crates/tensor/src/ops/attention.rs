@@ -222,7 +222,8 @@ impl Op for Attention {
         } else if io.software() || d > 128 {
             constants.extend(vec4_places(OUT_PLACES, &io.outputs[0].layout));
             constants.push(("KEYS", 0.0));
-            let (shader, workgroups) = attention_rows::rows(io, attention_rows::SHADER, [b * h, t, d], &mut constants);
+            let (shader, workgroups) =
+                attention_rows::rows(io, attention_rows::SHADER, [b * h, t, d], &mut constants);
             (shader, "forward", workgroups)
         } else {
             let (rows, workgroups) = attention_tiles::tiles(b * h, t, d);
