@@ -4,12 +4,15 @@
 //! cost of interpretation to vanish.
 
 use crate::cpu::io::{CpuIn, CpuOut};
-use crate::cpu::parallel::{for_each_index, for_each_run, split_chunks};
+use crate::cpu::parallel::{GRAIN, for_each_index, for_each_run, split_rows, threads};
 use crate::cpu::real::Real;
 use crate::ops::elementwise::{Expr, Function, Instr};
 use crate::shape::Layout;
 
 const BLOCK: usize = 512;
+
+/// A loop of so many operations is worth a second thread in a page, also where it has few elements.
+const HEAVY: u64 = 32 * 1024;
 
 /// How the elements of an operand are found from a row-major index into the output's shape.
 enum Access<'a, F> {
@@ -108,7 +111,12 @@ impl Evaluate for f64 {
 #[allow(private_bounds)]
 pub(crate) fn run_expr<F: Evaluate>(expr: &Expr, inputs: &[CpuIn<F>], mut output: CpuOut<F>) {
     let loads: Vec<Access<F>> = inputs.iter().map(Access::new).collect();
-    let run = |y: &mut [F]| split_chunks(y, BLOCK, |first, y| evaluate(expr, &loads, first * BLOCK, y));
+    let run = |y: &mut [F]| {
+        let heavy = cfg!(target_arch = "wasm32") && y.len() as u64 * expr.flops() >= HEAVY;
+        let share = if heavy { y.len().div_ceil(BLOCK * threads()) } else { usize::MAX };
+        let blocks = share.min(GRAIN / BLOCK);
+        split_rows((y, BLOCK), GRAIN / blocks, |first, y| evaluate(expr, &loads, first * BLOCK, y));
+    };
     match &mut output {
         CpuOut::Float(y, layout) if layout.is_contiguous() => run(y),
         &mut (CpuOut::Float(_, layout) | CpuOut::Uint(_, layout)) => {
