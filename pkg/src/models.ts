@@ -114,7 +114,7 @@ export class Speaker {
   constructor(remote: Remote<Api>, whom: Whom = {}) {
     this.#remote = remote;
     this.#whom = whom;
-    this.chat = Object.assign((messages: Message[], options?: AskOptions) => textOf(this.#speak(messages, options)), {
+    this.chat = Object.assign((messages: Message[], options?: AskOptions) => textOf(this.#speak(messages, options), options), {
       completions: new ChatCompletions((messages, sampling, signal) => this.#speak(messages, { ...sampling, ...(signal && { signal }) })),
     });
     this.completions = new TextCompletions((prompt, sampling, signal) => this.#speak(prompt, { ...sampling, ...(signal && { signal }) }));
@@ -122,7 +122,7 @@ export class Speaker {
 
   /** Continues a text, piece by piece, also while the model is still growing. */
   generate(prompt: string, options: AskOptions = {}): AsyncGenerator<string, void> {
-    return textOf(this.#speak(prompt, options));
+    return textOf(this.#speak(prompt, options), options);
   }
 
   /** As `generate`, with each token and its log-probability; a piece may hold several. With `n` each says which text it belongs to. */
@@ -249,6 +249,8 @@ export async function opened<Info extends ModelInfo>(
   throw new ClocheError("ENGINE_CRASHED", "a model was opened, but nothing is known of it");
 }
 
-async function* textOf(pieces: AsyncIterable<TokenPiece>): AsyncGenerator<string, void> {
+/** A text alone: the pieces of several would be one to whoever hears them. */
+async function* textOf(pieces: AsyncIterable<TokenPiece>, { n = 1 }: AskOptions & Several = {}): AsyncGenerator<string, void> {
+  if (n !== 1) throw new ClocheError("SETTINGS", `n: found ${n}, expected 1: \`answers\` gives several`);
   for await (const { text } of pieces) if (text !== "") yield text;
 }

@@ -475,6 +475,9 @@ async function weigh(page) {
     const none = await cloche.answers("to be", { maxTokens: 3, stop: [""], temperature: -1 }).catch((/** @type {any} */ error) => `${error.code}: ${error.message}`);
     const refuse = (/** @type {any} */ n) => cloche.answers("to be", { n }).catch((/** @type {any} */ error) => `${error.code}: ${error.message}`);
     const refused = [await refuse(0), await refuse(1.5)];
+    for (const text of [cloche.generate("to be", { n: 2 }), cloche.chat([{ role: "user", content: "be?" }], { n: 2 })]) {
+      refused.push(await text.next().catch((/** @type {any} */ error) => `${error.code}: ${error.message}`));
+    }
     cloche.dispose();
     return { answers, again, likeliest, greedy, words, next, talk, none, refused };
   }, GROW);
@@ -493,7 +496,7 @@ async function weigh(page) {
     assert.equal(finish, tokens.at(-1).text === " " || tokens.length < 9 ? "stop" : "length");
   }
   assert.ok(new Set(found.words.map((/** @type {any} */ { tokens }) => tokens.length)).size > 1);
-  assert.deepEqual(found.refused, ["SETTINGS: n: found 0, expected a whole number above 0", "SETTINGS: n: found 1.5, expected a whole number"]);
+  assert.deepEqual(found.refused, ["SETTINGS: n: found 0, expected 1 up to 128", "SETTINGS: n: found 1.5, expected a whole number", ...Array(2).fill("SETTINGS: n: found 2, expected 1: `answers` gives several")]);
   // The model's own probability, not that of what it was drawn from.
   assert.ok(Math.abs(Math.exp(found.likeliest[0].logProb) - found.next[0].probability) < 1e-4);
   assert.equal(found.talk.length, 2);

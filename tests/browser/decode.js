@@ -45,12 +45,14 @@ async function measure({ preset, maxTokens, rounds, threads }) {
   ];
   const best = systems.map(() => Infinity);
   for (let round = 0; round < rounds; round++) {
-    for (const [at, [, model, guessed]] of systems.entries()) {
-      // The first pieces read the prompt, and compile; from then on each tells when it came.
+    for (const [at, [, model, how]] of systems.entries()) {
+      // The first piece of each text reads the prompt, and compiles; from then on each tells when it came.
       let [began, said] = [0, 0];
-      for await (const { tokens } of model.generateTokens("Once", { temperature: 0, maxTokens, seed: 1, ...guessed })) {
-        if (began) said += tokens.length;
-        else if (tokens.length > 0) began = performance.now();
+      const begun = new Set();
+      for await (const { index, tokens } of model.generateTokens("Once", { temperature: 0, maxTokens, seed: 1, ...how })) {
+        if (begun.has(index)) said += tokens.length;
+        else began = performance.now();
+        begun.add(index);
       }
       best[at] = Math.min(best[at] ?? 0, (performance.now() - began) / said);
     }

@@ -175,10 +175,9 @@ impl Device {
         let buffer = match &self.engine {
             Engine::Cpu => StateBuffer::Cpu(Rc::new(CpuBuffer::new(numel, dtype))),
             Engine::Cpu64 => StateBuffer::Cpu64(Rc::new(CpuBuffer::new(numel, dtype))),
-            Engine::Gpu(gpu) => StateBuffer::Gpu(
-                gpu.clone(),
-                Rc::new(gpu.buffer(name, (numel.max(1) * dtype.bytes()) as u64)?),
-            ),
+            Engine::Gpu(gpu) => {
+                StateBuffer::Gpu(gpu.clone(), Rc::new(gpu.buffer(name, bytes.max(dtype.bytes() as u64))?))
+            }
         };
         Ok(State { numel, dtype, buffer, _held: Rc::new(held) })
     }

@@ -8,6 +8,9 @@ use cloche_tensor::Device;
 use std::cell::RefCell;
 use wasm_bindgen::prelude::*;
 
+/// The most texts at once: each has a cache of its own.
+const MOST: usize = 128;
+
 /// Texts that go on.
 #[wasm_bindgen]
 pub struct Generator {
@@ -88,7 +91,7 @@ fn validate(sampling: &Sampling, n: usize) -> Result<(), JsValue> {
             Err(error("SETTINGS", &[name, ": found ", &found.shown(), ", expected ", expected].concat()))
         }
     };
-    require("n", n as f32, n > 0, "a whole number above 0")?;
+    require("n", n as f32, n > 0 && n <= MOST, "1 up to 128")?;
     let warm = temperature.is_finite() && temperature >= 0.0;
     require("temperature", temperature, warm, "a finite number, 0 for the likeliest token")?;
     require("top_p", top_p, top_p > 0.0 && top_p <= 1.0, "above 0, up to 1")?;

@@ -1,4 +1,4 @@
-//! The kernels of [`super::attention_grad`] without workgroup memory: a thread for some rows of dq, or of dk and dv.
+//! The kernels of [`super::attention_grad`] without barriers: a thread for some rows of dq, or of dk and dv.
 
 use crate::ops::{OpEntry, Shader, native};
 use crate::shader;

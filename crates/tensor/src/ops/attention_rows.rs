@@ -1,4 +1,4 @@
-//! The forward kernel of [`super::attention`] without workgroup memory, and what it shares with the backward ones: a thread
+//! The forward kernel of [`super::attention`] without barriers, and what it shares with the backward ones: a thread
 //! for some rows of a head.
 //!
 //! For adapters that are CPUs, where barriers are ruinous, and for heads too wide for tiles.
@@ -26,7 +26,7 @@ pub(super) fn rows(
     [heads, rows, sums]: [usize; 3],
     constants: &mut Vec<(&'static str, f64)>,
 ) -> (Shader, u64) {
-    // Eight threads have four rows each, whose sums are in workgroup memory.
+    // Eight threads have four rows each, whose sums are in workgroup memory, where there is room for them.
     let block = 32;
     let fits = 4 * block * sums <= io.limits.max_workgroup_bytes as usize;
     match io.class {
