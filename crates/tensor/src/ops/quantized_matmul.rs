@@ -152,13 +152,17 @@ impl QuantizedMatmul {
     }
 }
 
+/// The most rows that codes are multiplied for as they are. To unpack them takes as long for one row as for many: in a page, some
+/// twenty times as long as to multiply them for one.
+const MOST: usize = if cfg!(target_arch = "wasm32") { 2 * FEW_ROWS } else { FEW_ROWS };
+
 /// A thread takes at least so many weights.
 const PIECE: usize = 1 << 16;
 
 fn run<F: Real, const BITS: usize>(mut io: CpuIo<F>, n: usize) {
     let (x, codes, scales) = (io.x(0), io.ids(1), io.x(2));
     let &[m, k] = io.dims(0) else { unreachable!() };
-    let few = (m <= FEW_ROWS).then(|| Rows::<F, BITS>::of(x, [m, k]));
+    let few = (m <= MOST).then(|| Rows::<F, BITS>::of(x, [m, k]));
     let y = SendPtr(io.take(0).as_mut_ptr());
     let panels = n.div_ceil(PANEL);
     let at_once = PIECE.div_ceil(k * PANEL);
