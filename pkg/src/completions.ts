@@ -165,7 +165,8 @@ function samplingOf(params: CompletionParams): SamplingOptions & Several {
   };
 }
 
-async function collected(said: AsyncIterable<TokenPiece>): Promise<{ texts: TokenPiece[]; usage: Usage }> {
+/** Whole texts of pieces that come in turns. */
+export async function collected(said: AsyncIterable<TokenPiece>): Promise<{ texts: TokenPiece[]; usage: Usage }> {
   const texts: TokenPiece[] = [];
   const usage = new Count();
   for await (const piece of said) {

@@ -1,6 +1,6 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /** Models as a page uses them: the current one, which a `Cloche` speaks for, and others that are kept beside it. */
-import { ChatCompletions, TextCompletions } from "./completions.js";
+import { ChatCompletions, collected, TextCompletions } from "./completions.js";
 import type { Address, DownloadProgress } from "./downloads.js";
 import { ClocheError } from "./errors.js";
 import type { Probe, ProbeOptions } from "./probes.js";
@@ -136,18 +136,11 @@ export class Speaker {
    * draft guesses for one only.
    */
   async answers(asked: string | Message[], { seed = Math.floor(Math.random() * 2 ** 31), ...options }: AskOptions & Several = {}): Promise<Answer[]> {
-    const answers: Answer[] = [];
-    for await (const { index, text, tokens, finish = "stop" } of this.#speak(asked, { ...options, seed })) {
-      const answer = (answers[index] ??= { text: "", tokens: [], logProb: 0, meanLogProb: 0, finish });
-      answer.text += text;
-      answer.tokens.push(...tokens);
-      answer.finish = finish;
-    }
-    for (const answer of answers) {
-      answer.logProb = answer.tokens.reduce((sum, { logProb }) => sum + logProb, 0);
-      answer.meanLogProb = answer.logProb / Math.max(1, answer.tokens.length);
-    }
-    return answers;
+    const { texts } = await collected(this.#speak(asked, { ...options, seed }));
+    return texts.map(({ text, tokens, finish = "stop" }) => {
+      const sum = tokens.reduce((sum, { logProb }) => sum + logProb, 0);
+      return { text, tokens, logProb: sum, meanLogProb: sum / Math.max(1, tokens.length), finish };
+    });
   }
 
   /** Reads a text with the weights of this moment, also while the model is still growing, and shows what happens inside. */

@@ -74,11 +74,13 @@ class Text {
   readonly #decoder: ReturnType<Tokenizer["streamDecoder"]>;
   readonly #held: Held;
   readonly #maxTokens: number;
-  readonly #told: Pick<TokenPiece, "index" | "promptTokens">;
+  readonly #index: number;
+  readonly #promptTokens: number;
   #said = 0;
   #text = "";
   #tokens: TokenPiece["tokens"] = [];
-  #ended = false;
+  /** Whether the last piece has been told. */
+  #over = false;
   /** Why it has ended. */
   finish: TokenPiece["finish"];
 
@@ -87,7 +89,8 @@ class Text {
     this.#decoder = tokenizer.streamDecoder();
     this.#held = new Held(stop);
     this.#maxTokens = maxTokens;
-    this.#told = { index, promptTokens };
+    this.#index = index;
+    this.#promptTokens = promptTokens;
   }
 
   /** The next token, or one below 0 that ends it. What comes behind a stop string is not heard. */
@@ -110,11 +113,10 @@ class Text {
   /** What is new, if anything is. */
   piece(): TokenPiece | undefined {
     const { finish } = this;
-    if (this.#ended || (!finish && this.#tokens.length === 0)) return undefined;
-    const [text, tokens] = [this.#text, this.#tokens];
-    [this.#text, this.#tokens, this.#ended] = ["", [], finish !== undefined];
-    const { index, promptTokens } = this.#told;
-    return { index, text, tokens, ...(finish && { finish, promptTokens: promptTokens! }) };
+    if (this.#over || (!finish && this.#tokens.length === 0)) return undefined;
+    const piece = { index: this.#index, text: this.#text, tokens: this.#tokens };
+    [this.#text, this.#tokens, this.#over] = ["", [], finish !== undefined];
+    return finish ? { ...piece, finish, promptTokens: this.#promptTokens } : piece;
   }
 
   free(): void {
