@@ -21,7 +21,7 @@ pub use bytes::{digits, multiply};
 #[cfg(all(target_arch = "wasm32", target_feature = "relaxed-simd"))]
 use dots as here;
 #[cfg(target_arch = "wasm32")]
-use here::{DIGITS, Digit, OFFSETS};
+use here::{ACROSS, DIGITS, Digit, OFFSETS};
 #[cfg(all(target_arch = "wasm32", not(target_feature = "relaxed-simd")))]
 use pairs as here;
 
@@ -46,10 +46,6 @@ const LEAST: f32 = 1e-30;
 #[cfg(target_arch = "wasm32")]
 const ROOM: usize = 140;
 
-/// Registers side by side whose sums stay in registers for a group.
-#[cfg(target_arch = "wasm32")]
-const ACROSS: usize = STRIP / 4;
-
 /// A group of a row of X: `scale` · Σᵢ digits[i]·bⁱ, where b is how many values a digit has, and the sign of `masks` where there is
 /// one.
 #[derive(Clone, Copy)]
@@ -67,20 +63,22 @@ pub struct Digits {
     masks: [u32; GROUP / 4],
 }
 
-/// Some rows Y of a panel of columns: Y ← Y + X·B, as one module passes it to the other.
+/// Some rows Y of panels of columns that follow each other: Y ← Y + X·B, as one module passes it to the other.
 #[repr(C)]
-pub struct Panel {
+pub struct Panels {
+    /// How many there are.
+    pub panels: usize,
     /// How many rows there are.
     pub rows: usize,
     /// Groups of a row.
     pub groups: usize,
     /// The rows of X, group by group: (rows, groups).
     pub x: *const Digits,
-    /// (groups, PANEL / STRIP, bits, STRIP): of a column's codes, the lower k in the lower bits.
+    /// (panels, groups, PANEL / STRIP, bits, STRIP): of a column's codes, the lower k in the lower bits.
     pub codes: *const u32,
-    /// (groups, PANEL)
+    /// (panels, groups, PANEL)
     pub scales: *const f32,
-    /// (rows, PANEL)
+    /// (panels, rows, PANEL)
     pub y: *mut f32,
 }
 
@@ -91,13 +89,13 @@ pub struct Panel {
 #[cfg(target_arch = "wasm32")]
 pub type ToDigits = unsafe extern "C" fn(x: *const f32, groups: usize, bits: usize, to: *mut Digits);
 
-/// In WebAssembly: the product of a panel with codes of 4 or 8 bits.
+/// In WebAssembly: the product of panels with codes of 4 or 8 bits.
 ///
 /// # Safety
 /// Digits, codes, scales and Y are there, and nothing else accesses Y meanwhile. The same module made the digits, for codes of
 /// as many bits.
 #[cfg(target_arch = "wasm32")]
-pub type Multiply = unsafe extern "C" fn(panel: &Panel, bits: usize);
+pub type Multiply = unsafe extern "C" fn(panels: &Panels, bits: usize);
 
 /// See [`ToDigits`].
 ///
@@ -119,23 +117,28 @@ pub unsafe extern "C" fn digits(x: *const f32, groups: usize, bits: usize, to: *
 /// # Safety
 /// That of [`Multiply`].
 #[cfg(target_arch = "wasm32")]
-pub unsafe extern "C" fn multiply(panel: &Panel, bits: usize) {
+pub unsafe extern "C" fn multiply(panels: &Panels, bits: usize) {
     // SAFETY: the caller's promise.
-    unsafe { if bits == 4 { multiply_codes::<4>(panel) } else { multiply_codes::<8>(panel) } }
+    unsafe { if bits < 8 { multiply_codes::<4>(panels, bits) } else { multiply_codes::<8>(panels, bits) } }
 }
 
 /// SAFETY: that of [`Multiply`].
 #[cfg(target_arch = "wasm32")]
-unsafe fn multiply_codes<const BITS: usize>(panel: &Panel) {
-    for row in 0..panel.rows {
-        for group in 0..panel.groups {
-            for j in (0..PANEL).step_by(STRIP) {
-                // SAFETY: the caller's promise, and a panel has whole strips.
-                unsafe {
-                    let x = &*panel.x.add(row * panel.groups + group);
-                    let codes = panel.codes.add((group * PANEL + j) * BITS);
-                    let (scales, y) = (panel.scales.add(group * PANEL + j), panel.y.add(row * PANEL + j));
-                    here::columns::<BITS>(x, codes, scales, y);
+unsafe fn multiply_codes<const BITS: usize>(all: &Panels, bits: usize) {
+    let &Panels { panels, rows, groups, x, codes, scales, y } = all;
+    for panel in 0..panels {
+        for row in 0..rows {
+            for group in 0..groups {
+                let place = panel * groups + group;
+                for j in (0..PANEL).step_by(4 * ACROSS) {
+                    // SAFETY: the caller's promise, and a strip has a whole number of such parts.
+                    unsafe {
+                        let x = &*x.add(row * groups + group);
+                        let codes = codes.add((place * PANEL + j / STRIP * STRIP) * BITS + j % STRIP);
+                        let (scales, y) =
+                            (scales.add(place * PANEL + j), y.add((panel * rows + row) * PANEL + j));
+                        here::columns::<BITS>(x, bits, codes, scales, y);
+                    }
                 }
             }
         }

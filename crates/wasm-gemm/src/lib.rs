@@ -5,7 +5,7 @@
 #![cfg(target_arch = "wasm32")]
 
 use cloche_gemm::Product;
-use cloche_gemm::codes::{self, Digits, Panel};
+use cloche_gemm::codes::{self, Digits, Panels};
 use cloche_gemm::streams::{self, Few};
 
 /// See [`cloche_gemm::gemm`].
@@ -33,9 +33,9 @@ pub unsafe extern "C" fn digits(x: *const f32, groups: usize, bits: usize, to: *
 /// # Safety
 /// That of [`codes::Multiply`].
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn multiply(panel: &Panel, bits: usize) {
+pub unsafe extern "C" fn multiply(panels: &Panels, bits: usize) {
     // SAFETY: the caller's promise.
-    unsafe { codes::multiply(panel, bits) }
+    unsafe { codes::multiply(panels, bits) }
 }
 
 /// See [`streams::few`].

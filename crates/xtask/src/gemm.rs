@@ -36,6 +36,8 @@ pub(crate) fn build(folder: &str) -> Result<()> {
         &input,
         "-o",
         &small,
+        // Where its data would end: it has none.
+        "--remove-exports=__*",
         "-O3",
         LOW_MEMORY_UNUSED,
         "--strip-debug",

@@ -1,6 +1,6 @@
 //! Products of bytes, four of which and their sum are one instruction (AVX-512 VNNI): a row in three digits of a byte.
 
-use super::{Digits, GROUP, LEAST, MOST, PANEL, Panel, STRIP};
+use super::{Digits, GROUP, LEAST, MOST, PANEL, Panels, STRIP};
 use core::arch::x86_64::*;
 
 /// Digits of a number, of 256 values each.
@@ -74,21 +74,23 @@ const ACROSS: usize = PANEL / STRIP;
 /// # Safety
 /// The processor has `avx512f` and `avx512vnni`; digits, codes, scales and Y are there, and nothing else accesses Y meanwhile.
 #[target_feature(enable = "avx512f,avx512vnni")]
-pub unsafe fn multiply<const BITS: usize>(panel: &Panel) {
-    let groups = panel.groups;
-    for from in (0..groups).step_by(AT_ONCE) {
-        for row in 0..panel.rows {
+pub unsafe fn multiply<const BITS: usize>(all: &Panels) {
+    let &Panels { panels, rows, groups, x, codes, scales, y } = all;
+    for (panel, from) in
+        (0..panels).flat_map(|panel| (0..groups).step_by(AT_ONCE).map(move |from| (panel, from)))
+    {
+        for row in 0..rows {
             let mut sums = [_mm512_setzero_ps(); ACROSS];
-            let y = |c: usize| panel.y.wrapping_add(row * PANEL + 16 * c);
+            let y = |c: usize| y.wrapping_add((panel * rows + row) * PANEL + 16 * c);
             for (c, sum) in sums.iter_mut().enumerate() {
                 // SAFETY (of all loads and stores): a panel has ACROSS registers in a row, and the rest is promised.
                 *sum = unsafe { _mm512_loadu_ps(y(c)) };
             }
             for group in from..groups.min(from + AT_ONCE) {
+                let place = panel * groups + group;
                 unsafe {
-                    let x = &*panel.x.add(row * groups + group);
-                    let codes = panel.codes.add(group * BITS * PANEL);
-                    one_group::<BITS>(x, codes, panel.scales.add(group * PANEL), &mut sums);
+                    let (x, codes) = (&*x.add(row * groups + group), codes.add(place * BITS * PANEL));
+                    one_group::<BITS>(x, codes, scales.add(place * PANEL), &mut sums);
                 }
             }
             for (c, sum) in sums.iter().enumerate() {
@@ -155,43 +157,47 @@ mod tests {
     use super::*;
     use std::vec::Vec;
 
-    fn panel(
-        [rows, groups]: [usize; 2],
+    fn panels(
+        [panels, rows, groups]: [usize; 3],
         x: &[Digits],
         codes: &[u32],
         scales: &[f32],
         y: &mut [f32],
-    ) -> Panel {
+    ) -> Panels {
         let (x, codes, scales) = (x.as_ptr(), codes.as_ptr(), scales.as_ptr());
-        Panel { rows, groups, x, codes, scales, y: y.as_mut_ptr() }
+        Panels { panels, rows, groups, x, codes, scales, y: y.as_mut_ptr() }
     }
 
-    fn check<const BITS: usize>([m, groups]: [usize; 2]) {
+    fn check<const BITS: usize>([n, m, groups]: [usize; 3]) {
         let word = |i: usize| (i as u32).wrapping_mul(2_654_435_761).rotate_left(7);
-        let codes: Vec<u32> = (0..groups * BITS * PANEL).map(word).collect();
-        let scales: Vec<f32> = (0..groups * PANEL).map(|i| (i % 13) as f32 / 8.0 - 0.7).collect();
+        let codes: Vec<u32> = (0..n * groups * BITS * PANEL).map(word).collect();
+        let scales: Vec<f32> = (0..n * groups * PANEL).map(|i| (i % 13) as f32 / 8.0 - 0.7).collect();
         let x = |i: usize| ((i * 37) % 211) as f32 / 1e4 - 0.01;
         // SAFETY: the caller has asked the processor.
         let group = |i: usize| unsafe { digits::<BITS>(&core::array::from_fn(|k| x(i * GROUP + k))) };
         let rows: Vec<Digits> = (0..m * groups).map(group).collect();
-        let before: Vec<f32> = (0..m * PANEL).map(|i| i as f32 / 700.0).collect();
+        let before: Vec<f32> = (0..n * m * PANEL).map(|i| i as f32 / 700.0).collect();
         let mut y = before.clone();
         // SAFETY: as above.
-        unsafe { multiply::<BITS>(&panel([m, groups], &rows, &codes, &scales, &mut y)) };
+        unsafe { multiply::<BITS>(&panels([n, m, groups], &rows, &codes, &scales, &mut y)) };
         for (at, (found, before)) in y.iter().zip(before).enumerate() {
-            let (r, j) = (at / PANEL, at % PANEL);
+            let (panel, r, j) = (at / PANEL / m, at / PANEL % m, at % PANEL);
             let term = |k: usize| {
-                let (strip, word) = (k / GROUP * PANEL / STRIP + j / STRIP, k % GROUP * BITS / 32);
+                let group = panel * groups + k / GROUP;
+                let (strip, word) = (group * PANEL / STRIP + j / STRIP, k % GROUP * BITS / 32);
                 let word = codes[(strip * BITS + word) * STRIP + j % STRIP];
                 let code = (word >> (k * BITS % 32)) & ((1 << BITS) - 1);
-                let step = f64::from(scales[k / GROUP * PANEL + j]);
+                let step = f64::from(scales[group * PANEL + j]);
                 f64::from(x(r * groups * GROUP + k)) * step * (f64::from(code) - f64::from(1 << (BITS - 1)))
             };
             let terms = || (0..groups * GROUP).map(term);
             let (expected, size) =
                 (f64::from(before) + terms().sum::<f64>(), terms().map(f64::abs).sum::<f64>());
             let off = (f64::from(*found) - expected).abs();
-            assert!(off < 2e-7 * (1.0 + size), "{m}×{groups}, {BITS} bits: {found}, expected {expected}");
+            assert!(
+                off < 2e-7 * (1.0 + size),
+                "{n} panels, {m}×{groups}, {BITS} bits: {found}, expected {expected}"
+            );
         }
     }
 
@@ -201,7 +207,7 @@ mod tests {
 
     #[test]
     fn products_with_codes_are_right() {
-        for extents in [[1, 1], [1, 9], [3, 8], [8, 24]].into_iter().filter(|_| ready()) {
+        for extents in [[1, 1, 1], [2, 1, 9], [3, 3, 8], [1, 8, 24]].into_iter().filter(|_| ready()) {
             check::<4>(extents);
             check::<8>(extents);
         }
@@ -215,7 +221,7 @@ mod tests {
             // SAFETY: the processor has been asked.
             unsafe {
                 let rows = [digits::<8>(&numbers)];
-                multiply::<8>(&panel([1, 1], &rows, &codes, &scales, &mut y));
+                multiply::<8>(&panels([1, 1, 1], &rows, &codes, &scales, &mut y));
             }
             y[0]
         };

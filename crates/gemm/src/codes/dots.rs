@@ -6,7 +6,7 @@
 //! instruction more than it takes to give c its sign. Both are three digits, of 24 bits and of 21 beside the sign.
 
 use super::whole::{total, whole};
-use super::{ACROSS, Digits, GROUP, MOST, ROOM, STRIP};
+use super::{Digits, GROUP, MOST, ROOM, STRIP};
 use core::arch::wasm32::*;
 
 /// Digits of a number.
@@ -15,6 +15,10 @@ pub(super) type Digit = i8;
 
 /// Sums that do not begin with 0: of the lowest digit, and of the highest.
 pub(super) const OFFSETS: usize = 2;
+
+/// Registers side by side whose sums stay in registers for a group: of twice as many V8 keeps some in memory, where each addition
+/// waits for the one before to be written.
+pub(super) const ACROSS: usize = 2;
 
 /// Bits of a digit that meets codes of 8 bits.
 const SHORT: u32 = 7;
@@ -82,10 +86,13 @@ fn in_halves(x: v128) -> v128 {
     i8x16_shuffle::<0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15>(x, x)
 }
 
-/// SAFETY (of all loads and stores): a strip is there, of codes also the other words of the group.
+/// Columns side by side, `ACROSS` registers of them, times a group of a row, of whose codes a column has so many words.
+///
+/// SAFETY (of all loads and stores): they are there, of codes also the other words of the group.
 #[inline(always)]
 pub(super) unsafe fn columns<const BITS: usize>(
     row: &Digits,
+    words: usize,
     codes: *const u32,
     scales: *const f32,
     y: *mut f32,
@@ -94,8 +101,8 @@ pub(super) unsafe fn columns<const BITS: usize>(
     let mut parts = [lowest, i32x4_splat(0), highest].map(|sum| [sum; ACROSS]);
     let mask = |word: usize| unsafe { v128_load32_splat(row.masks.as_ptr().add(word)) };
     let half = mask(0); // of each byte, where codes have 4 bits
-    // Not unrolled: LLVM would read all words first, and sums would go to the stack.
-    for word in 0..BITS {
+    // A number that LLVM does not know: it would unroll the loop and read all words first, and sums would go to the stack.
+    for word in 0..words {
         let four = |i: usize| {
             row.digits
                 .each_ref()

@@ -1,13 +1,16 @@
 //! Products of numbers of 16 bits, two of which and their sum are one instruction of WebAssembly: a row in two digits of 12.
 
 use super::whole::{total, whole};
-use super::{ACROSS, Digits, MOST, ROOM, STRIP};
+use super::{Digits, MOST, ROOM, STRIP};
 use core::arch::wasm32::*;
 
 /// Digits of a number, and the bits of one.
 pub(super) const DIGITS: usize = 2;
 pub(super) type Digit = i16;
 const DIGIT_BITS: u32 = 12;
+
+/// Registers side by side whose sums stay in registers for a group.
+pub(super) const ACROSS: usize = STRIP / 4;
 
 /// Sums that do not begin with 0.
 pub(super) const OFFSETS: usize = DIGITS;
@@ -42,10 +45,13 @@ pub(super) unsafe fn digits<const BITS: usize>(x: *const f32, to: *mut Digits) {
     row.scale = scale;
 }
 
-/// SAFETY (of all loads and stores): a strip is there, of codes also the other words of the group.
+/// Columns side by side, `ACROSS` registers of them, times a group of a row, of whose codes a column has so many words.
+///
+/// SAFETY (of all loads and stores): they are there, of codes also the other words of the group.
 #[inline(always)]
 pub(super) unsafe fn columns<const BITS: usize>(
     row: &Digits,
+    words: usize,
     codes: *const u32,
     scales: *const f32,
     y: *mut f32,
@@ -53,7 +59,7 @@ pub(super) unsafe fn columns<const BITS: usize>(
     let mut parts = row.offsets.map(|offset| [i32x4_splat(offset); ACROSS]);
     // As a constant V8 would write it into each instruction's place anew.
     let lowest = u16x8_splat(core::hint::black_box((1 << BITS) - 1));
-    for word in 0..BITS {
+    for word in 0..words {
         for pair in 0..16 / BITS {
             let at = (word * (16 / BITS) + pair) * 2;
             let x = row

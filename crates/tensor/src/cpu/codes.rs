@@ -2,7 +2,7 @@
 
 use super::real::Real;
 use crate::ops::quantized_matmul;
-use cloche_gemm::codes::{Digits, GROUP, PANEL, Panel, STRIP, digits, multiply};
+use cloche_gemm::codes::{Digits, GROUP, PANEL, Panels, STRIP, digits, multiply};
 #[cfg(target_arch = "wasm32")]
 use cloche_gemm::codes::{Multiply, ToDigits};
 
@@ -45,7 +45,7 @@ impl<const BITS: usize> RowsInDigits<BITS> {
         None
     }
 
-    /// y (M, PANEL) += the rows times one panel.
+    /// y (panels, M, PANEL) += the rows times panels that follow each other.
     ///
     /// # Panics
     /// When the extents do not belong together.
@@ -54,21 +54,24 @@ impl<const BITS: usize> RowsInDigits<BITS> {
             unreachable!("they are f32")
         };
         let &RowsInDigits { rows, groups, .. } = self;
+        let panels = y.len() / (rows * PANEL);
         assert!(
-            codes.len() == groups * BITS * PANEL && scales.len() == groups * PANEL && y.len() == rows * PANEL,
+            y.len() == panels * rows * PANEL
+                && codes.len() == panels * groups * BITS * PANEL
+                && scales.len() == panels * groups * PANEL,
             "rows, codes and scales belong together"
         );
         let (x, y) = (self.digits.as_ptr(), y.as_mut_ptr());
-        let panel = Panel { rows, groups, x, codes: codes.as_ptr(), scales: scales.as_ptr(), y };
+        let all = Panels { panels, rows, groups, x, codes: codes.as_ptr(), scales: scales.as_ptr(), y };
         // SAFETY: all of it is there.
         #[cfg(target_arch = "wasm32")]
         unsafe {
-            products().1(&panel, BITS)
+            products().1(&all, BITS)
         };
         // SAFETY: so it is, and the processor has what the function is compiled for, or there would be no such rows.
         #[cfg(target_arch = "x86_64")]
         unsafe {
-            multiply::<BITS>(&panel)
+            multiply::<BITS>(&all)
         };
     }
 }

@@ -13,7 +13,7 @@ use crate::autograd::Vjp;
 use crate::check::{Range, Sample};
 #[cfg(any(target_arch = "x86_64", target_arch = "wasm32"))]
 use crate::cpu::RowsInDigits;
-use crate::cpu::{CpuIo, FEW_ROWS, Kernel, Real, SendPtr, add_product, join_chunks, wide};
+use crate::cpu::{CpuIo, FEW_ROWS, Kernel, Real, SendPtr, add_product, join_chunks, threads, wide};
 #[cfg(target_arch = "x86_64")]
 use crate::cpu::{FewKernels, few_kernels};
 use crate::cpu_kernel;
@@ -156,8 +156,8 @@ impl QuantizedMatmul {
 /// twenty times as long as to multiply them for one.
 const MOST: usize = if cfg!(target_arch = "wasm32") { 2 * FEW_ROWS } else { FEW_ROWS };
 
-/// A thread takes at least so many weights.
-const PIECE: usize = 1 << 16;
+/// Runs of panels for each thread.
+const PIECES: usize = 2;
 
 fn run<F: Real, const BITS: usize>(mut io: CpuIo<F>, n: usize) {
     let (x, codes, scales) = (io.x(0), io.ids(1), io.x(2));
@@ -165,30 +165,33 @@ fn run<F: Real, const BITS: usize>(mut io: CpuIo<F>, n: usize) {
     let few = (m <= MOST).then(|| Rows::<F, BITS>::of(x, [m, k]));
     let y = SendPtr(io.take(0).as_mut_ptr());
     let panels = n.div_ceil(PANEL);
-    let at_once = PIECE.div_ceil(k * PANEL);
-    join_chunks(panels.div_ceil(at_once), |piece| {
-        let mut own = Vec::new();
-        for p in piece * at_once..panels.min((piece + 1) * at_once) {
-            let codes = &codes[p * k * BITS / 32 * PANEL..][..k * BITS / 32 * PANEL];
-            let scales = &scales[p * k / GROUP * PANEL..][..k / GROUP * PANEL];
-            let width = PANEL.min(n - p * PANEL);
-            // SAFETY: each panel writes columns of its own, within y.
-            let part = |row: usize| unsafe {
-                std::slice::from_raw_parts_mut(y.get().add(row * n + p * PANEL), width)
-            };
-            if let Some(few) = &few {
-                own.clear();
-                own.resize(m * PANEL, F::ZERO);
-                few.multiply([x, scales], k, codes, &mut own);
-                own.chunks_exact(PANEL).enumerate().for_each(|(r, y)| part(r).copy_from_slice(&y[..width]));
-            } else {
-                own.resize(k * PANEL, F::ZERO);
+    let pieces = panels.min(PIECES * threads());
+    join_chunks(pieces, |piece| {
+        let range = piece * panels / pieces..(piece + 1) * panels / pieces;
+        let codes = &codes[range.start * k * BITS / 32 * PANEL..range.end * k * BITS / 32 * PANEL];
+        let scales = &scales[range.start * k / GROUP * PANEL..range.end * k / GROUP * PANEL];
+        let width = |p: usize| PANEL.min(n - p * PANEL);
+        // SAFETY: each panel writes columns of its own, within y.
+        let part = |row: usize, p: usize| unsafe {
+            std::slice::from_raw_parts_mut(y.get().add(row * n + p * PANEL), width(p))
+        };
+        if let Some(few) = &few {
+            let mut own = vec![F::ZERO; range.len() * m * PANEL];
+            few.multiply([x, scales], [m, k], codes, &mut own);
+            for (at, y) in own.chunks_exact(PANEL).enumerate() {
+                let to = part(at % m, range.start + at / m);
+                to.copy_from_slice(&y[..to.len()]);
+            }
+        } else {
+            let mut own = vec![F::ZERO; k * PANEL];
+            let panel = codes.chunks_exact(k * BITS / 32 * PANEL).zip(scales.chunks_exact(k / GROUP * PANEL));
+            for (p, (codes, scales)) in range.zip(panel) {
                 unpack::<F, BITS>(codes, scales, &mut own);
-                let c = part(0).as_mut_ptr();
+                let c = part(0, p).as_mut_ptr();
                 // SAFETY: as above; x is (M, K), and what has been unpacked (K, PANEL).
                 unsafe {
                     let (x, b) = ((x.as_ptr(), [k as isize, 1]), (own.as_ptr(), [PANEL as isize, 1]));
-                    F::gemm([m, k, width], x, b, F::ZERO, (c, [n as isize, 1]));
+                    F::gemm([m, k, width(p)], x, b, F::ZERO, (c, [n as isize, 1]));
                 }
             }
         }
@@ -225,16 +228,21 @@ impl<F: Real, const BITS: usize> Rows<F, BITS> {
         if m == 1 { Rows::One(Row::new::<BITS>(x)) } else { Rows::Plain }
     }
 
-    /// y (M, PANEL) += x (M, k) times one panel.
-    fn multiply(&self, [x, scales]: [&[F]; 2], k: usize, codes: &[u32], y: &mut [F]) {
-        match self {
-            Rows::One(row) if Self::OTHERS => wide(OneRow::<F, BITS> { row, codes, scales, y }),
-            Rows::Plain if Self::OTHERS => few_rows::<F, BITS>([x, scales], k, codes, y),
-            #[cfg(target_arch = "x86_64")]
-            Rows::Columns(columns) => columns.multiply::<BITS>(codes, scales, y),
-            #[cfg(any(target_arch = "x86_64", target_arch = "wasm32"))]
-            Rows::Digits(digits) => digits.multiply(codes, scales, y),
-            Rows::One(_) | Rows::Plain => unreachable!("they are digits"),
+    /// y (panels, M, PANEL) += x (M, k) times panels that follow each other.
+    fn multiply(&self, [x, scales]: [&[F]; 2], [m, k]: [usize; 2], codes: &[u32], y: &mut [F]) {
+        #[cfg(any(target_arch = "x86_64", target_arch = "wasm32"))]
+        if let Rows::Digits(digits) = self {
+            return digits.multiply(codes, scales, y);
+        }
+        let panels = codes.chunks_exact(k * BITS / 32 * PANEL).zip(scales.chunks_exact(k / GROUP * PANEL));
+        for ((codes, scales), y) in panels.zip(y.chunks_exact_mut(m * PANEL)) {
+            match self {
+                Rows::One(row) if Self::OTHERS => wide(OneRow::<F, BITS> { row, codes, scales, y }),
+                Rows::Plain if Self::OTHERS => few_rows::<F, BITS>([x, scales], k, codes, y),
+                #[cfg(target_arch = "x86_64")]
+                Rows::Columns(columns) => columns.multiply::<BITS>(codes, scales, y),
+                _ => unreachable!("they are digits"),
+            }
         }
     }
 }
@@ -526,19 +534,20 @@ mod tests {
     fn by_all_kernels<const BITS: usize>([m, k]: [usize; 2]) {
         let mut rng = crate::rng::Rng::new(7, 7);
         let x: Vec<f32> = (0..m * k).map(|_| rng.normal()).collect();
-        let codes: Vec<u32> = (0..k * BITS / 32 * PANEL).map(|_| rng.next_u32()).collect();
-        let scales: Vec<f32> = (0..k / GROUP * PANEL).map(|_| rng.normal()).collect();
+        let panels = 2;
+        let codes: Vec<u32> = (0..panels * k * BITS / 32 * PANEL).map(|_| rng.next_u32()).collect();
+        let scales: Vec<f32> = (0..panels * k / GROUP * PANEL).map(|_| rng.normal()).collect();
         let doubles = |x: &[f32]| x.iter().map(|&x| f64::from(x)).collect::<Vec<f64>>();
         let (x64, scales64) = (doubles(&x), doubles(&scales));
-        let mut expected = vec![0.0; m * PANEL];
-        Rows::<f64, BITS>::Plain.multiply([&x64, &scales64], k, &codes, &mut expected);
+        let mut expected = vec![0.0; panels * m * PANEL];
+        Rows::<f64, BITS>::Plain.multiply([&x64, &scales64], [m, k], &codes, &mut expected);
         let mut kernels = vec![Rows::<f32, BITS>::Plain, Rows::of(&x, [m, k])];
         kernels.extend((m == 1).then(|| Rows::One(Row::new::<BITS>(&x))));
         #[cfg(target_arch = "x86_64")]
         kernels.extend(FewColumns::of(&x, k).map(Rows::Columns));
         for (i, kernel) in kernels.iter().enumerate() {
-            let mut y = vec![0.0; m * PANEL];
-            kernel.multiply([&x, &scales], k, &codes, &mut y);
+            let mut y = vec![0.0; panels * m * PANEL];
+            kernel.multiply([&x, &scales], [m, k], &codes, &mut y);
             crate::check::compare(&expected, &doubles(&y), 2e-5)
                 .unwrap_or_else(|error| panic!("kernel {i}, {m}×{k}, {BITS} bits: {error}"));
         }
