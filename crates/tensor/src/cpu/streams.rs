@@ -4,6 +4,7 @@ use super::parallel::{SendPtr, join_chunks, split_rows};
 use super::products;
 use super::real::Real;
 use cloche_gemm::streams::{COLUMNS, FEW_ROWS, Few, MultiplyFew, in_turn, padded};
+use std::mem::MaybeUninit;
 
 const _: () = assert!(FEW_ROWS == super::FEW_ROWS);
 
@@ -54,23 +55,31 @@ fn by_rows(
     (b, b_row): (&[f32], usize),
     (y, y_row): (&mut [f32], usize),
 ) {
-    let mut sums = vec![0.0; PARTS * m * n];
-    split_rows((&mut sums, m * n), usize::MAX, |part, sums| {
+    // Each thread clears what it writes: what another one has cleared would have to come from there.
+    let mut sums = Vec::with_capacity(PARTS * m * n);
+    let room = &mut sums.spare_capacity_mut()[..PARTS * m * n];
+    split_rows((room, m * n), usize::MAX, |part, room| {
         let (from, depth) = (part * (k / PARTS), k / PARTS / 4);
         let mut turned = vec![0.0; 4 * depth * m];
         in_turn(x, [m, m, k], from, [1, depth], &mut turned);
-        let (x, b, y) = (turned.as_ptr(), b[from * b_row..].as_ptr(), sums.as_mut_ptr());
+        room.fill(MaybeUninit::new(0.0));
+        let (x, b, y) = (turned.as_ptr(), b[from * b_row..].as_ptr(), room.as_mut_ptr().cast());
         // SAFETY: the caller has looked at the extents, and the sums are this part's.
         unsafe { kernel(&Few { rows: m, depth, columns: n, x, b, b_row, y }) };
     });
+    // SAFETY: the parts are all of them.
+    unsafe { sums.set_len(PARTS * m * n) };
     let (sums, _) = sums.as_chunks::<COLUMNS>();
-    for (r, y) in y.chunks_mut(y_row).take(m).enumerate() {
-        let (tiles, _) = y[..n].as_chunks_mut::<COLUMNS>();
-        for (j, y) in tiles.iter_mut().enumerate() {
-            let [a, b, c, d]: [_; PARTS] = std::array::from_fn(|part| sums[(part * n / COLUMNS + j) * m + r]);
-            *y = std::array::from_fn(|i| (a[i] + b[i]) + (c[i] + d[i]));
+    split_rows((&mut y[..(m - 1) * y_row + n], y_row), PARTS * n, |first, y| {
+        for (r, y) in (first..).zip(y.chunks_mut(y_row)) {
+            let (tiles, _) = y[..n].as_chunks_mut::<COLUMNS>();
+            for (j, y) in tiles.iter_mut().enumerate() {
+                let [a, b, c, d]: [&[f32; COLUMNS]; PARTS] =
+                    std::array::from_fn(|part| &sums[(part * n / COLUMNS + j) * m + r]);
+                *y = std::array::from_fn(|i| (a[i] + b[i]) + (c[i] + d[i]));
+            }
         }
-    }
+    });
 }
 
 fn by_columns(

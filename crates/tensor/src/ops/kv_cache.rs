@@ -7,6 +7,7 @@ use crate::cpu_kernel;
 use crate::dtype::DType;
 use crate::ops::{Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, expect_dtype, groups};
 use crate::shader;
+use crate::shape::Layout;
 use crate::tensor::Tensor;
 
 /// Registry row.
@@ -67,11 +68,13 @@ impl CacheWrite {
             if s >= lc.shape[1] {
                 continue;
             }
-            for (g, i) in (0..heads).flat_map(|g| (0..d).map(move |i| (g, i))) {
-                let at = |l: &crate::Layout, row: usize| {
-                    b * l.strides[0] + row * l.strides[1] + g * l.strides[2] + i * l.strides[3]
-                };
-                cache[at(lc, s)] = k[at(lk, t)];
+            for g in 0..heads {
+                let at = |l: &Layout, row: usize| b * l.strides[0] + row * l.strides[1] + g * l.strides[2];
+                let (to, from) = (&mut cache[at(lc, s)..], &k[at(lk, t)..]);
+                match [lc, lk].map(|l| l.strides[3]) {
+                    [1, 1] => to[..d].copy_from_slice(&from[..d]),
+                    steps => (0..d).for_each(|i| to[i * steps[0]] = from[i * steps[1]]),
+                }
             }
         }
     }
