@@ -2,6 +2,11 @@
 
 use std::{borrow::Cow, cell::OnceCell, num::NonZeroU64, rc::Rc};
 
+#[cfg(not(target_arch = "wasm32"))]
+use rayon::prelude::*;
+
+#[cfg(not(target_arch = "wasm32"))]
+use crate::scope::native::guarded;
 use crate::{
     buffer::{Buffer, BufferBinding},
     device::Gpu,
@@ -67,9 +72,12 @@ impl<K, V> Default for Known<K, V> {
 }
 
 impl<K: PartialEq, V> Known<K, V> {
+    fn place(&self, key: &K) -> Option<usize> {
+        self.0.iter().position(|(known, _)| known == key)
+    }
+
     fn get_or_insert_with(&mut self, key: K, make: impl FnOnce() -> V) -> &V {
-        let place = self.0.iter().position(|(known, _)| *known == key);
-        let place = place.unwrap_or_else(|| {
+        let place = self.place(&key).unwrap_or_else(|| {
             self.0.push((key, make()));
             self.0.len() - 1
         });
@@ -83,6 +91,24 @@ struct KernelKey {
     entry: &'static str,
     constants: Vec<(&'static str, u64)>, // the bits of the values
     bindings: Vec<Access>,
+}
+
+impl Kernels {
+    #[track_caller]
+    fn key(&self, spec: &KernelSpec) -> KernelKey {
+        let uniform_first = spec.bindings.first() == Some(&Access::Uniform);
+        assert!(uniform_first, "kernel \"{}\": binding 0 must be the uniform block", spec.label);
+        let source = match self.modules.0.iter().find(|(source, _)| **source == *spec.source) {
+            Some((source, _)) => source.clone(),
+            None => Rc::from(&*spec.source),
+        };
+        KernelKey {
+            source,
+            entry: spec.entry,
+            constants: spec.constants.iter().map(|(name, value)| (*name, value.to_bits())).collect(),
+            bindings: spec.bindings.clone(),
+        }
+    }
 }
 
 /// The grid of a dispatch that needs `workgroups` in a row, folded into two dimensions where the row is longer
@@ -111,32 +137,53 @@ impl Gpu {
     /// If binding 0 is not [`Access::Uniform`].
     #[track_caller]
     pub fn kernel(&self, spec: &KernelSpec) -> Rc<Kernel> {
-        let uniform_first = spec.bindings.first() == Some(&Access::Uniform);
-        assert!(uniform_first, "kernel \"{}\": binding 0 must be the uniform block", spec.label);
-        let kernels = &mut *self.inner.kernels.borrow_mut();
-        let source = match kernels.modules.0.iter().find(|(source, _)| **source == *spec.source) {
-            Some((source, _)) => source.clone(),
-            None => Rc::from(&*spec.source),
-        };
-        let key = KernelKey {
-            source: source.clone(),
-            entry: spec.entry,
-            constants: spec.constants.iter().map(|(name, value)| (*name, value.to_bits())).collect(),
-            bindings: spec.bindings.clone(),
-        };
+        let known = &mut *self.inner.kernels.borrow_mut();
+        let key = known.key(spec);
+        let source = key.source.clone();
         let make = || {
             let made = Rc::new(OnceCell::new());
             let subject = Subject::Kernel { label: spec.label.clone(), module: made.clone() };
             Rc::new(self.guarded(subject, || {
                 let compile = || self.compile(&spec.label, &spec.source);
-                let module = kernels.modules.get_or_insert_with(source, compile);
+                let module = known.modules.get_or_insert_with(source, compile);
                 let _ = made.set(module.clone());
                 let arrange = || self.layout(&spec.bindings);
-                let layouts = kernels.layouts.get_or_insert_with(spec.bindings.clone(), arrange);
-                self.link(spec, module, layouts)
+                let layouts = known.layouts.get_or_insert_with(spec.bindings.clone(), arrange);
+                link(&self.inner.device, spec, module, layouts)
             }))
         };
-        kernels.kernels.get_or_insert_with(key, make).clone()
+        known.kernels.get_or_insert_with(key, make).clone()
+    }
+
+    /// Compiles what [`kernel`](Self::kernel) will then find, side by side: a driver compiles on the thread that asks it.
+    ///
+    /// # Panics
+    /// If binding 0 of one is not [`Access::Uniform`].
+    #[cfg(not(target_arch = "wasm32"))]
+    #[track_caller]
+    pub fn compile_all(&self, specs: &[KernelSpec]) {
+        let known = &mut *self.inner.kernels.borrow_mut();
+        let subject =
+            |spec: &KernelSpec| Subject::Kernel { label: spec.label.clone(), module: Rc::default() };
+        let mut new = Known::default();
+        for spec in specs {
+            let key = known.key(spec);
+            if known.kernels.place(&key).is_some() {
+                continue;
+            }
+            let compile = || self.guarded(subject(spec), || self.compile(&spec.label, &spec.source));
+            let module = known.modules.get_or_insert_with(key.source.clone(), compile);
+            let layouts =
+                known.layouts.get_or_insert_with(spec.bindings.clone(), || self.layout(&spec.bindings));
+            new.get_or_insert_with(key, || (spec, module.clone(), layouts.clone()));
+        }
+        let (keys, new): (Vec<_>, Vec<_>) = new.0.into_iter().unzip();
+        let (device, faults) = (&self.inner.device, &self.inner.faults);
+        let linked = new.par_iter().map(|(spec, module, layouts)| {
+            guarded(device, faults, subject(spec), || link(device, spec, module, layouts))
+        });
+        let linked: Vec<Kernel> = linked.collect();
+        known.kernels.0.extend(keys.into_iter().zip(linked.into_iter().map(Rc::new)));
     }
 
     fn compile(&self, label: &str, source: &str) -> wgpu::ShaderModule {
@@ -179,32 +226,6 @@ impl Gpu {
         (group, pipeline)
     }
 
-    fn link(
-        &self,
-        spec: &KernelSpec,
-        module: &wgpu::ShaderModule,
-        (group, pipeline): &(wgpu::BindGroupLayout, wgpu::PipelineLayout),
-    ) -> Kernel {
-        let descriptor = wgpu::ComputePipelineDescriptor {
-            label: Some(&spec.label),
-            layout: Some(pipeline),
-            module,
-            entry_point: Some(spec.entry),
-            compilation_options: wgpu::PipelineCompilationOptions {
-                constants: &spec.constants,
-                // Kernels write workgroup memory before they read it. Browsers clear it all the same.
-                zero_initialize_workgroup_memory: false,
-            },
-            cache: None,
-        };
-        Kernel {
-            label: spec.label.clone(),
-            pipeline: self.inner.device.create_compute_pipeline(&descriptor),
-            layout: group.clone(),
-            bindings: spec.bindings.len(),
-        }
-    }
-
     /// Puts buffers into the places of a kernel, `resources[i]` at binding `i`.
     ///
     /// # Panics
@@ -226,6 +247,32 @@ impl Gpu {
         let subject = Subject::Call { label: label.clone().into() };
         let raw = self.guarded(subject, || self.inner.device.create_bind_group(&descriptor));
         BindGroup { raw, _buffers: resources.iter().map(|part| part.buffer.clone()).collect() }
+    }
+}
+
+fn link(
+    device: &wgpu::Device,
+    spec: &KernelSpec,
+    module: &wgpu::ShaderModule,
+    (group, pipeline): &(wgpu::BindGroupLayout, wgpu::PipelineLayout),
+) -> Kernel {
+    let descriptor = wgpu::ComputePipelineDescriptor {
+        label: Some(&spec.label),
+        layout: Some(pipeline),
+        module,
+        entry_point: Some(spec.entry),
+        compilation_options: wgpu::PipelineCompilationOptions {
+            constants: &spec.constants,
+            // Kernels write workgroup memory before they read it. Browsers clear it all the same.
+            zero_initialize_workgroup_memory: false,
+        },
+        cache: None,
+    };
+    Kernel {
+        label: spec.label.clone(),
+        pipeline: device.create_compute_pipeline(&descriptor),
+        layout: group.clone(),
+        bindings: spec.bindings.len(),
     }
 }
 

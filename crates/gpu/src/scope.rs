@@ -26,7 +26,7 @@ pub(crate) fn listen(device: &wgpu::Device, faults: &Faults) {
 }
 
 #[cfg(not(target_arch = "wasm32"))]
-mod native {
+pub(crate) mod native {
     use std::{
         future::Future,
         pin::pin,
@@ -36,7 +36,8 @@ mod native {
 
     use crate::error::{Faults, Kind, Subject};
 
-    pub(super) fn guarded<T>(
+    /// As [`Gpu::guarded`](crate::Gpu::guarded), on whichever thread: each has its own scopes.
+    pub(crate) fn guarded<T>(
         device: &wgpu::Device,
         faults: &Faults,
         subject: Subject,

@@ -80,6 +80,24 @@ fn equal_kernels_are_compiled_once() {
     assert!(!std::rc::Rc::ptr_eq(&gpu.kernel(&one), &gpu.kernel(&two)));
 }
 
+#[test]
+fn kernels_compiled_side_by_side_are_found_afterwards() {
+    let Some(gpu) = open(OpenOptions::default()) else { return };
+    let add = |by: f64| KernelSpec { constants: vec![("ADD", by)], ..spec(&format!("add {by}"), SCALE) };
+    let known = gpu.kernel(&add(0.0));
+    let again = KernelSpec { label: "the same".into(), ..add(1.0) };
+    gpu.compile_all(&[add(0.0), add(1.0), again, add(2.0)]);
+    assert!(std::rc::Rc::ptr_eq(&known, &gpu.kernel(&add(0.0))));
+    let labels = [1.0, 2.0].map(|by| gpu.kernel(&KernelSpec { label: "late".into(), ..add(by) }));
+    assert_eq!(labels.each_ref().map(|kernel| kernel.label()), ["add 1", "add 2"]);
+    let two = 2f32.to_bits();
+    assert_eq!(run(&gpu, &add(2.0), &[0, 0, two], &[1.0f32, 5.0], [1, 1, 1]), [4.0, 12.0]);
+
+    gpu.compile_all(&[spec("broken", "array<f32>; fn main(")]);
+    let error = block_on(gpu.check()).expect_err("it is no WGSL");
+    assert!(error.to_string().starts_with("kernel \"broken\": "), "{error}");
+}
+
 /// Known answers of the Random123 distribution (kat_vectors, philox4x32 10).
 #[test]
 fn philox_gives_the_published_numbers() {

@@ -61,6 +61,21 @@ impl Graph {
     #[track_caller]
     pub fn grad(&self, loss: &Tensor, wrt: &[&Tensor]) -> Vec<Tensor> {
         assert_eq!(loss.shape.numel(), 1, "grad: the loss must be one number, found shape {}", loss.shape);
+        self.backward(loss, || self.constant(1.0).broadcast_to(&loss.shape), wrt)
+    }
+
+    /// Appends, for each of `wrt`, the gradient of a loss that depends on it through `y` alone and whose gradient with respect to
+    /// `y` is `dy`: the product of a vector with the Jacobian. Otherwise as [`grad`](Self::grad).
+    ///
+    /// # Panics
+    /// When `dy` has another shape than `y`.
+    #[track_caller]
+    pub fn vjp(&self, y: &Tensor, dy: &Tensor, wrt: &[&Tensor]) -> Vec<Tensor> {
+        assert_eq!(y.shape, dy.shape, "vjp: a gradient has the shape of its tensor");
+        self.backward(y, || dy.clone(), wrt)
+    }
+
+    fn backward(&self, y: &Tensor, dy: impl FnOnce() -> Tensor, wrt: &[&Tensor]) -> Vec<Tensor> {
         self.begin_backward();
         // 1. Which values depend on `wrt`? Only those carry a gradient.
         let n_nodes = self.read().nodes.len();
@@ -73,7 +88,7 @@ impl Graph {
         }
         // 2. Backwards over the nodes: each adds to the gradients of its inputs. What was not kept is computed again.
         let mut grads: Vec<Option<Tensor>> = vec![None; active.len()];
-        grads[loss.id.0] = Some(self.constant(1.0).broadcast_to(&loss.shape));
+        grads[y.id.0] = Some(dy());
         let mut at_hand: Vec<ValueId> = (0..active.len()).map(ValueId).collect();
         let mut checkpoints = self.read().checkpoints.clone();
         for node in (0..n_nodes).rev() {

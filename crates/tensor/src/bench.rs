@@ -371,9 +371,7 @@ fn attention(b: usize, t: usize, backward: bool) -> Case {
         if !backward {
             return prepared(device, &[&qkv], &["y"], |_, x| vec![attend(&x[0])]);
         }
-        prepared(device, &[&qkv, &dy], &["dqkv"], |graph, x| {
-            graph.grad(&(attend(&x[0]) * &x[1]).sum_all(), &[&x[0]])
-        })
+        prepared(device, &[&qkv, &dy], &["dqkv"], |graph, x| graph.vjp(&attend(&x[0]), &x[1], &[&x[0]]))
     };
     let pairs = (b * h * t * (t + 1) / 2) as f64;
     let (what, per_pair, tensors) =

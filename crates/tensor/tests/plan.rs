@@ -210,6 +210,31 @@ fn what_nobody_reads_is_not_computed() {
 }
 
 #[test]
+fn a_gradient_goes_on_from_a_given_one_without_a_kernel_more() {
+    let graph = Graph::new();
+    let (x, dy) = (input(&graph, "x", &[2, 3]), input(&graph, "dy", &[2, 3]));
+    let dx = graph.vjp(&x.tanh(), &dy, &[&x]).remove(0);
+    let same = graph.grad(&(x.tanh() * &dy).sum_all(), &[&x]).remove(0);
+    let kernels = |dx: &Tensor| labels(&Plan::new(&graph, &[("dx", dx)], Target::GPU)).len();
+    assert_eq!(kernels(&dx), 1);
+    let mut program = Device::cpu().compile(&graph, &[("dx", &dx), ("same", &same)], &[]).unwrap();
+    program.write("x", &[0.1, -0.2, 0.3, 0.4, -0.5, 0.6][..]);
+    program.write("dy", &[1.0, 2.0, -3.0, 4.0, 5.0, -6.0][..]);
+    program.run();
+    let read = |name: &str| pollster::block_on(program.read(name)).unwrap().f32().to_vec();
+    let (dx, same) = (read("dx"), read("same"));
+    assert!(dx.iter().zip(&same).all(|(a, b)| (a - b).abs() < 1e-6), "{dx:?}, {same:?}");
+}
+
+#[test]
+#[should_panic(expected = "vjp: a gradient has the shape of its tensor")]
+fn a_given_gradient_of_another_shape_is_refused() {
+    let graph = Graph::new();
+    let x = input(&graph, "x", &[2, 3]);
+    graph.vjp(&x.exp(), &input(&graph, "dy", &[3, 2]), &[&x]);
+}
+
+#[test]
 #[should_panic(expected = "matmul: (2, 3) and (4, 5) do not multiply")]
 fn a_wrong_shape_names_operation_and_shapes() {
     let graph = Graph::new();

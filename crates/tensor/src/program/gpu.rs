@@ -82,9 +82,15 @@ impl GpuProgram {
         };
         buffers.data.iter().zip(&plan.data).for_each(|(buffer, data)| gpu.write(buffer, 0, bytes_of(data)));
         let uniform = gpu.uniform("run", RUN_BYTES)?;
+        #[cfg(not(target_arch = "wasm32"))]
+        {
+            let asked = plan.steps.iter().flat_map(|step| prepare(gpu, step, choices));
+            gpu.compile_all(&asked.map(|(spec, ..)| spec).collect::<Vec<_>>());
+        }
         let (mut launches, mut work) = (Vec::new(), Vec::new());
         for step in &plan.steps {
-            prepare(gpu, &buffers, &uniform, step, choices, &mut launches);
+            let asked = prepare(gpu, step, choices);
+            launches.extend(asked.into_iter().map(|asked| launch(gpu, &buffers, &uniform, asked)));
             let each = (step.flops() + 4 * step.bytes()) as f64 / (launches.len() - work.len()).max(1) as f64;
             work.resize(launches.len(), each);
         }
@@ -218,15 +224,11 @@ fn rebase(operand: &Operand) -> (usize, Operand) {
     (start, Operand { layout, ..operand.clone() })
 }
 
-/// Compiles the kernels of a step and binds its buffers.
-fn prepare(
-    gpu: &Gpu,
-    buffers: &Buffers,
-    uniform: &Buffer,
-    step: &Step,
-    choices: &Choices,
-    launches: &mut Vec<Launch>,
-) {
+/// A kernel, what it is bound to behind the uniform block, and how many workgroups it has.
+type Wanted<'a> = (KernelSpec, Vec<&'a Operand>, u64);
+
+/// What a step asks of the device.
+fn prepare<'a>(gpu: &Gpu, step: &'a Step, choices: &Choices) -> Vec<Wanted<'a>> {
     let relative = |operands: &[Operand]| operands.iter().map(|o| rebase(o).1).collect::<Vec<_>>();
     let (inputs, outputs) = (relative(&step.inputs), relative(&step.outputs));
     let n_inputs = step.epilogue.as_ref().map_or(inputs.len(), |e| e.first_input);
@@ -249,9 +251,7 @@ fn prepare(
             (dispatches, chain)
         }
     };
-    for dispatch in dispatches {
-        launches.push(launch(gpu, buffers, uniform, step, dispatch, chain.as_ref()));
-    }
+    dispatches.into_iter().map(|dispatch| ask(step, dispatch, chain.as_ref())).collect()
 }
 
 /// What an operation sees of the device.
@@ -302,16 +302,9 @@ fn elementwise(y: &Operand, class: AdapterClass) -> Dispatch {
     }
 }
 
-fn launch(
-    gpu: &Gpu,
-    buffers: &Buffers,
-    uniform: &Buffer,
-    step: &Step,
-    dispatch: Dispatch,
-    chain: Option<&(usize, String)>,
-) -> Launch {
+fn ask<'a>(step: &'a Step, dispatch: Dispatch, chain: Option<&(usize, String)>) -> Wanted<'a> {
     // 1. What is bound: the uniform block, the dispatch's own buffers, then those of the chain.
-    let mut bound: Vec<(&Operand, Access)> = dispatch
+    let mut bound: Vec<(&'a Operand, Access)> = dispatch
         .bindings
         .iter()
         .map(|bind| match *bind {
@@ -347,18 +340,18 @@ fn launch(
         constants: dispatch.constants,
         bindings: std::iter::once(Access::Uniform).chain(bound.iter().map(|(_, access)| *access)).collect(),
     };
+    (spec, bound.into_iter().map(|(operand, _)| operand).collect(), dispatch.workgroups)
+}
+
+/// Binds the ranges of a dispatch, each from an aligned start to the operand's end.
+fn launch(gpu: &Gpu, buffers: &Buffers, uniform: &Buffer, (spec, bound, workgroups): Wanted) -> Launch {
     let kernel = gpu.kernel(&spec);
-    // 3. The ranges, each from an aligned start to the operand's end.
-    let part = |operand: &Operand| {
-        let buffer = buffers.get(operand.buffer);
-        let start = 4 * bound_from(operand) as u64;
-        let end = (4 * operand.layout.end() as u64).max(start + 4);
-        (buffer, start, end - start)
+    let part = |operand: &&Operand| {
+        let offset = 4 * bound_from(operand) as u64;
+        let end = (4 * operand.layout.end() as u64).max(offset + 4);
+        BufferBinding { buffer: buffers.get(operand.buffer), offset, bytes: end - offset }
     };
-    let parts: Vec<_> = bound.iter().map(|(operand, _)| part(operand)).collect();
-    let mut resources = vec![uniform.whole()];
-    resources.extend(parts.iter().map(|&(buffer, offset, bytes)| BufferBinding { buffer, offset, bytes }));
+    let resources: Vec<_> = std::iter::once(uniform.whole()).chain(bound.iter().map(part)).collect();
     let group = gpu.bind(&kernel, &resources);
-    let grid = grid(dispatch.workgroups, gpu.limits().max_workgroups_per_dim);
-    Launch { kernel, group, grid }
+    Launch { kernel, group, grid: grid(workgroups, gpu.limits().max_workgroups_per_dim) }
 }
