@@ -173,14 +173,16 @@ impl Gpu {
             }
             let compile = || self.guarded(subject(spec), || self.compile(&spec.label, &spec.source));
             let module = known.modules.get_or_insert_with(key.source.clone(), compile);
-            let layouts =
-                known.layouts.get_or_insert_with(spec.bindings.clone(), || self.layout(&spec.bindings));
+            let arrange = || self.guarded(subject(spec), || self.layout(&spec.bindings));
+            let layouts = known.layouts.get_or_insert_with(spec.bindings.clone(), arrange);
             new.get_or_insert_with(key, || (spec, module.clone(), layouts.clone()));
         }
         let (keys, new): (Vec<_>, Vec<_>) = new.0.into_iter().unzip();
         let (device, faults) = (&self.inner.device, &self.inner.faults);
-        let linked = new.par_iter().map(|(spec, module, layouts)| {
-            guarded(device, faults, subject(spec), || link(device, spec, module, layouts))
+        // The first error is that of the first kernel, whichever is done first.
+        let numbers: Vec<u64> = new.iter().map(|_| faults.number()).collect();
+        let linked = new.par_iter().zip(numbers).map(|((spec, module, layouts), number)| {
+            guarded(device, faults, number, subject(spec), || link(device, spec, module, layouts))
         });
         let linked: Vec<Kernel> = linked.collect();
         known.kernels.0.extend(keys.into_iter().zip(linked.into_iter().map(Rc::new)));

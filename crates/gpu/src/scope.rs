@@ -13,7 +13,10 @@ impl Gpu {
         #[cfg(target_arch = "wasm32")]
         return self.inner.scopes.guarded(&self.inner.device, &self.inner.faults, subject, create);
         #[cfg(not(target_arch = "wasm32"))]
-        native::guarded(&self.inner.device, &self.inner.faults, subject, create)
+        {
+            let faults = &self.inner.faults;
+            native::guarded(&self.inner.device, faults, faults.number(), subject, create)
+        }
     }
 }
 
@@ -36,17 +39,17 @@ pub(crate) mod native {
 
     use crate::error::{Faults, Kind, Subject};
 
-    /// As [`Gpu::guarded`](crate::Gpu::guarded), on whichever thread: each has its own scopes.
+    /// [`Gpu::guarded`](crate::Gpu::guarded), on whichever thread: each has its own scopes. `number` is from [`Faults::number`].
     pub(crate) fn guarded<T>(
         device: &wgpu::Device,
         faults: &Faults,
+        number: u64,
         subject: Subject,
         create: impl FnOnce() -> T,
     ) -> T {
         let filters =
             [wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation, wgpu::ErrorFilter::OutOfMemory];
         let mut scopes: Vec<_> = filters.map(|filter| device.push_error_scope(filter)).into();
-        let number = faults.number();
         let made = create();
         while let Some(scope) = scopes.pop() {
             // wgpu-core answers at once, so that one poll of the future is enough.

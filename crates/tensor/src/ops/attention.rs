@@ -255,8 +255,8 @@ impl Attention {
         let lse = HeadRows::write(io.take(1), &Layout::contiguous((batch, 1, n_head, t_len)));
         let job = Forward { heads, qkv, y, lse, seen: heads.seen(&io, t_len), t_len, s_len };
         if t_len < FEW {
-            // Heads of one key lie side by side, so a thread takes as many of them as leave none without work: of several
-            // sequences all of one.
+            // Heads of one key lie side by side, so a thread takes as many of them as leave none without work: where each has
+            // two sequences or more, all of one.
             let keys: usize = (0..batch).map(|b| s_len.min(job.seen.own(b, t_len))).sum();
             let parts = match threads().min(heads.g) {
                 _ if n_head * t_len * keys * heads.d < SMALL || batch >= 2 * threads() => 1,

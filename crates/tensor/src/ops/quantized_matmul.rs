@@ -162,6 +162,9 @@ const PIECES: usize = 2;
 fn run<F: Real, const BITS: usize>(mut io: CpuIo<F>, n: usize) {
     let (x, codes, scales) = (io.x(0), io.ids(1), io.x(2));
     let &[m, k] = io.dims(0) else { unreachable!() };
+    if m == 0 {
+        return;
+    }
     let few = (m <= MOST).then(|| Rows::<F, BITS>::of(x, [m, k]));
     let y = SendPtr(io.take(0).as_mut_ptr());
     let panels = n.div_ceil(PANEL);
