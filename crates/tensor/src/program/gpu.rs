@@ -82,6 +82,7 @@ impl GpuProgram {
         };
         buffers.data.iter().zip(&plan.data).for_each(|(buffer, data)| gpu.write(buffer, 0, bytes_of(data)));
         let uniform = gpu.uniform("run", RUN_BYTES)?;
+        // A browser compiles in a process of its own.
         #[cfg(not(target_arch = "wasm32"))]
         {
             let asked = plan.steps.iter().flat_map(|step| prepare(gpu, step, choices));
