@@ -288,7 +288,7 @@ async function stayFlat(page) {
     const cloche = await Cloche.create({ device: "cpu" });
     const { collect } = await import(/** @type {string} */ ("/checks/collect.js"));
     const rounds = [];
-    for (let round = 0; round < 12; round++) {
+    for (let round = 0; round < 32; round++) {
       await collect(cloche.grow({ ...grow, steps: 3 }));
       const model = await cloche.models.load(await cloche.export());
       await model.answers("to be", { n: 2, maxTokens: 4 });
@@ -302,7 +302,8 @@ async function stayFlat(page) {
   const [second, last] = [rounds[1], rounds.at(-1)];
   assert.ok(second.buffers > 0 && second.bytes > 100_000 && second.wasmBytes > second.bytes);
   assert.deepEqual([last.buffers, last.bytes], [second.buffers, second.bytes], "the device holds more and more");
-  assert.equal(last.wasmBytes, rounds[5].wasmBytes, "WebAssembly's memory grows");
+  // How much is in use at most depends on which messages meet: in some runs that is reached in the fifteenth round.
+  assert.equal(last.wasmBytes, rounds[19].wasmBytes, "WebAssembly's memory grows");
   return `${last.buffers} buffers, ${last.bytes} bytes, ${last.wasmBytes} of WebAssembly`;
 }
 
