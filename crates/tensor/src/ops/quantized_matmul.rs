@@ -156,8 +156,9 @@ impl QuantizedMatmul {
 /// twenty times as long as to multiply them for one.
 const MOST: usize = if cfg!(target_arch = "wasm32") { 2 * FEW_ROWS } else { FEW_ROWS };
 
-/// Runs of panels for each thread.
+/// Runs of panels for each thread, and the least number of weights in one: to wake a thread takes as long as to multiply them.
 const PIECES: usize = 2;
+const PIECE: usize = 1 << 16;
 
 fn run<F: Real, const BITS: usize>(mut io: CpuIo<F>, n: usize) {
     let (x, codes, scales) = (io.x(0), io.ids(1), io.x(2));
@@ -168,7 +169,7 @@ fn run<F: Real, const BITS: usize>(mut io: CpuIo<F>, n: usize) {
     let few = (m <= MOST).then(|| Rows::<F, BITS>::of(x, [m, k]));
     let y = SendPtr(io.take(0).as_mut_ptr());
     let panels = n.div_ceil(PANEL);
-    let pieces = panels.min(PIECES * threads());
+    let pieces = panels.min(PIECES * threads()).min((n * k).div_ceil(PIECE));
     join_chunks(pieces, |piece| {
         let range = piece * panels / pieces..(piece + 1) * panels / pieces;
         let codes = &codes[range.start * k * BITS / 32 * PANEL..range.end * k * BITS / 32 * PANEL];
