@@ -161,7 +161,7 @@ impl Gpu {
     /// If binding 0 of one is not [`Access::Uniform`].
     #[cfg(not(target_arch = "wasm32"))]
     #[track_caller]
-    pub fn compile_all(&self, specs: &[KernelSpec]) {
+    pub fn compile_all<'a>(&self, specs: impl IntoIterator<Item = &'a KernelSpec>) {
         let known = &mut *self.inner.kernels.borrow_mut();
         let subject =
             |spec: &KernelSpec| Subject::Kernel { label: spec.label.clone(), module: Rc::default() };

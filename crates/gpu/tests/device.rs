@@ -93,7 +93,7 @@ fn kernels_compiled_side_by_side_are_found_afterwards() {
     let two = 2f32.to_bits();
     assert_eq!(run(&gpu, &add(2.0), &[0, 0, two], &[1.0f32, 5.0], [1, 1, 1]), [4.0, 12.0]);
 
-    gpu.compile_all(&[spec("broken", "array<f32>; fn main(")]);
+    gpu.compile_all([&spec("broken", "array<f32>; fn main(")]);
     let error = block_on(gpu.check()).expect_err("it is no WGSL");
     assert!(error.to_string().starts_with("kernel \"broken\": "), "{error}");
 }

@@ -82,15 +82,14 @@ impl GpuProgram {
         };
         buffers.data.iter().zip(&plan.data).for_each(|(buffer, data)| gpu.write(buffer, 0, bytes_of(data)));
         let uniform = gpu.uniform("run", RUN_BYTES)?;
-        // A browser compiles in a process of its own.
+        let asked = plan.steps.iter().map(|step| prepare(gpu, step, choices));
+        // Together, so that they compile side by side. A browser compiles in a process of its own.
         #[cfg(not(target_arch = "wasm32"))]
-        {
-            let asked = plan.steps.iter().flat_map(|step| prepare(gpu, step, choices));
-            gpu.compile_all(&asked.map(|(spec, ..)| spec).collect::<Vec<_>>());
-        }
+        let asked: Vec<_> = asked.collect();
+        #[cfg(not(target_arch = "wasm32"))]
+        gpu.compile_all(asked.iter().flatten().map(|(spec, ..)| spec));
         let (mut launches, mut work) = (Vec::new(), Vec::new());
-        for step in &plan.steps {
-            let asked = prepare(gpu, step, choices);
+        for (step, asked) in plan.steps.iter().zip(asked) {
             launches.extend(asked.into_iter().map(|asked| launch(gpu, &buffers, &uniform, asked)));
             let each = (step.flops() + 4 * step.bytes()) as f64 / (launches.len() - work.len()).max(1) as f64;
             work.resize(launches.len(), each);
