@@ -33,7 +33,9 @@ export function statusOf(run: RunRecord | undefined): string {
   if (!run?.phase) return "Waking the engine …";
   if (!run.start) {
     const { phase, done } = run.phase;
-    return `${PHASES[phase]}${done > 0 ? `: ${large(done)} so far` : ""} …`;
+    const total = phase === "compiling" ? run.phase.total : undefined;
+    const far = total === undefined ? `${large(done)} so far` : `${done} of ${total} kernels`;
+    return `${PHASES[phase]}${done > 0 ? `: ${far}` : ""} …`;
   }
   const { steps } = run.start;
   const { step = 0, tokens_per_s = 0, seconds_left = 0 } = run.latest ?? {};

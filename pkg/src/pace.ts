@@ -52,18 +52,25 @@ export function breathe(): Promise<void> {
 /** Progress is reported no more often than this. */
 const REPORT_MS = 100;
 
-/** Passes on every so manieth report of a preparation, and what it comes to. Whatever is no report is passed on at once. */
+/**
+ * Passes on every so manieth report of a preparation, and what it comes to. Whatever is no report is passed on at once. Whoever
+ * leaves early ends the preparation.
+ */
 export async function* paced<Event extends { event: string }, Outcome>(
   preparation: AsyncGenerator<Event, Outcome>,
 ): AsyncGenerator<Event, Outcome> {
   let reported = -Infinity;
-  for (;;) {
-    const { value, done } = await preparation.next();
-    if (done) return value;
-    const isReport = value.event === "prepare";
-    if (isReport && performance.now() - reported < REPORT_MS) continue;
-    if (isReport) reported = performance.now();
-    yield value;
-    await breathe();
+  try {
+    for (;;) {
+      const { value, done } = await preparation.next();
+      if (done) return value;
+      const isReport = value.event === "prepare";
+      if (isReport && performance.now() - reported < REPORT_MS) continue;
+      if (isReport) reported = performance.now();
+      yield value;
+      await breathe();
+    }
+  } finally {
+    await preparation.return(undefined as Outcome);
   }
 }

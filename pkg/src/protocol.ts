@@ -1,4 +1,5 @@
 /** What the page and the worker say to each other: the functions, what they take, and the events of a run. */
+import type { Compiling } from "./compiling.js";
 import type { Address, DownloadProgress } from "./downloads.js";
 import type { PastEvent, SaveEvent, SaveOptions } from "./keeping.js";
 import type { KernelsEvent } from "./kernels.js";
@@ -164,7 +165,8 @@ export interface Profile {
 
 /** What happens in a run, named as the command line's `--json` names it. Losses are in nats per token. */
 export type GrowEvent =
-  | { event: "prepare"; phase: "reading" | "tokenizer" | "encoding" | "compiling"; done: number }
+  | { event: "prepare"; phase: "reading" | "tokenizer" | "encoding"; done: number }
+  | Compiling
   | ({ event: "start" } & Start)
   | {
       event: "step";

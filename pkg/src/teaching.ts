@@ -1,5 +1,6 @@
 /** One stage after pre-training in the worker: from options to a stage of the engine, and from its events to the page's. */
 import { kept, within, type Kept, type Plan } from "./checkpoint.js";
+import { compiling } from "./compiling.js";
 import { ClocheError } from "./errors.js";
 import { plainTokenizer, tokenizerOf } from "./folder.js";
 import { snakeCase } from "./growing.js";
@@ -103,11 +104,11 @@ export async function* begin(
   const adviser = await adviserOf(stage, options, school, tokenizer);
   if (adviser) material.adviser(adviser);
   // 3. The stage. The material is the engine's from here on.
-  yield { event: "prepare", phase: "compiling", done: 0 };
   const settings = JSON.stringify(settingsOf(resume?.changed ?? options, options, pupil, records.name, maxTokens));
   const files = resume && [...resume.files];
   try {
-    const tune = await school.turn(() => school.engine.startStage(stage, model, settings, material, files));
+    const start = () => school.turn(() => school.engine.startStage(stage, model, settings, material, files));
+    const tune = yield* compiling(start, signal);
     return { tune, pupil, plan: { stage, name, isNew, options: { ...options } }, exam: questions[1] };
   } finally {
     // Handles that nobody else has; the stage has its own.

@@ -1,4 +1,5 @@
 /** The stages after pre-training as a page asks for them: what each takes, and the events that all of them yield. */
+import type { Compiling } from "./compiling.js";
 import type { SaveEvent, SaveOptions } from "./keeping.js";
 import type { Hyperparameters, Preset } from "./protocol.js";
 
@@ -172,7 +173,8 @@ export type Verifier = (said: string, question: { asked: string; answer: string 
 
 /** What happens in a stage, named as the command line's `--json` names it. */
 export type TuneEvent =
-  | { event: "prepare"; phase: "loading" | "encoding" | "compiling"; done: number }
+  | { event: "prepare"; phase: "loading" | "encoding"; done: number }
+  | Compiling
   | {
       event: "start";
       stage: string;

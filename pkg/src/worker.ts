@@ -3,6 +3,7 @@
  * the calls listed in `protocol.ts`.
  */
 import { kept, planFile, type Kept } from "./checkpoint.js";
+import { compiling } from "./compiling.js";
 import { learnTokenizer, prepare, storySource, textSource, type Corpus, type Source } from "./corpus.js";
 import type { DownloadProgress } from "./downloads.js";
 import { enduring, persistently, Refuge } from "./enduring.js";
@@ -194,9 +195,8 @@ class Session implements Api {
     const { preset = DEFAULT_PRESET, tokenizer: kind = DEFAULT_TOKENIZER } = wanted;
     const options = { ...wanted, preset, tokenizer: kind };
     const corpus = yield* this.#prepare(options, signal, resume);
-    yield { event: "prepare", phase: "compiling", done: 0 };
     const settings = { ...settingsOf(options, corpus), ...(resume && fixed(resume.settings)) };
-    const run = await this.#begin(settings, corpus, resume);
+    const run = yield* compiling(() => this.#begin(settings, corpus, resume), signal);
     const { tokenizer } = corpus;
     const name = `cloche-${options.preset}`;
     const plan = planFile({ stage: "grow", name, isNew: true, options: { ...options } });

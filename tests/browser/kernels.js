@@ -1,12 +1,45 @@
-/** Kernels are measured where a page asks for it, and what was found is kept. */
+/** Kernels compile side by side; they are measured where a page asks for it, and what was found is kept. */
 import assert from "node:assert/strict";
 
 /** @typedef {import("playwright-core").Page} Page */
 
 /** @type {[string, (page: Page) => Promise<string | void>][]} */
-export const KERNELS = [["kernels are measured, are right, and are known on the next visit", measure]];
+export const KERNELS = [
+  ["kernels compile side by side, once, and it is told how many are done", compile],
+  ["kernels are measured, are right, and are known on the next visit", measure],
+];
 
 const SIZE = { contextLen: 32, batchSize: 2, data: "to be or not to be, that is the question. ".repeat(60) };
+
+/** @param {Page} page */
+async function compile(page) {
+  const runs = await page.evaluate(async (size) => {
+    const { Cloche } = await import(/** @type {string} */ ("/pkg/index.js"));
+    const cloche = await Cloche.create({ device: "webgpu" });
+    const run = async () => {
+      /** @type {{ done: number, total?: number }[]} */
+      const compiled = [];
+      /** @type {number[]} */
+      const losses = [];
+      for await (const event of cloche.grow({ ...size, steps: 2, evalEvery: 0 })) {
+        if (event.phase === "compiling") compiled.push({ done: event.done, total: event.total });
+        if (event.event === "step") losses.push(event.loss);
+      }
+      return { compiled, losses };
+    };
+    const runs = [await run(), await run()];
+    cloche.dispose();
+    return runs;
+  }, SIZE);
+  const [first, second] = /** @type {[typeof runs[0], typeof runs[0]]} */ (runs);
+  const total = first.compiled.length - 1;
+  assert.ok(total > 20, `${total} kernels`);
+  assert.deepEqual(first.compiled.map(({ done }) => done), [...Array(total + 1).keys()]);
+  assert.ok(first.compiled.slice(1).every((each) => each.total === total));
+  assert.equal(second.compiled.length, 1, "they are known the second time");
+  assert.deepEqual(second.losses, first.losses);
+  return `${total} kernels`;
+}
 
 /** @param {Page} page */
 async function measure(page) {

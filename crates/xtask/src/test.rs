@@ -4,6 +4,7 @@ use crate::setup::{self, Tools};
 use crate::shell::{command, output, watch};
 use crate::{check, package, size, wasm};
 use anyhow::{Result, bail};
+use std::fs;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
@@ -139,8 +140,7 @@ fn count(
 fn package_tests(tools: &Tools) -> Result<Tally> {
     package::compile()?;
     let linted = package::lint();
-    let files = ["remote", "templates", "completions", "run", "zip", "node"]
-        .map(|name| format!("pkg/tests/{name}.test.js"));
+    let files = fs::read_dir("pkg/tests")?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
     let mut tests = command("node", &["--test", "--test-reporter=tap"]);
     tests.args(files).env("VK_ICD_FILENAMES", &tools.swiftshader);
     let tested = count(tests, &[], None, |line| {
