@@ -13,8 +13,8 @@ override V_OFFSET: u32; override V_B: u32; override V_S: u32; override V_G: u32;
 
 @group(0) @binding(1) var<storage, read> q: array<vec4<f32>>; // (B, T, H, D)
 @group(0) @binding(4) var<storage, read> bounds: array<u32>; // (B), position of query 0; or (B, T), first keys
-@group(0) @binding(5) var<storage, read_write> y: array<vec4<f32>>; // (B, T, H, D)
-@group(0) @binding(6) var<storage, read_write> lse: array<f32>; // (B, H, T)
+@group(0) @binding(5) var<storage, read_write> y: array<vec4<f32>>; // (B, T, H, PARTS, D)
+@group(0) @binding(6) var<storage, read_write> lse: array<f32>; // (B, H, T, PARTS)
 
 /// The first key that query t of sequence b sees: where its document begins.
 fn first_seen(b: u32, t: u32) -> u32 {
@@ -49,10 +49,12 @@ fn sum4(x: vec4<f32>) -> f32 {
     return (x.x + x.y) + (x.z + x.w);
 }
 
-// ---- one workgroup a query, as when text is generated ---------------------------------------------------------
+// ---- one workgroup a query, as when text is generated, or one for each part of its keys --------------------------
 // 256 keys at a time: eight threads a key multiply, then each weighs a key, then thread (slice, i) adds up vec4 i
-// of the values of every SLICES-th key.
+// of the values of every SLICES-th key. Parts have results of their own, which parts_row.wgsl adds up.
 
+override PARTS: u32 = 1u;
+override SPAN: u32 = S; // keys of a part, a multiple of 256
 override SLICES: u32 = 256u / D4;
 override PART: u32 = (D4 + 7u) / 8u; // vec4s that a thread multiplies
 
@@ -69,7 +71,9 @@ fn few(
     @builtin(num_workgroups) grid: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let n = flat_id(workgroup, grid);
+    let number = flat_id(workgroup, grid);
+    let part = number % PARTS;
+    let n = number / PARTS;
     let t = n % T;
     let h = n / T % H;
     let b = n / (T * H);
@@ -85,9 +89,12 @@ fn few(
     var sum = vec4<f32>(); // of p v, relative to the largest score so far
     let slice = lane / D4;
     let own = bounds[b]; // the place of query 0
-    keep(own, b, h, lane);
-    let end = visible(b, t);
-    for (var s0 = first_seen(b, t); s0 < end; s0 += 256u) {
+    if (part == 0u) {
+        keep(own, b, h, lane);
+    }
+    let first = first_seen(b, t) + part * SPAN;
+    let end = min(visible(b, t), first + SPAN);
+    for (var s0 = first; s0 < end; s0 += 256u) {
         // 1. Products of parts of the query with parts of keys, four of which are on their way at a time. The last key that is
         //    seen stands for those behind it.
         for (var j = 0u; j < 256u && s0 + j < end; j += 128u) {
@@ -104,8 +111,8 @@ fn few(
         workgroupBarrier();
         // 2. Scores, and the largest: of 16 keys each, then of all.
         var score = 0.0;
-        for (var part = 0u; part < 8u; part++) {
-            score += parts[part][lane];
+        for (var eighth = 0u; eighth < 8u; eighth++) {
+            score += parts[eighth][lane];
         }
         score = select(MASKED, score, s0 + lane < end);
         scores[lane] = score;
@@ -147,9 +154,10 @@ fn few(
             sum += sums[j * D4 + lane];
             total += totals[j * D4 + lane];
         }
-        y[((b * T + t) * H + h) * D4 + lane] = sum / total;
+        // Where keys are, the largest of them alone is 1; a part may have none.
+        y[(((b * T + t) * H + h) * PARTS + part) * D4 + lane] = sum / max(total, 1.0);
         if (lane == 0u) {
-            lse[(b * H + h) * T + t] = top + log(total);
+            lse[((b * H + h) * T + t) * PARTS + part] = select(MASKED, top + log(total), total > 0.0);
         }
     }
 }

@@ -229,12 +229,38 @@ fn generation_by_kernels_for_gpus() {
     with_cache_equals_without(&device);
     a_batch_equals_single_runs(&device);
     sampling_follows_the_seed(&device);
-    for (config, [each, more]) in models().into_iter().zip(DISPATCHES) {
-        let mut generator = generator(&device, &config, 1, greedy(1));
-        let (found, steps) =
-            (generator.decode_program().cost().dispatches, generator.decode_program().labels().join("\n"));
-        println!("{:?}, {} layers: {found} dispatches a token", config.arch, config.n_layer);
-        assert!(found <= each * config.n_layer as u64 + more, "{found} dispatches:\n{steps}");
+    for (config, most) in models().into_iter().zip(DISPATCHES) {
+        expect_dispatches(&mut generator(&device, &config, 1, greedy(1)), &config, most);
+    }
+    many_keys_take_no_more_kernels(&device);
+}
+
+fn expect_dispatches(generator: &mut Generator, config: &ModelConfig, [each, more]: [u64; 2]) {
+    let program = generator.decode_program();
+    let (found, steps) = (program.cost().dispatches, program.labels().join("\n"));
+    println!("{:?}, {} layers: {found} dispatches a token", config.arch, config.n_layer);
+    assert!(found <= each * config.n_layer as u64 + more, "{found} dispatches:\n{steps}");
+}
+
+/// Where the context is long, attention is in parts, and says the same.
+fn many_keys_take_no_more_kernels(device: &Device) {
+    for (config, most) in models().into_iter().zip(DISPATCHES) {
+        let config = ModelConfig { context_len: 600, ..config };
+        let mut generator = generator(device, &config, 1, greedy(4));
+        expect_dispatches(&mut generator, &config, most);
+        let labels = generator.decode_program().labels();
+        assert_eq!(
+            labels.iter().filter(|l| l.starts_with("parts_row")).count(),
+            config.n_layer,
+            "{labels:?}"
+        );
+        for keys in [3, 510] {
+            let found = generate(&mut generator, &[prompt(keys)]);
+            let mut on_cpu = self::generator(&Device::cpu(), &config, 1, greedy(4));
+            let expected = generate(&mut on_cpu, &[prompt(keys)]);
+            let close = |(a, b): (&Token, &Token)| a.id == b.id && (a.log_prob - b.log_prob).abs() < 1e-4;
+            assert!(found.iter().zip(&expected).all(close), "{keys} keys: {found:?} {expected:?}");
+        }
     }
 }
 

@@ -210,6 +210,32 @@ fn what_nobody_reads_is_not_computed() {
 }
 
 #[test]
+fn an_attention_of_many_keys_is_cut_into_parts_where_its_readers_can_add_them_up() {
+    // Heads of the newest token, and the product behind them.
+    let plan = |sequences: usize, places: usize, all_read_it: bool| {
+        let graph = Graph::new();
+        let (h, d) = (2, 8);
+        let position = graph.input("position", (sequences,), DType::U32);
+        let qkv = input(&graph, "qkv", &[sequences, 1, 3 * h, d]);
+        let cache = graph.state("cache", (sequences, places, 2 * h, d), DType::F32);
+        let heads = cache.cache_write(&qkv.slice(2, h, 3 * h), &position).chunk(2, 2);
+        let y = qkv.slice(2, 0, h).attention(&heads[0], &heads[1], Some(&position));
+        let row = y.reshape((1, sequences, h * d));
+        let product = row.matmul(&input(&graph, "w", &[1, h * d, 20]));
+        let outputs = [("product", &product), ("exp", &row.exp())];
+        labels(&Plan::new(&graph, &outputs[..1 + usize::from(!all_read_it)], Target::GPU))
+    };
+    assert_eq!(plan(1, 512, true), ["attention_cached", "matmul"]);
+    assert_eq!(plan(1, 513, true), ["attention_cached", "parts_row"]);
+    assert_eq!(plan(1, 513, false), ["attention_cached", "matmul", "exp"]);
+    assert_eq!(
+        plan(2, 513, true),
+        ["attention_cached", "matmul"],
+        "a product of two rows reads them as they are"
+    );
+}
+
+#[test]
 fn a_gradient_goes_on_from_a_given_one_without_a_kernel_more() {
     let graph = Graph::new();
     let (x, dy) = (input(&graph, "x", &[2, 3]), input(&graph, "dy", &[2, 3]));

@@ -9,7 +9,9 @@ use crate::cpu::{CpuIo, Real};
 use crate::cpu_kernel;
 use crate::dtype::DType;
 use crate::ops::attention::{Bounds, Heads, vec4_places};
-use crate::ops::{Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader};
+use crate::ops::parts_row::Parts;
+use crate::ops::prologue::Prologue;
+use crate::ops::{Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, Split};
 use crate::plan::Operand;
 use crate::shader;
 use crate::shape::Layout;
@@ -21,14 +23,17 @@ pub const ENTRY: OpEntry = OpEntry { name: "attention_cached", samples, shader: 
 const SHADER: Shader = shader!("attention_few", "attention_cached");
 
 /// (cache (B, S, 2·G, D), new rows (B, 1, 2·G, D), position (B), q (B, 1, H, D), position) → y (B, 1, H, D), lse (B, H, 1),
-/// and the cache in place.
+/// and the cache in place. In parts y and lse are what [`Parts`] says.
 #[derive(Debug)]
-pub(super) struct AttentionCached(pub Heads);
+pub(super) struct AttentionCached {
+    heads: Heads,
+    parts: Option<Parts>,
+}
 
 impl AttentionCached {
     /// q, keys and values as [`Heads::views`] expects them.
     fn operands(&self, io: &[Operand]) -> Vec<Operand> {
-        let g = self.0.g;
+        let g = self.heads.g;
         let part = |from, to| Operand { layout: io[0].layout.slice(2, from, to), ..io[0].clone() };
         vec![io[3].clone(), part(0, g), part(g, 2 * g)]
     }
@@ -43,7 +48,7 @@ impl Op for AttentionCached {
     }
     fn flops(&self, io: &Operands) -> u64 {
         let cache = &io.inputs[0].layout.shape;
-        4 * (cache[0] * self.0.h * cache[1] * self.0.d) as u64
+        4 * (cache[0] * self.heads.h * cache[1] * self.heads.d) as u64
     }
     fn strided_input(&self, i: usize) -> bool {
         [0, 1, 3].contains(&i)
@@ -53,7 +58,10 @@ impl Op for AttentionCached {
     }
     cpu_kernel!(run);
     fn gpu(&self, io: &GpuIo) -> Vec<Dispatch> {
-        let mut constants = self.0.constants(&self.operands(io.inputs));
+        let mut constants = self.heads.constants(&self.operands(io.inputs));
+        let parts = self.parts.map_or(1, |parts| parts.count);
+        constants.extend(self.parts.map(|parts| ("SPAN", parts.span as f64)));
+        constants.push(("PARTS", parts as f64));
         constants.extend(vec4_places(["NEW_OFFSET", "NEW_B", "NEW_T", "NEW_G"], &io.inputs[1].layout));
         let [q, new, position] = [3, 1, 2].map(Bind::Input);
         vec![Dispatch {
@@ -61,8 +69,15 @@ impl Op for AttentionCached {
             entry: "few",
             constants,
             bindings: vec![q, new, Bind::Output(2), position, Bind::Output(0), Bind::Output(1)],
-            workgroups: (io.outputs[0].dims()[0] * self.0.h) as u64,
+            workgroups: (io.outputs[0].dims()[0] * self.heads.h * parts) as u64,
         }]
+    }
+    fn split(&self, inputs: &[Layout]) -> Option<Split> {
+        let (Heads { h, d, .. }, cache) = (self.heads, &inputs[0].shape);
+        let parts = Parts::of(cache[1], cache[0] * h, h, d)?;
+        let outputs = [(cache[0], 1, h, parts.count, d).into(), (cache[0], h, parts.count).into()];
+        let op = Rc::new(AttentionCached { parts: Some(parts), ..*self });
+        Some(Split { op, outputs, sum: Prologue::Parts(parts) })
     }
 }
 
@@ -85,7 +100,8 @@ impl AttentionCached {
         let [new @ .., last] = &its[1].strides[..] else { unreachable!("(B, T, 2·G, D)") };
         let in_fours = *last == 1 && new.iter().chain([&its[1].offset]).all(|n| n.is_multiple_of(4));
         let one = inputs[0].shape[1] == 1 && its[1].shape[1] == 1;
-        (one && in_fours && inputs[1..3] == beside).then(|| Rc::new(AttentionCached(heads)) as Rc<dyn Op>)
+        (one && in_fours && inputs[1..3] == beside)
+            .then(|| Rc::new(AttentionCached { heads, parts: None }) as Rc<dyn Op>)
     }
 
     fn run<F: Real>(&self, _: CpuIo<F>) {

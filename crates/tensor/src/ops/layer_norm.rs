@@ -5,7 +5,8 @@ use crate::check::{Range, Sample};
 use crate::cpu::{CpuIo, Real, row_sum, row_sums, split_chunks2, wide_fn};
 use crate::cpu_kernel;
 use crate::dtype::DType;
-use crate::ops::norm_row::NormRow;
+use crate::ops::norm_row::Norm;
+use crate::ops::prologue::Prologue;
 use crate::ops::{Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, expect_dtype, groups};
 use crate::shader;
 use crate::tensor::Tensor;
@@ -40,8 +41,8 @@ impl Op for LayerNorm {
     fn flops(&self, io: &Operands) -> u64 {
         8 * io.outputs[0].layout.numel() as u64
     }
-    fn norm(&self) -> Option<NormRow> {
-        Some(NormRow { eps: self.eps, rms: false, bias: self.bias })
+    fn prologue(&self) -> Option<Prologue> {
+        Some(Prologue::Norm(Norm { eps: self.eps, rms: false, bias: self.bias }))
     }
     cpu_kernel!(run);
     fn gpu(&self, io: &GpuIo) -> Vec<Dispatch> {

@@ -10,6 +10,7 @@ use crate::cpu_kernel;
 use crate::dtype::DType;
 use crate::ops::layout::cat;
 use crate::ops::matmul_grad::MatmulGrad;
+use crate::ops::prologue::{PreparedRow, Prologue};
 use crate::ops::{
     Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, expect_dtype, groups, matmul_blocks, matmul_row,
     matmul_scalar, matmul_wide,
@@ -54,10 +55,10 @@ impl Op for Matmul {
     fn epilogue(&self) -> bool {
         true
     }
-    fn merged(&self, producer: &dyn Op, at: &[usize], inputs: &[Layout], _: &[Layout]) -> Option<Rc<dyn Op>> {
-        let (norm, product) = (producer.norm()?, Product::of(&inputs[0], &inputs[1], &inputs[0]));
-        (*at == [0] && product.batch == 1 && product.is_row() && product.k % 4 == 0)
-            .then(|| Rc::new(norm) as Rc<dyn Op>)
+    fn after(&self, prologue: Prologue, at: &[usize], inputs: &[Layout]) -> Option<Rc<dyn Op>> {
+        let product = Product::of(&inputs[0], &inputs[1], &inputs[0]);
+        (*at == [0] && product.batch == 1 && product.is_row() && product.k.is_multiple_of(4))
+            .then(|| Rc::new(PreparedRow(prologue)) as Rc<dyn Op>)
     }
     cpu_kernel!(run);
     fn gpu(&self, io: &GpuIo) -> Vec<Dispatch> {

@@ -9,8 +9,9 @@ use crate::autograd::Vjp;
 use crate::check::Sample;
 use crate::cpu::CpuIo;
 use crate::dtype::DType;
+use crate::ops::prologue::Prologue;
 use crate::plan::Operand;
-use crate::shape::Layout;
+use crate::shape::{Layout, Shape};
 use crate::tensor::Tensor;
 
 pub mod elementwise;
@@ -38,7 +39,9 @@ pub mod attention_grad_rows;
 pub mod kv_cache;
 pub mod layer_norm;
 pub mod rms_norm;
+pub mod prologue;
 pub mod norm_row;
+pub mod parts_row;
 pub mod quantized_row;
 pub mod cross_entropy;
 pub mod grad_norm;
@@ -87,6 +90,7 @@ pub const OPS: &[OpEntry] = &[
     layer_norm::ENTRY,
     rms_norm::ENTRY,
     norm_row::ENTRY,
+    parts_row::ENTRY,
     quantized_row::ENTRY,
     cross_entropy::ENTRY,
     grad_norm::ENTRY,
@@ -162,8 +166,20 @@ pub trait Op: 'static {
         None
     }
 
-    /// The norm of rows that this is, if it is one.
-    fn norm(&self) -> Option<norm_row::NormRow> {
+    /// What products of rows can do in their own kernel in this one's place, if they can.
+    fn prologue(&self) -> Option<Prologue> {
+        None
+    }
+
+    /// The product that prepares its rows, the inputs `at`, in this way; it reads what the prologue reads and then the other
+    /// inputs of this one. For GPUs only.
+    fn after(&self, _prologue: Prologue, _at: &[usize], _inputs: &[Layout]) -> Option<Rc<dyn Op>> {
+        None
+    }
+
+    /// This operation in parts, so that it has more workgroups; those who read its first output then add up the parts, which
+    /// are that and the second. For GPUs only.
+    fn split(&self, _inputs: &[Layout]) -> Option<Split> {
         None
     }
 
@@ -185,6 +201,16 @@ pub trait Op: 'static {
     fn placements(&self, _io: &Operands) -> Option<Vec<Layout>> {
         None
     }
+}
+
+/// An operation in parts: see [`Op::split`].
+pub struct Split {
+    /// The operation.
+    pub op: Rc<dyn Op>,
+    /// The shapes of its first two outputs.
+    pub outputs: [Shape; 2],
+    /// How readers add them up.
+    pub sum: Prologue,
 }
 
 /// Implements the two CPU entry points of [`Op`] by one generic function `fn(&Self, CpuIo<F>)`.

@@ -18,6 +18,7 @@ use crate::cpu::{CpuIo, FEW_ROWS, Kernel, Real, SendPtr, add_product, join_chunk
 use crate::cpu::{FewKernels, few_kernels};
 use crate::cpu_kernel;
 use crate::dtype::DType;
+use crate::ops::prologue::Prologue;
 use crate::ops::{Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, expect_dtype, groups, quantized_row};
 use crate::shader;
 use crate::shape::Layout;
@@ -119,8 +120,8 @@ impl Op for QuantizedMatmul {
     fn epilogue(&self) -> bool {
         true
     }
-    fn merged(&self, producer: &dyn Op, at: &[usize], inputs: &[Layout], _: &[Layout]) -> Option<Rc<dyn Op>> {
-        quantized_row::merged(*self, producer, at, inputs)
+    fn after(&self, prologue: Prologue, at: &[usize], inputs: &[Layout]) -> Option<Rc<dyn Op>> {
+        quantized_row::after(*self, prologue, at, inputs)
     }
     cpu_kernel!(run);
     fn gpu(&self, io: &GpuIo) -> Vec<Dispatch> {

@@ -7,9 +7,10 @@ use crate::autograd::Vjp;
 use crate::check::{Range, Sample};
 use crate::cpu::{CpuIo, Real};
 use crate::cpu_kernel;
-use crate::ops::norm_row::NormRow;
+use crate::ops::prologue::Prologue;
 use crate::ops::quantized_matmul::{PANEL, QuantizedMatmul};
 use crate::ops::{Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, groups};
+use crate::plan::Operand;
 use crate::shader;
 use crate::shape::Layout;
 use crate::tensor::Tensor;
@@ -18,7 +19,8 @@ use crate::tensor::Tensor;
 pub const ENTRY: OpEntry = OpEntry { name: "quantized_row", samples, shader: Some(SHADER) };
 
 const SHADER: Shader = shader!("row_plain", "matmul_row", "quantized_row");
-const NORM_SHADER: Shader = shader!("norm_row", "matmul_row", "quantized_row");
+pub(super) const NORM_SHADER: Shader = shader!("norm_row", "matmul_row", "quantized_row");
+pub(super) const PARTS_SHADER: Shader = shader!("parts_row", "matmul_row", "quantized_row");
 
 /// Rows that are few: each is multiplied by itself, and all but one find the codes in a cache.
 pub(super) const MOST: usize = 16;
@@ -42,23 +44,30 @@ fn dispatch(shader: Shader, QuantizedMatmul { bits, n }: QuantizedMatmul, [m, k]
     }
 }
 
-/// What can stand in the place of a norm and a product that reads it, as [`Op::merged`] asks.
-pub(super) fn merged(
+/// The product behind a prologue, as [`Op::after`] asks.
+pub(super) fn after(
     product: QuantizedMatmul,
-    producer: &dyn Op,
+    prologue: Prologue,
     at: &[usize],
     inputs: &[Layout],
 ) -> Option<Rc<dyn Op>> {
-    let norm = producer.norm()?;
     let few = *at == [0] && inputs[0].shape[0] <= MOST;
-    few.then(|| Rc::new(QuantizedRow { norm, product }) as Rc<dyn Op>)
+    few.then(|| Rc::new(QuantizedRow { prologue, product }) as Rc<dyn Op>)
 }
 
-/// (x (M, K), w (K), bias (K) if there is one, codes, scales) → the product of norm(x) (M, N)
+/// (what the prologue reads, codes, scales) → the product of the prologue's rows (M, N)
 #[derive(Debug)]
 struct QuantizedRow {
-    norm: NormRow,
+    prologue: Prologue,
     product: QuantizedMatmul,
+}
+
+impl QuantizedRow {
+    /// Rows, and their length.
+    fn extents(&self, io: [&[Operand]; 2]) -> [usize; 2] {
+        let codes = io[0][self.prologue.inputs()].dims();
+        [io[1][0].layout.numel() / self.product.n, 32 * codes[1]]
+    }
 }
 
 impl Op for QuantizedRow {
@@ -69,20 +78,19 @@ impl Op for QuantizedRow {
         unreachable!("only plans contain it")
     }
     fn flops(&self, io: &Operands) -> u64 {
-        let [x, w, y] = [&io.inputs[0], &io.inputs[1], &io.outputs[0]].map(|x| x.layout.numel() as u64);
-        self.norm.each() * x + 2 * w * y
+        let [m, k] = self.extents([io.inputs, io.outputs]).map(|n| n as u64);
+        m * k * (self.prologue.each() + 2 * self.product.n as u64)
     }
     fn epilogue(&self) -> bool {
         true
     }
     cpu_kernel!(run);
     fn gpu(&self, io: &GpuIo) -> Vec<Dispatch> {
-        let [x, k] = [0, 1].map(|i| io.inputs[i].layout.numel());
-        let mut dispatch = dispatch(NORM_SHADER, self.product, [x / k, k]);
-        dispatch.constants.extend(self.norm.constants());
-        let codes = 2 + self.norm.bias as usize;
+        let extents = self.extents([io.inputs, io.outputs]);
+        let mut dispatch = dispatch(self.prologue.quantized_shader(), self.product, extents);
+        let codes = self.prologue.inputs();
         dispatch.bindings = vec![Bind::Input(0), Bind::Input(codes), Bind::Output(0)];
-        dispatch.bindings.extend(self.norm.bindings());
+        self.prologue.prepare(&mut dispatch);
         dispatch.bindings.push(Bind::Input(codes + 1));
         vec![dispatch]
     }

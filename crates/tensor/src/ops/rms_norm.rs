@@ -6,7 +6,8 @@ use crate::cpu::{CpuIo, Real, row_sum, row_sums, split_chunks2, wide_fn};
 use crate::cpu_kernel;
 use crate::dtype::DType;
 use crate::ops::layer_norm::{Grid, rows_and_columns};
-use crate::ops::norm_row::NormRow;
+use crate::ops::norm_row::Norm;
+use crate::ops::prologue::Prologue;
 use crate::ops::{Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, expect_dtype};
 use crate::shader;
 use crate::tensor::Tensor;
@@ -38,8 +39,8 @@ impl Op for RmsNorm {
     fn flops(&self, io: &Operands) -> u64 {
         4 * io.outputs[0].layout.numel() as u64
     }
-    fn norm(&self) -> Option<NormRow> {
-        Some(NormRow { eps: self.eps, rms: true, bias: false })
+    fn prologue(&self) -> Option<Prologue> {
+        Some(Prologue::Norm(Norm { eps: self.eps, rms: true, bias: false }))
     }
     cpu_kernel!(run);
     fn gpu(&self, io: &GpuIo) -> Vec<Dispatch> {

@@ -1,11 +1,13 @@
 //! Puts one node in the place of a node and its readers, where a kernel does the work of both in less time than another
-//! dispatch takes. See [`Op::merged`](crate::ops::Op::merged).
+//! dispatch takes: see [`Op::after`] and [`Op::merged`]. Cuts a node's work into parts where its readers can add them up: see
+//! [`Op::split`].
 
 use std::rc::Rc;
 
 use super::live::Live;
 use crate::graph::{Record, Source, ValueId};
-use crate::ops::Op;
+use crate::ops::prologue::Prologue;
+use crate::ops::{Op, Split};
 use crate::shape::Layout;
 use crate::tensor::Tensor;
 
@@ -38,27 +40,80 @@ pub(super) fn merge(record: &mut Record, outputs: &[(&str, &Tensor)]) {
 }
 
 /// What can stand in the place of node `p` and its reader `n`, and what it reads.
-fn merged(record: &Record, p: usize, n: usize) -> Option<(Rc<dyn Op>, Vec<ValueId>)> {
+fn merged(record: &Record, p: usize, n: usize) -> Option<Reader> {
     let (producer, node) = (&record.nodes[p], &record.nodes[n]);
     let base = |x: &ValueId| record.values[x.0].base;
-    let (at, others): (Vec<usize>, Vec<usize>) =
-        (0..node.inputs.len()).partition(|&i| base(&node.inputs[i]) == producer.outputs[0]);
-    // 1. What the node reads must be the same when the reader runs.
+    // What the node reads must be the same when the reader runs.
     let updated = record.nodes[p + 1..n].iter().any(|between| {
         let mut updates = between.op.in_place().iter().map(|&(_, input)| base(&between.inputs[input]));
         updates.any(|state| producer.inputs.iter().any(|x| base(x) == state))
     });
-    // 2. A norm is read whole, with matrices that lie where they are known to.
-    let plain = |&i: &usize| record.producer(base(&node.inputs[i])).is_none();
-    let fits = producer.op.norm().is_none() || (record.is_whole(node.inputs[0]) && others.iter().all(plain));
-    // 3. What is updated lies whole in a state, at the places that the reader is told by the node's last input.
-    let fits = fits
-        && (producer.op.in_place().is_empty() || {
-            record.is_whole(producer.inputs[0]) && producer.inputs.last() == node.inputs.last()
-        });
-    let layouts = |inputs: &[ValueId]| inputs.iter().map(|x| record.values[x.0].layout.clone()).collect();
-    let (mine, its): (Vec<Layout>, Vec<Layout>) = (layouts(&node.inputs), layouts(&producer.inputs));
-    let op = (fits && !updated).then(|| node.op.merged(&*producer.op, &at, &mine, &its)).flatten()?;
-    let others = others.iter().map(|&i| node.inputs[i]);
+    if updated {
+        return None;
+    }
+    let (op, others) = match producer.op.prologue() {
+        Some(prologue) => prepared(record, n, producer.outputs[0], prologue)?,
+        None => {
+            // What is updated lies whole in a state, at the places that the reader is told by the node's last input.
+            let fits = producer.op.in_place().is_empty()
+                || record.is_whole(producer.inputs[0]) && producer.inputs.last() == node.inputs.last();
+            let (at, others) = record.readings(n, producer.outputs[0]);
+            let (mine, its) = (record.layouts(&node.inputs), record.layouts(&producer.inputs));
+            (fits.then(|| node.op.merged(&*producer.op, &at, &mine, &its)).flatten()?, others)
+        }
+    };
     Some((op, producer.inputs.iter().copied().chain(others).collect()))
+}
+
+/// An operation, and what it reads.
+type Reader = (Rc<dyn Op>, Vec<ValueId>);
+
+/// The product of node `n` that prepares its rows, all of `rows`, by itself, and what it reads beside them: matrices that lie where
+/// they are known to.
+fn prepared(record: &Record, n: usize, rows: ValueId, prologue: Prologue) -> Option<Reader> {
+    let node = &record.nodes[n];
+    let (at, others) = record.readings(n, rows);
+    let fits = record.is_whole(node.inputs[0])
+        && others.iter().all(|x| record.producer(record.values[x.0].base).is_none());
+    let op = fits.then(|| node.op.after(prologue, &at, &record.layouts(&node.inputs))).flatten()?;
+    Some((op, others))
+}
+
+/// A node is cut into parts if all its readers can add them up: otherwise somebody else would have to.
+pub(super) fn split(record: &mut Record, outputs: &[(&str, &Tensor)]) {
+    let live = Live::new(record, outputs);
+    for n in (0..record.nodes.len()).filter(|&n| live.runs[n]) {
+        let node = &record.nodes[n];
+        let Some(Split { op, outputs, sum }) = node.op.split(&record.layouts(&node.inputs)) else { continue };
+        let &[y, beside, ..] = &node.outputs[..] else { unreachable!("a node that is cut has two outputs") };
+        if [y, beside].iter().any(|&y| live.is_output(y)) || !live.uses(beside).is_empty() {
+            continue;
+        }
+        let mut readers: Vec<usize> = live.uses(y).iter().map(|u| u.node).collect();
+        readers.dedup();
+        let sums: Option<Vec<_>> = readers.iter().map(|&reader| prepared(record, reader, y, sum)).collect();
+        let Some(sums) = sums else { continue };
+        record.nodes[n].op = op;
+        for (value, shape) in [y, beside].into_iter().zip(outputs) {
+            record.values[value.0].layout = Layout::contiguous(shape);
+        }
+        for (reader, (op, others)) in readers.into_iter().zip(sums) {
+            record.nodes[reader].op = op;
+            record.nodes[reader].inputs = [y, beside].into_iter().chain(others).collect();
+        }
+    }
+}
+
+impl Record {
+    /// Which inputs of a node show a value, and what the others are.
+    fn readings(&self, node: usize, value: ValueId) -> (Vec<usize>, Vec<ValueId>) {
+        let inputs = &self.nodes[node].inputs;
+        let (at, others): (Vec<usize>, Vec<usize>) =
+            (0..inputs.len()).partition(|&i| self.values[inputs[i].0].base == value);
+        (at, others.into_iter().map(|i| inputs[i]).collect())
+    }
+
+    fn layouts(&self, values: &[ValueId]) -> Vec<Layout> {
+        values.iter().map(|x| self.values[x.0].layout.clone()).collect()
+    }
 }

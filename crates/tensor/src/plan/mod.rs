@@ -18,7 +18,7 @@ use std::rc::Rc;
 use crate::dtype::DType;
 use crate::graph::{Data, Graph};
 use crate::ops::elementwise::Expr;
-use crate::ops::{Op, Operands};
+use crate::ops::{Op, Operands, parts_row};
 use crate::shape::{Layout, Shape};
 use crate::tensor::Tensor;
 
@@ -175,6 +175,9 @@ impl Plan {
         let mut record = graph.read().clone();
         if target.merges {
             merge::merge(&mut record, outputs);
+            if parts_row::POSSIBLE.is_some() {
+                merge::split(&mut record, outputs);
+            }
         }
         let live = live::Live::new(&record, outputs);
         let fusion = fuse::Fusion::new(&record, &live, target);
