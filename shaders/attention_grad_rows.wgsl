@@ -1,5 +1,5 @@
 // What attention_grad.wgsl says, two strips at a time; the results, too much for registers, grow in memory. Behind
-// attention_strips.wgsl. Host side: crates/tensor/src/ops/attention_grad_rows.rs.
+// attention_strips.wgsl and delta_again.wgsl or delta_kept.wgsl. Host side: crates/tensor/src/ops/attention_grad_rows.rs.
 // Dispatch: a thread for OWN rows of dq, or (KEYS) of dk and dv.
 
 @group(0) @binding(6) var<storage, read> u: array<vec4<f32>>; // own dy, or v
@@ -33,14 +33,6 @@ fn dots(x: mat4x4<f32>, y: mat4x4<f32>) -> vec4<f32> {
     return vec4(dot(x[0], y[0]), dot(x[1], y[1]), dot(x[2], y[2]), dot(x[3], y[3]));
 }
 
-/// The same of sixteen rows.
-fn strip_dots(x: Strip, y: Strip) -> mat4x4<f32> {
-    return mat4x4<f32>(dots(x.a, y.a), dots(x.b, y.b), dots(x.c, y.c), dots(x.d, y.d));
-}
-
-/// What is known of the others of both strips; of one where they have the same.
-struct Known { a: mat4x4<f32>, b: mat4x4<f32> }
-
 fn of_second(x: Known) -> vec4<f32> {
     if (WIDE) {
         return x.b[0];
@@ -61,10 +53,6 @@ fn next(x: Known) -> Known {
 fn lse_of(b: u32, h: u32, t: u32) -> vec4<f32> {
     let at = (b * H + h) * T + min(t + IOTA, vec4(T - 1u));
     return vec4(lse[at.x], lse[at.y], lse[at.z], lse[at.w]);
-}
-
-fn lse_of_sixteen(b: u32, h: u32, t: u32) -> mat4x4<f32> {
-    return mat4x4<f32>(lse_of(b, h, t), lse_of(b, h, t + 4u), lse_of(b, h, t + 8u), lse_of(b, h, t + 12u));
 }
 
 /// What is known of queries, for four rows of four columns: one of `own` for each row, or `other` for all.
@@ -123,6 +111,7 @@ fn gradient(
         if (WIDE) {
             delta1 = delta0;
         }
+        tell(b, h, row, delta0);
     }
     let last = min(row0 + OWN * SHARING, ROWS) - 1u;
     let out0 = OUT_OFFSET + b * OUT_B + h * OUT_HEAD;
@@ -143,20 +132,14 @@ fn gradient(
             for (var i = 0u; i < D4; i++) {
                 let by = others(W, w0 + i, s, OTHERS - 1u, lane);
                 if (KEYS) {
-                    let own = others(Y, (b * T * H + head) * D4 + i, s, T - 1u, lane);
-                    delta.a += strip_dots(by.a, own.a);
-                    if (WIDE) {
-                        delta.b += strip_dots(by.b, own.b);
-                    }
+                    delta = add_delta(delta, by, (b * T * H + head) * D4 + i, s, lane);
                 }
                 z = grow_two(z, own_u(u0 + i, u1 + i), by);
             }
             var lses = Known();
             if (KEYS) {
-                lses.a = lse_of_sixteen(b, head, s);
-                if (WIDE) {
-                    lses.b = lse_of_sixteen(b, head, s + ACROSS);
-                }
+                lses = known_lse(b, head, s, lane);
+                delta = known_delta(delta, b, head, s, lane);
             }
             // 4. Weights, and the gradients of the scores.
             for (var n = 0u; n < 4u; n++) {

@@ -222,8 +222,9 @@ impl Op for Attention {
         } else if io.software() || d > 128 {
             constants.extend(vec4_places(OUT_PLACES, &io.outputs[0].layout));
             constants.push(("KEYS", 0.0));
+            let (shader, eights) = (attention_rows::SHADER, attention_rows::suits_eights(io, t, d));
             let (shader, workgroups) =
-                attention_rows::rows(io, attention_rows::SHADER, [b * h, t, d], &mut constants);
+                attention_rows::rows(io, shader, eights, [b * h, t, d], &mut constants);
             (shader, "forward", workgroups)
         } else {
             let (rows, workgroups) = attention_tiles::tiles(b * h, t, d);

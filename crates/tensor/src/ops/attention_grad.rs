@@ -23,7 +23,7 @@ pub const ENTRY: OpEntry = OpEntry { name: "attention_grad", samples: Vec::new, 
 const SHADER: Shader = shader!("attention_product", "attention_grad");
 
 /// (q, k, v, [bounds], dy (B, T, H, D), y, lse (B, H, T)) → (dq (B, T, H, D), dkv (B, S, 2, G, D)), or
-/// (qkv, [bounds], dy, y, lse) → dqkv (B, T, (H + 2·G)·D).
+/// (qkv, [bounds], dy, y, lse) → dqkv (B, T, (H + 2·G)·D). Behind them δ (B, H, T), room for kernels that keep it.
 ///
 /// With p the weights and δ = Σ dy·y (which equals Σₛ pₛ·(dy·vₛ)):
 /// ds = p·(dy·v − δ)/√D, dq = Σₛ ds·k, dk = Σₜ ds·q, dv = Σₜ p·dy (Dao et al. 2022, appendix B.2).
@@ -40,12 +40,16 @@ impl AttentionGrad {
         let mut inputs: Vec<&Tensor> = (0..n_inputs).map(|i| vjp.x(i)).collect();
         inputs.extend(heads.bounds_input().map(|i| vjp.x(i)));
         inputs.extend([dy, y, lse]);
-        let record = |shapes: &[(Shape, DType)]| dy.graph().record(AttentionGrad(heads), &inputs, shapes);
+        let record = |shapes: &[&Shape]| {
+            let shapes =
+                [shapes, &[lse.shape()]].concat().into_iter().map(|shape| (shape.clone(), DType::F32));
+            dy.graph().record(AttentionGrad(heads), &inputs, &shapes.collect::<Vec<_>>())
+        };
         let mut grads = if heads.packed {
-            vec![Some(record(&[(q.shape().clone(), DType::F32)]).remove(0))]
+            vec![Some(record(&[q.shape()]).remove(0))]
         } else {
             let &[b, s, g, d] = k.dims() else { unreachable!() };
-            let both = record(&[(q.shape().clone(), DType::F32), ((b, s, 2, g, d).into(), DType::F32)]);
+            let both = record(&[q.shape(), &(b, s, 2, g, d).into()]);
             let part = |i: usize| both[1].slice(2, i, i + 1).reshape((b, s, g, d));
             vec![Some(both[0].clone()), Some(part(0)), Some(part(1))]
         };
@@ -123,6 +127,9 @@ impl AttentionGrad {
         let lengths = [q.shape[1], k.shape[1]];
         let ([qi, ki, vi], bounds) = (self.0.inputs(), self.0.bounds_input().unwrap_or(0));
         let [dyi, y, lse] = [0, 1, 2].map(|i| self.dy() + i);
+        let sums = |keys: usize| q.shape[3] * (1 + keys);
+        // What the first of the two keeps, the second reads.
+        let eights = [0, 1].iter().all(|&keys| attention_rows::suits_eights(io, lengths[keys], sums(keys)));
         let dispatch = |keys: usize| {
             let (own, met, heads) = match keys == 1 {
                 true => ([(ki, &k), (vi, &v)], [(qi, &q), (dyi, &dy)], self.0.g),
@@ -136,8 +143,11 @@ impl AttentionGrad {
             bindings.push(Bind::Output(out[keys].0));
             bindings.extend([own[1].0, y, lse].map(Bind::Input));
             let shader = attention_grad_rows::SHADER;
-            let rows = [q.shape[0] * heads, lengths[keys], q.shape[3] * (1 + keys)];
-            let (shader, workgroups) = attention_rows::rows(io, shader, rows, &mut constants);
+            let rows = [q.shape[0] * heads, lengths[keys], sums(keys)];
+            let (shader, workgroups) = attention_rows::rows(io, shader, eights, rows, &mut constants);
+            if eights {
+                bindings.push(Bind::Output(io.outputs.len() - 1));
+            }
             Dispatch { shader, entry: "gradient", constants, bindings, workgroups }
         };
         [0, 1].map(dispatch).into()

@@ -9,7 +9,7 @@ pub const ENTRY: OpEntry =
 
 /// As [`super::attention_rows::SHADER`].
 pub(super) const SHADER: [Shader; 3] = [
-    shader!("rows_alone", "attention_strips", "attention_grad_rows"),
-    shader!("rows_quads", "attention_strips", "attention_grad_rows"),
-    native(shader!("rows_eights", "attention_strips", "attention_grad_rows")),
+    shader!("rows_alone", "attention_strips", "delta_again", "attention_grad_rows"),
+    shader!("rows_quads", "attention_strips", "delta_again", "attention_grad_rows"),
+    native(shader!("rows_eights", "attention_strips", "delta_kept", "attention_grad_rows")),
 ];

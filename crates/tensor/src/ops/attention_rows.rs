@@ -18,22 +18,30 @@ pub(super) const SHADER: [Shader; 3] = [
     native(shader!("rows_eights", "attention_strips", "attention_rows")),
 ];
 
-/// The one of such kernels that suits the adapter, and its workgroups for `heads` heads (of all sequences) of `rows` rows, each
-/// with `sums` sums. Its own constants join `constants`.
+/// Rows of a workgroup of eight threads.
+const BLOCK: usize = 32;
+
+/// Whether eight threads can have four of `rows` rows each, whose `sums` sums are in workgroup memory.
+pub(super) fn suits_eights(io: &GpuIo, rows: usize, sums: usize) -> bool {
+    let fits =
+        4 * BLOCK * sums <= io.limits.max_workgroup_bytes as usize && io.limits.max_storage_buffers > 8;
+    io.class == AdapterClass::Software && io.eights() && rows > 16 && fits
+}
+
+/// The one of such kernels that suits the adapter, the last where it is to be by `eights`, and its workgroups for `heads` heads (of
+/// all sequences) of `rows` rows, each with `sums` sums. Its own constants join `constants`.
 pub(super) fn rows(
     io: &GpuIo,
     shader: [Shader; 3],
+    eights: bool,
     [heads, rows, sums]: [usize; 3],
     constants: &mut Vec<(&'static str, f64)>,
 ) -> (Shader, u64) {
-    // Eight threads have four rows each, whose sums are in workgroup memory, where there is room for them.
-    let block = 32;
-    let fits = 4 * block * sums <= io.limits.max_workgroup_bytes as usize;
     match io.class {
         AdapterClass::Scalar if io.subgroups => (shader[1], (heads * rows.div_ceil(32)) as u64),
-        AdapterClass::Software if io.eights() && rows > 16 && fits => {
-            constants.push(("SUMS", (block * sums / 4) as f64));
-            (shader[2], (heads * rows.div_ceil(block)) as u64)
+        _ if eights => {
+            constants.push(("SUMS", (BLOCK * sums / 4) as f64));
+            (shader[2], (heads * rows.div_ceil(BLOCK)) as u64)
         }
         _ => (shader[0], groups(heads * rows.div_ceil(8), 8)),
     }

@@ -347,7 +347,7 @@ pub const NEED_EIGHTS: [Shader; 3] =
     [matmul_blocks::EIGHTS, attention_rows::SHADER[2], attention_grad_rows::SHADER[2]];
 
 /// Files of `shaders/` that are part of other kernels' text and belong to no operation.
-pub const SHADER_PARTS: [&str; 16] = [
+pub const SHADER_PARTS: [&str; 18] = [
     "prelude",
     "elementwise",
     "tile",
@@ -364,6 +364,8 @@ pub const SHADER_PARTS: [&str; 16] = [
     "attention_strips",
     "attention_product",
     "attention_few",
+    "delta_again",
+    "delta_kept",
 ];
 
 /// What the text of every kernel begins with: `cloche_gpu::PRELUDE`, prepared as the shaders are.
