@@ -3,6 +3,8 @@
  * `createComputePipeline` alone, one after the other; while a run is prepared it is given an `Awaited` in its place, and
  * `createComputePipelineAsync` says when each is done.
  */
+import { ClocheError } from "./errors.js";
+import { breathe } from "./pace.js";
 
 /** How far compiling has come: kernels. */
 export interface Compiling {
@@ -14,9 +16,13 @@ export interface Compiling {
 }
 
 /** What is used here of WebGPU. */
+interface Descriptor {
+  label?: string;
+}
 interface Device {
-  createComputePipeline(descriptor: object): object;
-  createComputePipelineAsync(descriptor: object): Promise<object>;
+  lost: Promise<unknown>;
+  createComputePipeline(descriptor: Descriptor): object;
+  createComputePipelineAsync(descriptor: Descriptor): Promise<object>;
 }
 interface Pass {
   setPipeline(pipeline: object): void;
@@ -25,17 +31,28 @@ type WebGpu = Partial<Record<"GPUDevice", { prototype: Device }> & Record<"GPUCo
 
 /** A pipeline that may not be there yet. */
 class Awaited {
-  /** Resolves when it is there, or cannot be. */
+  /** Resolves when it is there, cannot be, or has no device any more. */
   readonly settled: Promise<void>;
+  /** Why it cannot be, in the words of the engine's own errors; not where the device is lost, which is heard of elsewhere. */
+  failure: string | undefined;
   #pipeline: object | undefined;
   #make: (() => object) | undefined;
 
-  constructor(make: () => object, soon: Promise<object>) {
+  constructor(device: Device, descriptor: Descriptor, make: () => object) {
     this.#make = make;
-    this.settled = soon.then((pipeline) => void this.#have(pipeline)).catch(() => {});
+    const lost = device.lost.then(() => {});
+    const fail = async (error: unknown) => {
+      const text = error instanceof Error ? error.message : String(error);
+      const isLost = await Promise.race([lost.then(() => true), breathe().then(() => false)]);
+      if (!isLost) this.failure = `kernel "${descriptor.label}": ${text}`;
+    };
+    const soon = device.createComputePipelineAsync(descriptor);
+    this.settled = Promise.race([soon.then((pipeline) => void this.#have(pipeline), fail), lost]);
+    unsettled.add(this);
+    void this.settled.then(() => unsettled.delete(this));
   }
 
-  /** The pipeline. One that failed, or is needed already, is made here and now, where the engine hears of errors. */
+  /** The pipeline; one that is needed already is made here and now. */
   get pipeline(): object {
     return this.#pipeline ?? this.#have(this.#make!());
   }
@@ -46,6 +63,8 @@ class Awaited {
   }
 }
 
+/** Those that are still compiled, also of runs that were given up. */
+const unsettled = new Set<Awaited>();
 /** What has been asked for, while somebody collects it. */
 let collected: Awaited[] | undefined;
 let isInstalled = false;
@@ -59,7 +78,7 @@ function install(): void {
   device.prototype.createComputePipeline = function (descriptor) {
     const make = () => createComputePipeline.call(this, descriptor);
     if (!collected) return make();
-    const awaited = new Awaited(make, this.createComputePipelineAsync(descriptor));
+    const awaited = new Awaited(this, descriptor, make);
     collected.push(awaited);
     return awaited;
   };
@@ -69,7 +88,10 @@ function install(): void {
   };
 }
 
-/** Builds a run, and hands it over once its kernels are compiled. Whoever leaves before that leaves nothing behind. @throws `ABORTED` */
+/**
+ * Builds a run, and hands it over once its kernels are compiled. Whoever leaves before that leaves nothing behind.
+ * @throws `ABORTED`, and what a kernel does not compile for
+ */
 export async function* compiling<Run extends { free(): void }>(
   build: () => Promise<Run>,
   signal: AbortSignal,
@@ -77,13 +99,16 @@ export async function* compiling<Run extends { free(): void }>(
   const report = { event: "prepare", phase: "compiling" } as const;
   yield { ...report, done: 0 };
   install();
-  const kernels: Awaited[] = (collected = []);
+  const kernels: Awaited[] = (collected = [...unsettled]);
   const run = await build().finally(() => (collected = undefined));
+  const aborted = new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
   let isCompiled = false;
   try {
-    for (const [before, { settled }] of kernels.entries()) {
-      await settled;
+    signal.throwIfAborted();
+    for (const [before, kernel] of kernels.entries()) {
+      await Promise.race([kernel.settled, aborted]);
       signal.throwIfAborted();
+      if (kernel.failure) throw new ClocheError("ENGINE_CRASHED", kernel.failure);
       yield { ...report, done: before + 1, total: kernels.length };
     }
     isCompiled = true;

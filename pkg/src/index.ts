@@ -12,6 +12,7 @@
  * for await (const piece of cloche.generate("Once upon a time")) console.log(piece);
  * cloche.dispose();
  */
+import { Crew, type Wanted } from "./crew.js";
 import type { KernelsProgress, KernelsTuned } from "./kernels.js";
 import { gathered, isAtHand, type Sourced } from "./data.js";
 import { ClocheError } from "./errors.js";
@@ -119,6 +120,7 @@ export interface CreateOptions {
  */
 export class Cloche extends Speaker {
   readonly #worker: Worker;
+  readonly #crew: Crew;
   readonly #remote: Remote<Api>;
   #device: DeviceInfo;
   /** Models beside the current one. */
@@ -128,9 +130,10 @@ export class Cloche extends Speaker {
   /** Tokenizers apart from any model: to be trained, looked into and saved. */
   readonly tokenizers: Tokenizers;
 
-  private constructor(worker: Worker, remote: Remote<Api>, device: DeviceInfo) {
+  private constructor(worker: Worker, crew: Crew, remote: Remote<Api>, device: DeviceInfo) {
     super(remote);
     this.#worker = worker;
+    this.#crew = crew;
     this.#remote = remote;
     this.#device = device;
     remote.onNews = (news) => (this.#device = news as DeviceInfo);
@@ -148,6 +151,8 @@ export class Cloche extends Speaker {
   static async create(options: CreateOptions = {}): Promise<Cloche> {
     const worker = options.worker?.() ?? startWorker(options.workerUrl);
     const remote = new Remote<Api>(worker);
+    const crew = new Crew();
+    remote.onThread = (wanted) => crew.start(wanted as Wanted);
     worker.onerror = (event) => {
       remote.fail(new ClocheError("LOAD_FAILED", event.message || "the worker's script could not be loaded"));
     };
@@ -163,9 +168,10 @@ export class Cloche extends Speaker {
         textWasmUrl: options.textWasmUrl && String(options.textWasmUrl),
         storiesWasmUrl: options.storiesWasmUrl && String(options.storiesWasmUrl),
       });
-      return new Cloche(worker, remote, device);
+      return new Cloche(worker, crew, remote, device);
     } catch (error) {
       worker.terminate();
+      crew.terminate();
       throw error;
     } finally {
       options.signal?.removeEventListener("abort", abort);
@@ -267,6 +273,7 @@ export class Cloche extends Speaker {
   /** Ends the worker and frees all memory; whatever still runs is rejected. Doing it twice does no harm. */
   dispose(): void {
     this.#worker.terminate();
+    this.#crew.terminate();
     this.#remote.fail(new ClocheError("DISPOSED", "dispose() has been called on this Cloche"));
   }
 

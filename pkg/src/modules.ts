@@ -1,5 +1,6 @@
 /** The wasm modules, each loaded when it is first needed. */
 import { ClocheError } from "./errors.js";
+import type { Began, Wanted } from "./crew.js";
 import { recall } from "./kernels.js";
 import type { OpenOptions } from "./protocol.js";
 import type { Engine as PlainEngine } from "./wasm/engine.js";
@@ -106,16 +107,20 @@ export class Modules {
   }
 }
 
-/** Starts a thread: the worker's own script again, which is where it was, whatever has become of its name; resolves when it begins. */
+/**
+ * Asks the page for a thread: the worker's own script again, which is where it was, whatever has become of its name; resolves when it
+ * begins.
+ */
 function start(task: Task): Promise<void> {
   return new Promise((resolve, reject) => {
-    const worker = new Worker(location.href, { type: ownType() });
-    worker.onmessage = () => resolve();
-    worker.onerror = (event) => {
-      event.preventDefault();
-      reject(new Error(event.message));
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = ({ data: { failed } }: MessageEvent<Began>) => {
+      port1.close();
+      if (failed === undefined) resolve();
+      else reject(new Error(failed));
     };
-    worker.postMessage({ task });
+    const thread: Wanted = { task, script: location.href, type: ownType(), answer: port2 };
+    postMessage({ thread }, { transfer: [port2] });
   });
 }
 

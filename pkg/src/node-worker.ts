@@ -1,29 +1,17 @@
 /** The worker as a thread of Node: what a page's worker finds in its global scope is put there first. */
 import { readFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
-import { parentPort, Worker as Thread, workerData } from "node:worker_threads";
+import { parentPort, workerData } from "node:worker_threads";
 
 const port = parentPort!;
 const overHttp = globalThis.fetch;
 
-/** Another thread by this script, as a page's worker starts one. */
-class Helper {
-  readonly #thread = new Thread(new URL(import.meta.url), { workerData: { webgpu: false } });
-  postMessage = (message: unknown) => this.#thread.postMessage(message);
-  set onmessage(listener: (event: object) => void) {
-    this.#thread.on("message", (data) => listener({ data }));
-  }
-  set onerror(listener: (event: object) => void) {
-    this.#thread.on("error", ({ message }) => listener({ message, preventDefault() {} }));
-  }
-}
-
 Object.assign(globalThis, {
   self: globalThis,
   location: new URL(import.meta.url),
-  Worker: Helper,
   crossOriginIsolated: true,
-  postMessage: (message: unknown, transfer: Transferable[] = []) => port.postMessage(message, transfer),
+  postMessage: (message: unknown, transfer: Transferable[] | StructuredSerializeOptions = []) =>
+    port.postMessage(message, Array.isArray(transfer) ? transfer : transfer.transfer),
   addEventListener(type: string, listener: (event: object) => void) {
     if (type === "message") port.on("message", (data) => listener({ data }));
     if (type === "error") process.on("uncaughtException", (error) => listener({ error }));

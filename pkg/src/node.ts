@@ -11,6 +11,7 @@
  * cloche.dispose(); // the thread keeps the process alive until then
  */
 import { Worker as Thread } from "node:worker_threads";
+import type { Began, Wanted } from "./crew.js";
 import { Cloche as InPage, type CreateOptions } from "./index.js";
 
 export * from "./index.js";
@@ -20,15 +21,19 @@ export type Cloche = InPage;
 export const Cloche = {
   /** Starts the thread, loads the engine and opens the device. */
   create(options: Omit<CreateOptions, "worker" | "workerUrl"> = {}): Promise<InPage> {
-    const workerData = { webgpu: options.device !== "cpu" };
-    const thread = new Thread(new URL("./node-worker.js", import.meta.url), { workerData });
+    const thread = begin({ webgpu: options.device !== "cpu" });
     return InPage.create({ ...options, worker: () => new ThreadWorker(thread) as unknown as Worker });
   },
 };
 
-/** A thread as a page sees a worker, as far as the package needs it. */
+function begin(workerData: { webgpu: boolean }): Thread {
+  return new Thread(new URL("./node-worker.js", import.meta.url), { workerData });
+}
+
+/** A thread as a page sees a worker, as far as the package needs it, and those that it wants beside it. */
 class ThreadWorker {
   readonly #thread: Thread;
+  readonly #crew: Thread[] = [];
   onerror: ((event: { message: string }) => void) | undefined;
 
   constructor(thread: Thread) {
@@ -41,10 +46,22 @@ class ThreadWorker {
   }
 
   addEventListener(_type: "message", listener: (event: { data: unknown }) => void): void {
-    this.#thread.on("message", (data) => listener({ data }));
+    this.#thread.on("message", (data) => {
+      const { thread } = data as { thread?: Wanted };
+      if (thread) this.#help(thread);
+      else listener({ data });
+    });
   }
 
   terminate(): void {
-    void this.#thread.terminate();
+    for (const thread of [this.#thread, ...this.#crew.splice(0)]) void thread.terminate();
+  }
+
+  #help({ task, answer }: Wanted): void {
+    const tell = (began: Began) => answer.postMessage(began);
+    const helper = begin({ webgpu: false });
+    this.#crew.push(helper);
+    helper.on("message", () => tell({})).on("error", ({ message }) => tell({ failed: message }));
+    helper.postMessage({ task });
   }
 }

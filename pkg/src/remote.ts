@@ -35,7 +35,8 @@ type Reply =
   | { id: number; done: true }
   | { id: number; error: WireError }
   | { crash: WireError }
-  | { news: unknown };
+  | { news: unknown }
+  | { thread: unknown };
 
 /** What `Worker`, `MessagePort` and a worker's global scope have in common. */
 export interface Port {
@@ -51,12 +52,15 @@ export class Remote<Api extends Handlers<Api>> {
   #failure: ClocheError | undefined;
   /** Hears what the worker tells without being asked. */
   onNews: (news: unknown) => void = () => {};
+  /** Hears of a thread that the worker wants. */
+  onThread: (wanted: unknown) => void = () => {};
 
   constructor(port: Port) {
     this.#port = port;
     port.addEventListener("message", ({ data }: MessageEvent<Reply>) => {
       if ("crash" in data) this.fail(fromWire(data.crash));
       else if ("news" in data) this.onNews(data.news);
+      else if ("thread" in data) this.onThread(data.thread);
       else this.#open.get(data.id)?.(data);
     });
   }

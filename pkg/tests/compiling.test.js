@@ -9,6 +9,7 @@ let log = [];
 let pending = new Map();
 
 class GPUDevice {
+  lost = new Promise((resolve) => (this.lose = resolve));
   createComputePipeline({ label }) {
     log.push(`now ${label}`);
     return label;
@@ -60,17 +61,7 @@ test("all kernels are asked for before one is awaited, and are used when all are
   assert.deepEqual(log.slice(2), ["use a", "use b"]);
 });
 
-test("a kernel that fails, or is needed before it is done, is made when it is used", async () => {
-  const { preparation, first } = await asked(signal);
-  pending.get("a").reject(new Error("GPUPipelineError"));
-  await first;
-  const last = preparation.next();
-  pending.get("b").resolve();
-  await last;
-  const { value: run } = await preparation.next();
-  for (const kernel of [...run.kernels, run.kernels[0]]) pass.setPipeline(kernel);
-  assert.deepEqual(log.slice(2), ["now a", "use a", "use b", "use a"]);
-
+test("a kernel that is needed before it is done is made when it is used", async () => {
   let early;
   const hasty = compiling(async () => {
     early = device.createComputePipeline({ label: "c" });
@@ -83,7 +74,30 @@ test("a kernel that fails, or is needed before it is done, is made when it is us
   pending.get("c").resolve();
   await report;
   pass.setPipeline(early);
-  assert.deepEqual(log.slice(-4), ["soon c", "now c", "use c", "use c"]);
+  assert.deepEqual(log, ["soon c", "now c", "use c", "use c"]);
+});
+
+test("a kernel that does not compile ends the run, and is named", async () => {
+  const { preparation, first } = await asked(signal);
+  pending.get("a").resolve();
+  await first;
+  pending.get("b").reject(new Error("too many registers"));
+  await assert.rejects(preparation.next(), { code: "ENGINE_CRASHED", message: 'kernel "b": too many registers' });
+  assert.equal(log.at(-1), "free");
+});
+
+test("kernels of a device that is lost are not waited for: the run is what hears of it", async () => {
+  const gone = new GPUDevice();
+  const build = async () => ({ kernels: ["e", "f"].map((label) => gone.createComputePipeline({ label })), free() {} });
+  const preparation = compiling(build, signal);
+  await preparation.next();
+  const first = preparation.next();
+  await new Promise(setImmediate);
+  pending.get("e").reject(new Error("no device"));
+  gone.lose();
+  assert.equal((await first).value.done, 1);
+  assert.equal((await preparation.next()).value.done, 2);
+  assert.ok((await preparation.next()).done);
 });
 
 test("whoever leaves, or stops, leaves no run behind", async () => {
@@ -92,14 +106,22 @@ test("whoever leaves, or stops, leaves no run behind", async () => {
   await left.first;
   await left.preparation.return();
   assert.equal(log.at(-1), "free");
+  pending.get("b").resolve();
+  await new Promise(setImmediate);
 
+  // What is still compiled is waited for by the next run, too; one that is stopped waits for nothing.
   log = [];
   const stop = new AbortController();
   const stopped = await asked(stop.signal);
   stop.abort();
-  pending.get("a").resolve();
   await assert.rejects(stopped.first, { name: "AbortError" });
   assert.equal(log.at(-1), "free");
+  const again = compiling(async () => ({ free() {} }), signal);
+  await again.next();
+  const report = again.next();
+  for (const { resolve } of pending.values()) resolve();
+  assert.ok((await report).value.total >= 2);
+  await again.return();
 });
 
 test("what is made at other times is made at once, also when building has failed", async () => {

@@ -25,12 +25,14 @@ export async function takeOrders(obey) {
  */
 export async function inWorker(page, url) {
   page.on("pageerror", (error) => process.stderr.write(`${error}\n`));
-  await page.evaluate((url) => {
+  await page.evaluate(async (url) => {
     const worker = new Worker(url, { type: "module" });
+    const { help } = await import(/** @type {string} */ ("/checks/help.js"));
+    worker.addEventListener("message", ({ data }) => "task" in data && help(data));
     Object.assign(globalThis, {
       obey: (/** @type {object} */ order) =>
         new Promise((resolve, reject) => {
-          worker.onmessage = ({ data }) => resolve(data);
+          worker.onmessage = ({ data }) => "task" in data || resolve(data);
           worker.onerror = (event) => reject(new Error(event.message ?? `${url} cannot be loaded`));
           worker.postMessage(order);
         }),

@@ -1,10 +1,13 @@
 /** Runs the checks in a worker, as the product does, and keeps each outcome where the test's driver reads it. */
+import { help } from "./help.js";
+
 const worker = new Worker("worker.js", { type: "module" });
 /** @type {import("./list.js").Outcome[]} */
 const outcomes = [];
 let finished = false;
 worker.onmessage = ({ data }) => {
   if (data === "finished") finished = true;
+  else if ("task" in data) help(data);
   else outcomes.push(data);
 };
 worker.onerror = (event) => {

@@ -1,8 +1,7 @@
-/** Has a new thread do a task; resolves when it begins. @param {object} task */
+/** Has the page start a new thread for a task, as the product does; resolves when it begins. @param {object} task */
 export const start = (task) =>
   new Promise((resolve, reject) => {
-    const thread = new Worker(new URL("thread.js", import.meta.url), { type: "module" });
-    thread.onmessage = resolve;
-    thread.onerror = (event) => reject(new Error(event.message));
-    thread.postMessage(task);
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = ({ data }) => (data === "begun" ? resolve(data) : reject(new Error(data)));
+    self.postMessage({ task, answer: port2 }, { transfer: [port2] });
   });

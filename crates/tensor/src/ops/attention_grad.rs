@@ -23,7 +23,8 @@ pub const ENTRY: OpEntry = OpEntry { name: "attention_grad", samples: Vec::new, 
 const SHADER: Shader = shader!("attention_product", "attention_grad");
 
 /// (q, k, v, [bounds], dy (B, T, H, D), y, lse (B, H, T)) → (dq (B, T, H, D), dkv (B, S, 2, G, D)), or
-/// (qkv, [bounds], dy, y, lse) → dqkv (B, T, (H + 2·G)·D). Behind them δ (B, H, T), room for kernels that keep it.
+/// (qkv, [bounds], dy, y, lse) → dqkv (B, T, (H + 2·G)·D). Behind them δ (B, H, T): room for kernels that keep it,
+/// which is there for all.
 ///
 /// With p the weights and δ = Σ dy·y (which equals Σₛ pₛ·(dy·vₛ)):
 /// ds = p·(dy·v − δ)/√D, dq = Σₛ ds·k, dk = Σₜ ds·q, dv = Σₜ p·dy (Dao et al. 2022, appendix B.2).
@@ -128,8 +129,9 @@ impl AttentionGrad {
         let ([qi, ki, vi], bounds) = (self.0.inputs(), self.0.bounds_input().unwrap_or(0));
         let [dyi, y, lse] = [0, 1, 2].map(|i| self.dy() + i);
         let sums = |keys: usize| q.shape[3] * (1 + keys);
-        // What the first of the two keeps, the second reads.
-        let eights = [0, 1].iter().all(|&keys| attention_rows::suits_eights(io, lengths[keys], sums(keys)));
+        // Both or none, although one might do alone: what the first keeps, in a ninth buffer, the second reads.
+        let eights = io.limits.max_storage_buffers > 8
+            && [0, 1].iter().all(|&keys| attention_rows::suits_eights(io, lengths[keys], sums(keys)));
         let dispatch = |keys: usize| {
             let (own, met, heads) = match keys == 1 {
                 true => ([(ki, &k), (vi, &v)], [(qi, &q), (dyi, &dy)], self.0.g),

@@ -23,8 +23,7 @@ const BLOCK: usize = 32;
 
 /// Whether eight threads can have four of `rows` rows each, whose `sums` sums are in workgroup memory.
 pub(super) fn suits_eights(io: &GpuIo, rows: usize, sums: usize) -> bool {
-    let fits =
-        4 * BLOCK * sums <= io.limits.max_workgroup_bytes as usize && io.limits.max_storage_buffers > 8;
+    let fits = 4 * BLOCK * sums <= io.limits.max_workgroup_bytes as usize;
     io.class == AdapterClass::Software && io.eights() && rows > 16 && fits
 }
 

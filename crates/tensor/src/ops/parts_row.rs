@@ -72,35 +72,37 @@ impl Parts {
 }
 
 /// The newest token's heads and the product behind them, as a model has them, of `b` sequences on caches of `s` places, of which
-/// some are in use, up to `seen`.
+/// some are in use, up to `seen`. Rows of codes may also be parts of a sequence's.
 fn samples() -> Vec<Sample> {
-    let sample = |name: &str, [b, s, seen]: [usize; 3], [h, g, d]: [usize; 3], bits: Option<usize>| {
-        let (n, k) = (Range::Normal, h * d);
-        let (rows, cache) = ([b, 1, (h + 2 * g) * d], [b, s, 2 * g, d]);
-        let (weights, beside, range) = match bits {
-            None => (vec![1, k, 76], vec![76], n),
-            Some(bits) => (vec![2, k / 32, bits * PANEL], vec![2, k / 32, PANEL], Range::Ids(u32::MAX)),
+    let sample =
+        |name: &str, [b, s, seen]: [usize; 3], [h, g, d]: [usize; 3], bits: Option<usize>, cut: usize| {
+            let (n, k) = (Range::Normal, h * d / cut);
+            let (rows, cache) = ([b, 1, (h + 2 * g) * d], [b, s, 2 * g, d]);
+            let (weights, beside, range) = match bits {
+                None => (vec![1, k, 76], vec![76], n),
+                Some(bits) => (vec![2, k / 32, bits * PANEL], vec![2, k / 32, PANEL], Range::Ids(u32::MAX)),
+            };
+            let inputs: [(&[usize], Range); 5] =
+                [(&rows, n), (&cache, n), (&[b], Range::Ids(seen as u32)), (&weights, range), (&beside, n)];
+            Sample::new(name, &inputs, move |x| {
+                let cache = x[0].graph().state("cache", (b, s, 2 * g, d), DType::F32).assign(&x[1]);
+                let qkv = x[0].reshape((b, 1, h + 2 * g, d));
+                let heads = cache.cache_write(&qkv.slice(2, h, h + 2 * g), &x[2]).chunk(2, 2);
+                let y = qkv.slice(2, 0, h).attention(&heads[0], &heads[1], Some(&x[2]));
+                vec![match bits {
+                    None => (y.reshape((1, 1, k)).matmul(&x[3]) + &x[4]).gelu(),
+                    Some(_) => y.reshape((b * cut, k)).quantized_matmul(&x[3], &x[4], PANEL + 12),
+                }]
+            })
+            .forward_only()
         };
-        let inputs: [(&[usize], Range); 5] =
-            [(&rows, n), (&cache, n), (&[b], Range::Ids(seen as u32)), (&weights, range), (&beside, n)];
-        Sample::new(name, &inputs, move |x| {
-            let cache = x[0].graph().state("cache", (b, s, 2 * g, d), DType::F32).assign(&x[1]);
-            let qkv = x[0].reshape((b, 1, h + 2 * g, d));
-            let heads = cache.cache_write(&qkv.slice(2, h, h + 2 * g), &x[2]).chunk(2, 2);
-            let y = qkv.slice(2, 0, h).attention(&heads[0], &heads[1], Some(&x[2]));
-            vec![match bits {
-                None => (y.reshape((1, 1, k)).matmul(&x[3]) + &x[4]).gelu(),
-                Some(_) => y.reshape((b, k)).quantized_matmul(&x[3], &x[4], PANEL + 12),
-            }]
-        })
-        .forward_only()
-    };
     vec![
-        sample("three parts", [1, 600, 600], [3, 3, 16], None),
-        sample("one part has keys", [1, 600, 3], [3, 3, 16], None),
-        sample("heads share keys", [1, 1030, 1030], [4, 2, 64], None),
-        sample("ten parts of two rounds", [1, 5000, 5000], [2, 1, 8], None),
-        sample("8 bits", [1, 700, 700], [4, 4, 8], Some(8)),
-        sample("three sequences, 4 bits", [3, 700, 700], [6, 2, 64], Some(4)),
+        sample("three parts", [1, 600, 600], [3, 3, 16], None, 1),
+        sample("one part has keys", [1, 600, 3], [3, 3, 16], None, 1),
+        sample("heads share keys", [1, 1030, 1030], [4, 2, 64], None, 1),
+        sample("ten parts of two rounds", [1, 5000, 5000], [2, 1, 8], None, 1),
+        sample("8 bits", [1, 700, 700], [4, 4, 8], Some(8), 1),
+        sample("half a head a row", [1, 700, 700], [2, 2, 64], Some(8), 4),
+        sample("three sequences, 4 bits", [3, 700, 700], [6, 2, 64], Some(4), 1),
     ]
 }

@@ -1,5 +1,5 @@
 //! The kernels of [`super::quantized_matmul`] for GPUs and few rows, what decoding a token consists of: of rows as they are, and
-//! of normalised ones, which the planner puts in the place of a norm and the products that read it.
+//! of those that [`Prologue`] prepares.
 
 use std::rc::Rc;
 
