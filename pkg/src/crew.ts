@@ -19,8 +19,11 @@ export type Began = { failed?: string };
 /** The threads of one worker. */
 export class Crew {
   readonly #workers: Worker[] = [];
+  #isOver = false;
 
+  /** What is still asked for when it is over is not heard. */
   start({ task, script, type, answer }: Wanted): void {
+    if (this.#isOver) return;
     const tell = (began: Began) => answer.postMessage(began);
     try {
       const worker = new Worker(script, { type });
@@ -37,6 +40,7 @@ export class Crew {
   }
 
   terminate(): void {
-    for (const worker of this.#workers.splice(0)) worker.terminate();
+    this.#isOver = true;
+    for (const worker of this.#workers) worker.terminate();
   }
 }

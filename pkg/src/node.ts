@@ -34,6 +34,7 @@ function begin(workerData: { webgpu: boolean }): Thread {
 class ThreadWorker {
   readonly #thread: Thread;
   readonly #crew: Thread[] = [];
+  #isOver = false;
   onerror: ((event: { message: string }) => void) | undefined;
 
   constructor(thread: Thread) {
@@ -54,10 +55,12 @@ class ThreadWorker {
   }
 
   terminate(): void {
-    for (const thread of [this.#thread, ...this.#crew.splice(0)]) void thread.terminate();
+    this.#isOver = true;
+    for (const thread of [this.#thread, ...this.#crew]) void thread.terminate();
   }
 
   #help({ task, answer }: Wanted): void {
+    if (this.#isOver) return;
     const tell = (began: Began) => answer.postMessage(began);
     const helper = begin({ webgpu: false });
     this.#crew.push(helper);

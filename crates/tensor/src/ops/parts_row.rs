@@ -44,7 +44,7 @@ pub(crate) const POSSIBLE: Option<Possible> = {
     }
 };
 
-/// Fewer keys than these, 512, are one part: more workgroups would each have too little to do.
+/// So many keys are one part: more workgroups would each have too little to do.
 const FEW: usize = 512;
 /// Keys that a workgroup treats at a time.
 const KEYS: usize = 256;
