@@ -71,9 +71,9 @@ fn few(
     @builtin(num_workgroups) grid: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let number = flat_id(workgroup, grid);
-    let part = number % PARTS;
-    let n = number / PARTS;
+    var n = flat_id(workgroup, grid);
+    let part = n % PARTS;
+    n /= PARTS;
     let t = n % T;
     let h = n / T % H;
     let b = n / (T * H);

@@ -33,22 +33,6 @@ fn dots(x: mat4x4<f32>, y: mat4x4<f32>) -> vec4<f32> {
     return vec4(dot(x[0], y[0]), dot(x[1], y[1]), dot(x[2], y[2]), dot(x[3], y[3]));
 }
 
-fn of_second(x: Known) -> vec4<f32> {
-    if (WIDE) {
-        return x.b[0];
-    }
-    return x.a[0];
-}
-
-/// The first of four columns goes behind the others.
-fn next(x: Known) -> Known {
-    let a = mat4x4<f32>(x.a[1], x.a[2], x.a[3], x.a[0]);
-    if (WIDE) {
-        return Known(a, mat4x4<f32>(x.b[1], x.b[2], x.b[3], x.b[0]));
-    }
-    return Known(a, x.b);
-}
-
 /// The log-sum-exp of four queries.
 fn lse_of(b: u32, h: u32, t: u32) -> vec4<f32> {
     let at = (b * H + h) * T + min(t + IOTA, vec4(T - 1u));

@@ -6,6 +6,17 @@
 /// What is known of the others of both strips.
 struct Known { a: mat4x4<f32>, b: mat4x4<f32> }
 
+fn of_second(x: Known) -> vec4<f32> {
+    return x.b[0];
+}
+
+/// The first of four columns goes behind the others.
+fn next(x: Known) -> Known {
+    return Known(
+        mat4x4<f32>(x.a[1], x.a[2], x.a[3], x.a[0]), mat4x4<f32>(x.b[1], x.b[2], x.b[3], x.b[0]),
+    );
+}
+
 fn tell(b: u32, h: u32, row: u32, delta: vec4<f32>) {
     for (var i = 0u; i < 4u && row + i < T; i++) {
         deltas[(b * H + h) * T + row + i] = delta[i];

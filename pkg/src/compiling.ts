@@ -4,7 +4,6 @@
  * `createComputePipelineAsync` says when each is done.
  */
 import { ClocheError } from "./errors.js";
-import { breathe } from "./pace.js";
 
 /** How far compiling has come: kernels. */
 export interface Compiling {
@@ -43,7 +42,8 @@ class Awaited {
     const lost = device.lost.then(() => {});
     const fail = async (error: unknown) => {
       const text = error instanceof Error ? error.message : String(error);
-      const isLost = await Promise.race([lost.then(() => true), breathe().then(() => false)]);
+      const soonAfter = new Promise<boolean>((resolve) => setTimeout(resolve, 0, false));
+      const isLost = await Promise.race([lost.then(() => true), soonAfter]);
       if (!isLost) this.failure = `kernel "${descriptor.label}": ${text}`;
     };
     const soon = device.createComputePipelineAsync(descriptor);

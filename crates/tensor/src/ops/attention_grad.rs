@@ -41,16 +41,13 @@ impl AttentionGrad {
         let mut inputs: Vec<&Tensor> = (0..n_inputs).map(|i| vjp.x(i)).collect();
         inputs.extend(heads.bounds_input().map(|i| vjp.x(i)));
         inputs.extend([dy, y, lse]);
-        let record = |shapes: &[&Shape]| {
-            let shapes =
-                [shapes, &[lse.shape()]].concat().into_iter().map(|shape| (shape.clone(), DType::F32));
-            dy.graph().record(AttentionGrad(heads), &inputs, &shapes.collect::<Vec<_>>())
-        };
+        let (like, delta) = (|x: &Tensor| (x.shape().clone(), DType::F32), (lse.shape().clone(), DType::F32));
+        let record = |shapes: &[(Shape, DType)]| dy.graph().record(AttentionGrad(heads), &inputs, shapes);
         let mut grads = if heads.packed {
-            vec![Some(record(&[q.shape()]).remove(0))]
+            vec![Some(record(&[like(q), delta]).remove(0))]
         } else {
             let &[b, s, g, d] = k.dims() else { unreachable!() };
-            let both = record(&[q.shape(), &(b, s, 2, g, d).into()]);
+            let both = record(&[like(q), ((b, s, 2, g, d).into(), DType::F32), delta]);
             let part = |i: usize| both[1].slice(2, i, i + 1).reshape((b, s, g, d));
             vec![Some(both[0].clone()), Some(part(0)), Some(part(1))]
         };

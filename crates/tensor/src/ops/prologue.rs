@@ -96,8 +96,7 @@ impl Op for PreparedRow {
     fn gpu(&self, io: &GpuIo) -> Vec<Dispatch> {
         let b = self.0.inputs();
         let matrix = &io.inputs[b].layout;
-        let row =
-            Layout { offset: io.inputs[0].layout.offset, ..Layout::contiguous((1, 1, matrix.shape[1])) };
+        let row = Layout::contiguous((1, 1, matrix.shape[1]));
         let mut dispatch = Product::of(&row, matrix, &io.outputs[0].layout).row(self.0.shader());
         dispatch.bindings = vec![Bind::Input(0), Bind::Input(b), Bind::Output(0)];
         self.0.prepare(&mut dispatch);
