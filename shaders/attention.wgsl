@@ -15,5 +15,9 @@ fn value(own: u32, b: u32, s: u32, h: u32, i: u32) -> vec4<f32> {
     return v[v_at(b, s, h) + i];
 }
 
-fn keep(own: u32, b: u32, h: u32, lane: u32) {
+fn asked(own: u32, b: u32, t: u32, h: u32, i: u32) -> vec4<f32> {
+    return q[q_at(b, t, h) + i];
+}
+
+fn keep(own: u32, part: u32, b: u32, h: u32, lane: u32) {
 }

@@ -80,18 +80,16 @@ fn few(
     if (b >= B) {
         return;
     }
+    let own = bounds[b]; // the place of query 0
     if (lane < 64u) {
-        query[lane] = select(vec4<f32>(), SCALE * q[q_at(b, t, h) + min(lane, D4 - 1u)], lane < D4);
+        query[lane] = select(vec4<f32>(), SCALE * asked(own, b, t, h, min(lane, D4 - 1u)), lane < D4);
     }
+    keep(own, part, b, h, lane);
     workgroupBarrier();
     var top = MASKED;
     var total = 0.0; // of p, in this thread's slice
     var sum = vec4<f32>(); // of p v, relative to the largest score so far
     let slice = lane / D4;
-    let own = bounds[b]; // the place of query 0
-    if (part == 0u) {
-        keep(own, b, h, lane);
-    }
     let first = first_seen(b, t) + part * SPAN;
     let end = min(visible(b, t), first + SPAN);
     for (var s0 = first; s0 < end; s0 += 256u) {

@@ -1,8 +1,5 @@
 // Rotary positions: y = x rotated, pair by pair (i, i + D/2), by the angle position * frequency[i].
 // Host side: crates/tensor/src/ops/rope.rs. Dispatch: one thread for each pair of each head.
-//
-// An angle is a u32 that wraps around as angles do: 2^32 is a full turn. Position times frequency is then exact
-// modulo a turn for every position, the same bits as on the CPU, and no reduction of a large argument is needed.
 
 override B: u32;
 override T: u32;
@@ -26,21 +23,6 @@ override Y_H: u32;
 @group(0) @binding(2) var<storage, read> frequency: array<u32>; // (D / 2), turns / 2^32 for each position
 @group(0) @binding(3) var<storage, read> position: array<u32>; // (B) or (B, T); not read where there are none
 @group(0) @binding(4) var<storage, read_write> y: array<f32>; // (B, T, H, D)
-
-/// (cos, sin) of a phase: the quadrant is its upper bits, and Taylor's polynomials cover the 45 degrees to either side.
-fn cos_sin(phase: u32) -> vec2<f32> {
-    let quadrant = (phase + 0x20000000u) >> 30u;
-    let angle = f32(bitcast<i32>(phase - (quadrant << 30u))) * 1.4629181e-9; // 2 pi / 2^32
-    let s = angle * angle;
-    let sine = angle * (1.0 + s * (-0.16666667 + s * (0.0083333333 + s * (-0.00019841270 + s * 2.7557319e-6))));
-    let cosine = 1.0 + s * (-0.5 + s * (0.041666667 + s * (-0.0013888889 + s * 0.000024801587)));
-    switch quadrant {
-        case 1u: { return vec2<f32>(-sine, cosine); }
-        case 2u: { return vec2<f32>(-cosine, -sine); }
-        case 3u: { return vec2<f32>(sine, -cosine); }
-        default: { return vec2<f32>(cosine, sine); }
-    }
-}
 
 @compute @workgroup_size(64)
 fn rotate(

@@ -1,5 +1,6 @@
 //! What the planner promises: few kernels, no needless copies, shared memory, a cost that is right.
 
+use cloche_tensor::ops::rope::inverse_frequencies;
 use cloche_tensor::{DType, Device, Graph, Plan, Target, Tensor, cat};
 
 fn input(graph: &Graph, name: &str, shape: &[usize]) -> Tensor {
@@ -233,6 +234,69 @@ fn an_attention_of_many_keys_is_cut_into_parts_where_its_readers_can_add_them_up
         ["attention_cached", "matmul"],
         "a product of two rows reads them as they are"
     );
+}
+
+/// Three matrices (4, 8), transposed, in one state, `apart` numbers between them.
+fn matrices(graph: &Graph, apart: usize) -> Vec<Tensor> {
+    let all = graph.state("weights", (96 + 2 * apart,), DType::F32);
+    let matrix = |i: usize| all.slice(0, i * (32 + apart), i * (32 + apart) + 32).reshape((4, 8)).t();
+    (0..3).map(matrix).collect()
+}
+
+#[test]
+fn products_by_matrices_side_by_side_are_one() {
+    let plan = |apart: usize, other_rows: bool, read_alone: bool| {
+        let graph = Graph::new();
+        let (x, w) = (input(&graph, "x", &[3, 1, 8]), matrices(&graph, apart));
+        let last = if other_rows { x.exp().matmul(&w[2]) } else { x.matmul(&w[2]) };
+        let y = [x.matmul(&w[0]), x.matmul(&w[1]), last];
+        let joined = cat(&y, 2).reshape((3, 12)).softmax();
+        let outputs = [("joined", &joined), ("alone", &y[0])];
+        labels(&Plan::new(&graph, &outputs[..1 + usize::from(read_alone)], Target::GPU))
+    };
+    let three = |plan: Vec<String>| plan.iter().filter(|name| *name == "matmul").count() == 3;
+    assert_eq!(plan(0, false, false), ["matmul", "softmax"]);
+    assert!(three(plan(4, false, false)), "there is a gap between the matrices");
+    assert!(three(plan(0, true, false)), "not all have the same rows");
+    assert!(three(plan(0, false, true)), "somebody else reads one of them");
+}
+
+#[test]
+fn a_gate_is_part_of_the_product_behind_it() {
+    let plan = |rows: usize, apart: usize, outputs: &[&str]| {
+        let graph = Graph::new();
+        let (x, w) = (input(&graph, "x", &[1, rows, 8]), matrices(&graph, apart));
+        let h = x.matmul(&w[0]).silu() * x.matmul(&w[1]);
+        let y = h.matmul(&input(&graph, "down", &[4, 8])) + &x;
+        let found = [("y", &y), ("h", &h)].into_iter().filter(|(name, _)| outputs.contains(name));
+        labels(&Plan::new(&graph, &found.collect::<Vec<_>>(), Target::GPU))
+    };
+    let plain = ["matmul", "matmul+silu.mul", "matmul+add"];
+    assert_eq!(plan(1, 0, &["y"]), ["matmul", "gated_row+add"]);
+    assert_eq!(plan(2, 0, &["y"]), plain, "a product of two rows reads them as they are");
+    assert_eq!(plan(1, 4, &["y"]), plain, "there is a gap between the matrices");
+    assert_eq!(plan(1, 0, &["y", "h"]), plain, "the host reads what the gate lets through");
+}
+
+#[test]
+fn an_attention_turns_heads_where_it_reads_all_of_them_at_their_position() {
+    let plan = |rotated: usize, started_there: bool, d: usize| {
+        let graph = Graph::new();
+        let (h, g) = (2, 1);
+        let [position, other] = ["position", "other"].map(|name| graph.input(name, (1,), DType::U32));
+        let all = input(&graph, "all", &[1, 1, h + 2 * g, d]);
+        let at = if started_there { &position } else { &other };
+        let all = all.rope_heads(Some(at), &inverse_frequencies(d, 100.0), rotated);
+        let cache = graph.state("cache", (1, 5, 2 * g, d), DType::F32);
+        let heads = cache.cache_write(&all.slice(2, h, h + 2 * g), &position).chunk(2, 2);
+        let y = all.slice(2, 0, h).attention(&heads[0], &heads[1], Some(&position));
+        labels(&Plan::new(&graph, &[("y", &y)], Target::GPU))
+    };
+    let plain = ["rope", "attention_cached"];
+    assert_eq!(plan(3, true, 8), ["attention_turned"]);
+    assert_eq!(plan(2, true, 8), plain, "keys are not turned");
+    assert_eq!(plan(3, false, 8), plain, "they are turned by another position");
+    assert_eq!(plan(3, true, 4), plain, "half a head is no whole vector of four");
 }
 
 #[test]

@@ -9,18 +9,18 @@ use crate::cpu::{CpuIo, Real};
 use crate::cpu_kernel;
 use crate::dtype::DType;
 use crate::ops::attention::{Bounds, Heads, vec4_places};
+use crate::ops::attention_turned::AttentionTurned;
 use crate::ops::parts_row::Parts;
 use crate::ops::prologue::Prologue;
 use crate::ops::{Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, Split};
-use crate::plan::Operand;
 use crate::shader;
-use crate::shape::Layout;
+use crate::shape::{Layout, Shape};
 use crate::tensor::Tensor;
 
 /// Registry row.
 pub const ENTRY: OpEntry = OpEntry { name: "attention_cached", samples, shader: Some(SHADER) };
 
-const SHADER: Shader = shader!("attention_few", "attention_cached");
+const SHADER: Shader = shader!("attention_few", "newest_plain", "attention_cached");
 
 /// (cache (B, S, 2·G, D), new rows (B, 1, 2·G, D), position (B), q (B, 1, H, D), position) → y (B, 1, H, D), lse (B, H, 1),
 /// and the cache in place. In parts y and lse are what [`Parts`] says.
@@ -30,13 +30,34 @@ pub(super) struct AttentionCached {
     parts: Option<Parts>,
 }
 
-impl AttentionCached {
-    /// q, keys and values as [`Heads::views`] expects them.
-    fn operands(&self, io: &[Operand]) -> Vec<Operand> {
-        let g = self.heads.g;
-        let part = |from, to| Operand { layout: io[0].layout.slice(2, from, to), ..io[0].clone() };
-        vec![io[3].clone(), part(0, g), part(g, 2 * g)]
-    }
+/// The kernel's constants, of q and new rows that lie in these ways.
+pub(super) fn constants(
+    heads: Heads,
+    parts: Option<Parts>,
+    [q, new]: [&Layout; 2],
+    cache: &Layout,
+) -> Vec<(&'static str, f64)> {
+    let g = heads.g;
+    let [k, v] = [cache.slice(2, 0, g), cache.slice(2, g, 2 * g)];
+    let mut constants = heads.constants_of([1, cache.shape[1]], [q, &k, &v]);
+    constants.extend(parts.map(|parts| ("SPAN", parts.span as f64)));
+    constants.push(("PARTS", count(parts) as f64));
+    constants.extend(vec4_places(["NEW_OFFSET", "NEW_B", "NEW_T", "NEW_G"], new));
+    constants
+}
+
+/// Workgroups for each head.
+pub(super) fn count(parts: Option<Parts>) -> usize {
+    parts.map_or(1, |parts| parts.count)
+}
+
+/// The parts of what reads a cache, and what [`Op::split`] says of them beside the operation.
+pub(super) fn parts(heads: Heads, cache: &Layout) -> Option<(Parts, [Shape; 2])> {
+    let (Heads { h, d, .. }, &[b, s, ..]) = (heads, &cache.shape[..]) else {
+        unreachable!("(B, S, 2·G, D)")
+    };
+    let parts = Parts::of(s, b * h, h, d)?;
+    Some((parts, [(b, 1, h, parts.count, d).into(), (b, h, parts.count).into()]))
 }
 
 impl Op for AttentionCached {
@@ -58,26 +79,25 @@ impl Op for AttentionCached {
     }
     cpu_kernel!(run);
     fn gpu(&self, io: &GpuIo) -> Vec<Dispatch> {
-        let mut constants = self.heads.constants(&self.operands(io.inputs));
-        let parts = self.parts.map_or(1, |parts| parts.count);
-        constants.extend(self.parts.map(|parts| ("SPAN", parts.span as f64)));
-        constants.push(("PARTS", parts as f64));
-        constants.extend(vec4_places(["NEW_OFFSET", "NEW_B", "NEW_T", "NEW_G"], &io.inputs[1].layout));
-        let [q, new, position] = [3, 1, 2].map(Bind::Input);
+        let [q, new, position] = [3, 1, 2];
+        let layouts = [q, new].map(|i| &io.inputs[i].layout);
+        let [q, new, position] = [q, new, position].map(Bind::Input);
         vec![Dispatch {
             shader: SHADER,
             entry: "few",
-            constants,
+            constants: constants(self.heads, self.parts, layouts, &io.inputs[0].layout),
             bindings: vec![q, new, Bind::Output(2), position, Bind::Output(0), Bind::Output(1)],
-            workgroups: (io.outputs[0].dims()[0] * self.heads.h * parts) as u64,
+            workgroups: (io.outputs[0].dims()[0] * self.heads.h * count(self.parts)) as u64,
         }]
     }
     fn split(&self, inputs: &[Layout]) -> Option<Split> {
-        let (Heads { h, d, .. }, cache) = (self.heads, &inputs[0].shape);
-        let parts = Parts::of(cache[1], cache[0] * h, h, d)?;
-        let outputs = [(cache[0], 1, h, parts.count, d).into(), (cache[0], h, parts.count).into()];
+        let (parts, outputs) = parts(self.heads, &inputs[0])?;
         let op = Rc::new(AttentionCached { parts: Some(parts), ..*self });
         Some(Split { op, outputs, sum: Prologue::Parts(parts) })
+    }
+    fn after(&self, prologue: Prologue, at: &[usize], inputs: &[Layout]) -> Option<Rc<dyn Op>> {
+        let Prologue::Turned { rotated, .. } = prologue else { return None };
+        AttentionTurned::of(self.heads, rotated, at, inputs)
     }
 }
 

@@ -57,8 +57,9 @@ impl Op for Matmul {
     }
     fn after(&self, prologue: Prologue, at: &[usize], inputs: &[Layout]) -> Option<Rc<dyn Op>> {
         let product = Product::of(&inputs[0], &inputs[1], &inputs[0]);
+        let [shader, _] = prologue.shaders()?;
         (*at == [0] && product.batch == 1 && product.is_row() && product.k.is_multiple_of(4))
-            .then(|| Rc::new(PreparedRow(prologue)) as Rc<dyn Op>)
+            .then(|| Rc::new(PreparedRow { prologue, shader }) as Rc<dyn Op>)
     }
     cpu_kernel!(run);
     fn gpu(&self, io: &GpuIo) -> Vec<Dispatch> {

@@ -31,6 +31,7 @@ pub mod embedding_sum;
 pub mod rope;
 pub mod attention;
 pub mod attention_cached;
+pub mod attention_turned;
 mod attention_few;
 pub mod attention_rows;
 pub mod attention_tiles;
@@ -42,6 +43,7 @@ pub mod rms_norm;
 pub mod prologue;
 pub mod norm_row;
 pub mod parts_row;
+pub mod gated_row;
 pub mod quantized_row;
 pub mod cross_entropy;
 pub mod grad_norm;
@@ -82,6 +84,7 @@ pub const OPS: &[OpEntry] = &[
     rope::ENTRY,
     attention::ENTRY,
     attention_cached::ENTRY,
+    attention_turned::ENTRY,
     attention_rows::ENTRY,
     attention_tiles::ENTRY,
     attention_grad::ENTRY,
@@ -91,6 +94,7 @@ pub const OPS: &[OpEntry] = &[
     rms_norm::ENTRY,
     norm_row::ENTRY,
     parts_row::ENTRY,
+    gated_row::ENTRY,
     quantized_row::ENTRY,
     cross_entropy::ENTRY,
     grad_norm::ENTRY,
@@ -166,12 +170,12 @@ pub trait Op: 'static {
         None
     }
 
-    /// What products of rows can do in their own kernel in this one's place, if they can.
+    /// What those who read rows can do in their own kernel in this one's place, if they can.
     fn prologue(&self) -> Option<Prologue> {
         None
     }
 
-    /// The product that prepares its rows, the inputs `at`, in this way; it reads what the prologue reads and then the other
+    /// The operation that prepares its rows, the inputs `at`, in this way; it reads what the prologue reads and then the other
     /// inputs of this one. For GPUs only.
     fn after(&self, _prologue: Prologue, _at: &[usize], _inputs: &[Layout]) -> Option<Rc<dyn Op>> {
         None
@@ -347,7 +351,7 @@ pub const NEED_EIGHTS: [Shader; 3] =
     [matmul_blocks::EIGHTS, attention_rows::SHADER[2], attention_grad_rows::SHADER[2]];
 
 /// Files of `shaders/` that are part of other kernels' text and belong to no operation.
-pub const SHADER_PARTS: [&str; 18] = [
+pub const SHADER_PARTS: [&str; 20] = [
     "prelude",
     "elementwise",
     "tile",
@@ -364,6 +368,8 @@ pub const SHADER_PARTS: [&str; 18] = [
     "attention_strips",
     "attention_product",
     "attention_few",
+    "cos_sin",
+    "newest_plain",
     "delta_again",
     "delta_kept",
 ];

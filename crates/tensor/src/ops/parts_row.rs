@@ -4,6 +4,7 @@
 
 use crate::check::{Range, Sample};
 use crate::dtype::DType;
+use crate::ops::prologue::{POSSIBLE, Possible};
 use crate::ops::quantized_matmul::PANEL;
 use crate::ops::{Bind, Dispatch, OpEntry, Shader};
 use crate::shader;
@@ -23,26 +24,6 @@ pub struct Parts {
     pub(super) d: usize,
     possible: Possible,
 }
-
-/// Proof that things are cut into parts. A page that only trains has no use for it, and there is none there: then the compiler
-/// leaves out all that is about parts, which contain one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Possible {
-    #[cfg(any(not(target_arch = "wasm32"), feature = "few"))]
-    Yes,
-}
-
-/// The proof, if there is one.
-pub(crate) const POSSIBLE: Option<Possible> = {
-    #[cfg(any(not(target_arch = "wasm32"), feature = "few"))]
-    {
-        Some(Possible::Yes)
-    }
-    #[cfg(all(target_arch = "wasm32", not(feature = "few")))]
-    {
-        None
-    }
-};
 
 /// So many keys are one part: more workgroups would each have too little to do.
 const FEW: usize = 512;

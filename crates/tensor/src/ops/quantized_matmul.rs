@@ -144,6 +144,11 @@ impl Op for QuantizedMatmul {
     }
 }
 
+/// The product by a matrix of n columns whose codes lie in this way.
+pub(crate) fn product(codes: &Layout, n: usize) -> Rc<dyn Op> {
+    Rc::new(QuantizedMatmul { bits: codes.shape[2] / PANEL, n })
+}
+
 impl QuantizedMatmul {
     fn run<F: Real>(&self, io: CpuIo<F>) {
         match self.bits {

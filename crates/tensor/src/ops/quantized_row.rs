@@ -21,6 +21,7 @@ pub const ENTRY: OpEntry = OpEntry { name: "quantized_row", samples, shader: Som
 const SHADER: Shader = shader!("row_plain", "matmul_row", "quantized_row");
 pub(super) const NORM_SHADER: Shader = shader!("norm_row", "matmul_row", "quantized_row");
 pub(super) const PARTS_SHADER: Shader = shader!("parts_row", "matmul_row", "quantized_row");
+pub(super) const GATED_SHADER: Shader = shader!("gated_row", "matmul_row", "quantized_row");
 
 /// Rows that are few: each is multiplied by itself, and all but one find the codes in a cache.
 pub(super) const MOST: usize = 16;
@@ -51,14 +52,16 @@ pub(super) fn after(
     at: &[usize],
     inputs: &[Layout],
 ) -> Option<Rc<dyn Op>> {
+    let [_, shader] = prologue.shaders()?;
     let few = *at == [0] && inputs[0].shape[0] <= MOST;
-    few.then(|| Rc::new(QuantizedRow { prologue, product }) as Rc<dyn Op>)
+    few.then(|| Rc::new(QuantizedRow { prologue, shader, product }) as Rc<dyn Op>)
 }
 
 /// (what the prologue reads, codes, scales) → the product of the prologue's rows (M, N)
 #[derive(Debug)]
 struct QuantizedRow {
     prologue: Prologue,
+    shader: Shader,
     product: QuantizedMatmul,
 }
 
@@ -87,7 +90,7 @@ impl Op for QuantizedRow {
     cpu_kernel!(run);
     fn gpu(&self, io: &GpuIo) -> Vec<Dispatch> {
         let extents = self.extents([io.inputs, io.outputs]);
-        let mut dispatch = dispatch(self.prologue.quantized_shader(), self.product, extents);
+        let mut dispatch = dispatch(self.shader, self.product, extents);
         let codes = self.prologue.inputs();
         dispatch.bindings = vec![Bind::Input(0), Bind::Input(codes), Bind::Output(0)];
         self.prologue.prepare(&mut dispatch);

@@ -8,6 +8,7 @@ use crate::cpu::{CpuIo, GRAIN, HeadRows, Real, join_chunks};
 use crate::cpu_kernel;
 use crate::dtype::DType;
 use crate::math::{cos_turn, ln};
+use crate::ops::prologue::{POSSIBLE, Prologue};
 use crate::ops::{Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, expect_dtype, groups};
 use crate::shader;
 use crate::shape::Shape;
@@ -16,7 +17,7 @@ use crate::tensor::Tensor;
 /// Registry row.
 pub const ENTRY: OpEntry = OpEntry { name: "rope", samples, shader: Some(SHADER) };
 
-const SHADER: Shader = shader!("rope");
+const SHADER: Shader = shader!("cos_sin", "rope");
 
 /// A full turn as a phase: angles are u32 that wrap around.
 const TURN: f64 = 4_294_967_296.0;
@@ -60,6 +61,10 @@ impl Op for Rope {
     fn flops(&self, io: &Operands) -> u64 {
         let &[b, t, _, d] = io.inputs[0].dims() else { unreachable!() };
         (b * t * self.rotated * d * 3) as u64
+    }
+    fn prologue(&self) -> Option<Prologue> {
+        let turned = Prologue::Turned { rotated: self.rotated, possible: POSSIBLE? };
+        (!self.inverse && self.position == Position::Started).then_some(turned)
     }
     fn strided_input(&self, i: usize) -> bool {
         i == 0

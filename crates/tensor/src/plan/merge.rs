@@ -42,21 +42,18 @@ pub(super) fn merge(record: &mut Record, outputs: &[(&str, &Tensor)]) {
 /// What can stand in the place of node `p` and its reader `n`, and what it reads.
 fn merged(record: &Record, p: usize, n: usize) -> Option<Reader> {
     let (producer, node) = (&record.nodes[p], &record.nodes[n]);
-    let base = |x: &ValueId| record.values[x.0].base;
-    // What the node reads must be the same when the reader runs.
-    let updated = record.nodes[p + 1..n].iter().any(|between| {
-        let mut updates = between.op.in_place().iter().map(|&(_, input)| base(&between.inputs[input]));
-        updates.any(|state| producer.inputs.iter().any(|x| base(x) == state))
-    });
-    if updated {
+    if updated_between(record, p, n) {
         return None;
     }
+    // Positions, where both are told some, come last.
+    let at_one_place = producer.inputs.last() == node.inputs.last();
     let (op, others) = match producer.op.prologue() {
+        Some(Prologue::Turned { .. }) if !at_one_place => return None,
         Some(prologue) => prepared(record, n, producer.outputs[0], prologue)?,
         None => {
-            // What is updated lies whole in a state, at the places that the reader is told by the node's last input.
-            let fits = producer.op.in_place().is_empty()
-                || record.is_whole(producer.inputs[0]) && producer.inputs.last() == node.inputs.last();
+            // What is updated lies whole in a state.
+            let fits =
+                producer.op.in_place().is_empty() || record.is_whole(producer.inputs[0]) && at_one_place;
             let (at, others) = record.readings(n, producer.outputs[0]);
             let (mine, its) = (record.layouts(&node.inputs), record.layouts(&producer.inputs));
             (fits.then(|| node.op.merged(&*producer.op, &at, &mine, &its)).flatten()?, others)
@@ -65,12 +62,21 @@ fn merged(record: &Record, p: usize, n: usize) -> Option<Reader> {
     Some((op, producer.inputs.iter().copied().chain(others).collect()))
 }
 
-/// An operation, and what it reads.
-type Reader = (Rc<dyn Op>, Vec<ValueId>);
+/// Whether what node `p` reads may not be the same any more when node `n` runs.
+pub(super) fn updated_between(record: &Record, p: usize, n: usize) -> bool {
+    let base = |x: &ValueId| record.values[x.0].base;
+    record.nodes[p + 1..n].iter().any(|between| {
+        let mut updates = between.op.in_place().iter().map(|&(_, input)| base(&between.inputs[input]));
+        updates.any(|state| record.nodes[p].inputs.iter().any(|x| base(x) == state))
+    })
+}
 
-/// The product of node `n` that prepares its rows, all of `rows`, by itself, and what it reads beside them: matrices that lie where
-/// they are known to.
-fn prepared(record: &Record, n: usize, rows: ValueId, prologue: Prologue) -> Option<Reader> {
+/// An operation, and what it reads.
+pub(super) type Reader = (Rc<dyn Op>, Vec<ValueId>);
+
+/// The operation of node `n` that prepares its rows, all of `rows`, by itself, and what it reads beside them: matrices that lie
+/// where they are known to.
+pub(super) fn prepared(record: &Record, n: usize, rows: ValueId, prologue: Prologue) -> Option<Reader> {
     let node = &record.nodes[n];
     let (at, others) = record.readings(n, rows);
     let fits = record.is_whole(node.inputs[0])

@@ -1,13 +1,14 @@
 //! From a graph to a list of steps with places in memory: what will run, in which order, on which buffers, at which cost.
 //! Nothing is allocated here.
 //!
-//! The passes, in order: which nodes become one ([`merge`]); which are needed ([`live`]); which element-wise nodes form one chain, and which chains
+//! The passes, in order: which products become one ([`join`]); which nodes become one ([`merge`]); which are needed ([`live`]); which element-wise nodes form one chain, and which chains
 //! become the epilogue of another kernel ([`fuse`]); which outputs are written straight into a concatenation
 //! ([`place`]); the steps ([`emit`]); what is kept in half precision ([`halve`]); which buffers can share memory ([`slots`]).
 
 mod emit;
 mod fuse;
 mod halve;
+mod join;
 mod live;
 mod merge;
 mod place;
@@ -18,7 +19,8 @@ use std::rc::Rc;
 use crate::dtype::DType;
 use crate::graph::{Data, Graph};
 use crate::ops::elementwise::Expr;
-use crate::ops::{Op, Operands, parts_row};
+use crate::ops::prologue::POSSIBLE;
+use crate::ops::{Op, Operands};
 use crate::shape::{Layout, Shape};
 use crate::tensor::Tensor;
 
@@ -174,8 +176,13 @@ impl Plan {
     pub fn new(graph: &Graph, outputs: &[(&str, &Tensor)], target: Target) -> Plan {
         let mut record = graph.read().clone();
         if target.merges {
+            if POSSIBLE.is_some() {
+                join::join(&mut record, outputs);
+            }
             merge::merge(&mut record, outputs);
-            if parts_row::POSSIBLE.is_some() {
+            if POSSIBLE.is_some() {
+                // What has become one node may have one reader less to ask.
+                merge::merge(&mut record, outputs);
                 merge::split(&mut record, outputs);
             }
         }
