@@ -1,5 +1,5 @@
-//! Attention of the newest token, in one kernel with what writes its key and value into the cache. Nobody records it: the
-//! planner puts it in the place of both.
+//! Attention of the newest token, in one kernel with what writes its key and value into the cache, and with what turns heads by
+//! their position where something does. Nobody records it: the planner puts it in the place of all.
 
 use std::rc::Rc;
 
@@ -9,12 +9,12 @@ use crate::cpu::{CpuIo, Real};
 use crate::cpu_kernel;
 use crate::dtype::DType;
 use crate::ops::attention::{Bounds, Heads, vec4_places};
-use crate::ops::attention_turned::AttentionTurned;
+use crate::ops::attention_turned;
 use crate::ops::parts_row::Parts;
-use crate::ops::prologue::Prologue;
+use crate::ops::prologue::{Possible, Prologue};
 use crate::ops::{Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, Split};
 use crate::shader;
-use crate::shape::{Layout, Shape};
+use crate::shape::Layout;
 use crate::tensor::Tensor;
 
 /// Registry row.
@@ -27,77 +27,72 @@ const SHADER: Shader = shader!("attention_few", "newest_plain", "attention_cache
 #[derive(Debug)]
 pub(super) struct AttentionCached {
     heads: Heads,
+    /// q and the new keys turn by their position first: the inputs are heads (B, 1, H + 2·G, D), frequency (D/2), position, cache,
+    /// position and position.
+    turned: Option<Possible>,
     parts: Option<Parts>,
 }
 
-/// The kernel's constants, of q and new rows that lie in these ways.
-pub(super) fn constants(
-    heads: Heads,
-    parts: Option<Parts>,
-    [q, new]: [&Layout; 2],
-    cache: &Layout,
-) -> Vec<(&'static str, f64)> {
-    let g = heads.g;
-    let [k, v] = [cache.slice(2, 0, g), cache.slice(2, g, 2 * g)];
-    let mut constants = heads.constants_of([1, cache.shape[1]], [q, &k, &v]);
-    constants.extend(parts.map(|parts| ("SPAN", parts.span as f64)));
-    constants.push(("PARTS", count(parts) as f64));
-    constants.extend(vec4_places(["NEW_OFFSET", "NEW_B", "NEW_T", "NEW_G"], new));
-    constants
-}
-
-/// Workgroups for each head.
-pub(super) fn count(parts: Option<Parts>) -> usize {
-    parts.map_or(1, |parts| parts.count)
-}
-
-/// The parts of what reads a cache, and what [`Op::split`] says of them beside the operation.
-pub(super) fn parts(heads: Heads, cache: &Layout) -> Option<(Parts, [Shape; 2])> {
-    let (Heads { h, d, .. }, &[b, s, ..]) = (heads, &cache.shape[..]) else {
-        unreachable!("(B, S, 2·G, D)")
-    };
-    let parts = Parts::of(s, b * h, h, d)?;
-    Some((parts, [(b, 1, h, parts.count, d).into(), (b, h, parts.count).into()]))
+impl AttentionCached {
+    /// The input that is the cache.
+    fn cache(&self) -> usize {
+        self.in_place()[0].1
+    }
 }
 
 impl Op for AttentionCached {
     fn name(&self) -> &'static str {
-        "attention_cached"
+        if self.turned.is_some() { attention_turned::SHADER.stem } else { SHADER.stem }
     }
     fn grad(&self, _: &Vjp) -> Vec<Option<Tensor>> {
         unreachable!("only plans contain it")
     }
     fn flops(&self, io: &Operands) -> u64 {
-        let cache = &io.inputs[0].layout.shape;
+        let cache = io.inputs[self.cache()].dims();
         4 * (cache[0] * self.heads.h * cache[1] * self.heads.d) as u64
     }
     fn strided_input(&self, i: usize) -> bool {
-        [0, 1, 3].contains(&i)
+        i == 3 || i < 2 && self.turned.is_none()
     }
     fn in_place(&self) -> &'static [(usize, usize)] {
-        &[(2, 0)]
+        if self.turned.is_some() { &[(2, 3)] } else { &[(2, 0)] }
     }
     cpu_kernel!(run);
     fn gpu(&self, io: &GpuIo) -> Vec<Dispatch> {
-        let [q, new, position] = [3, 1, 2];
-        let layouts = [q, new].map(|i| &io.inputs[i].layout);
-        let [q, new, position] = [q, new, position].map(Bind::Input);
-        vec![Dispatch {
-            shader: SHADER,
-            entry: "few",
-            constants: constants(self.heads, self.parts, layouts, &io.inputs[0].layout),
-            bindings: vec![q, new, Bind::Output(2), position, Bind::Output(0), Bind::Output(1)],
-            workgroups: (io.outputs[0].dims()[0] * self.heads.h * count(self.parts)) as u64,
-        }]
+        let (Heads { h, g, .. }, layout) = (self.heads, |i: usize| &io.inputs[i].layout);
+        let turned = self.turned.map(|_| [layout(0).slice(2, 0, h), layout(0).slice(2, h, h + 2 * g)]);
+        let (shader, [q, new], [q_layout, new_layout]) = match &turned {
+            None => (SHADER, [3, 1], [layout(3), layout(1)]),
+            Some([q, new]) => (attention_turned::SHADER, [0, 0], [q, new]),
+        };
+        let cache = layout(self.cache());
+        let [k, v] = [cache.slice(2, 0, g), cache.slice(2, g, 2 * g)];
+        let mut constants = self.heads.constants_of([1, cache.shape[1]], [q_layout, &k, &v]);
+        let parts = self.parts.map_or(1, |parts| parts.count);
+        constants.extend(self.parts.map(|parts| ("SPAN", parts.span as f64)));
+        constants.push(("PARTS", parts as f64));
+        constants.extend(vec4_places(["NEW_OFFSET", "NEW_B", "NEW_T", "NEW_G"], new_layout));
+        let [q, new, position] = [q, new, 2].map(Bind::Input);
+        let mut bindings = vec![q, new, Bind::Output(2), position, Bind::Output(0), Bind::Output(1)];
+        bindings.extend(turned.map(|_| Bind::Input(1)));
+        let workgroups = (cache.shape[0] * h * parts) as u64;
+        vec![Dispatch { shader, entry: "few", constants, bindings, workgroups }]
     }
     fn split(&self, inputs: &[Layout]) -> Option<Split> {
-        let (parts, outputs) = parts(self.heads, &inputs[0])?;
+        let (Heads { h, d, .. }, cache) = (self.heads, &inputs[self.cache()].shape);
+        let parts = Parts::of(cache[1], cache[0] * h, h, d)?;
+        let outputs = [(cache[0], 1, h, parts.count, d).into(), (cache[0], h, parts.count).into()];
         let op = Rc::new(AttentionCached { parts: Some(parts), ..*self });
         Some(Split { op, outputs, sum: Prologue::Parts(parts) })
     }
     fn after(&self, prologue: Prologue, at: &[usize], inputs: &[Layout]) -> Option<Rc<dyn Op>> {
-        let Prologue::Turned { rotated, .. } = prologue else { return None };
-        AttentionTurned::of(self.heads, rotated, at, inputs)
+        let Prologue::Turned { rotated, possible } = prologue else { return None };
+        let Heads { h, g, d, .. } = self.heads;
+        let all = Layout::contiguous((inputs[0].shape[0], 1, h + 2 * g, d));
+        let all_read =
+            *at == [1, 3] && inputs[3] == all.slice(2, 0, h) && inputs[1] == all.slice(2, h, h + 2 * g);
+        (all_read && rotated == h + g && d.is_multiple_of(8))
+            .then(|| Rc::new(AttentionCached { turned: Some(possible), ..*self }) as Rc<dyn Op>)
     }
 }
 
@@ -121,7 +116,7 @@ impl AttentionCached {
         let in_fours = *last == 1 && new.iter().chain([&its[1].offset]).all(|n| n.is_multiple_of(4));
         let one = inputs[0].shape[1] == 1 && its[1].shape[1] == 1;
         (one && in_fours && inputs[1..3] == beside)
-            .then(|| Rc::new(AttentionCached { heads, parts: None }) as Rc<dyn Op>)
+            .then(|| Rc::new(AttentionCached { heads, turned: None, parts: None }) as Rc<dyn Op>)
     }
 
     fn run<F: Real>(&self, _: CpuIo<F>) {

@@ -99,34 +99,38 @@ struct Joined {
 
 /// The product that node `n` can be in the place of these nodes, if they multiply the same rows by matrices side by side.
 fn joined(record: &Record, products: &[usize], n: usize) -> Option<Joined> {
-    let first = &record.nodes[products[0]];
-    let shows = |x: ValueId| (record.values[x.0].base, &record.values[x.0].layout);
-    let alike = |&p: &usize| {
-        let node = &record.nodes[p];
-        let same = node.op.name() == first.op.name() && shows(node.inputs[0]) == shows(first.inputs[0]);
-        same && !updated_between(record, p, n)
-    };
-    if !products.iter().all(alike) {
-        return None;
-    }
-    let shapes = products.iter().map(|&p| &record.values[record.nodes[p].outputs[0].0].layout.shape);
-    let columns: Vec<usize> = shapes.clone().map(columns).collect();
-    let (sum, before) = (columns.iter().sum(), &columns[..columns.len() - 1]);
-    let (op, dim) = match first.op.name() {
-        "matmul" => (first.op.clone(), 2),
-        "quantized_matmul" if before.iter().all(|n| n.is_multiple_of(PANEL)) => {
-            (product(&record.values[first.inputs[1].0].layout, sum), 0)
-        }
+    let (first, rest) = products.split_first()?;
+    let first = &record.nodes[*first];
+    let value = |x: ValueId| &record.values[x.0];
+    // Columns are the last dimension of whole matrices, and panels the first of quantised ones.
+    let (quantized, dim) = match first.op.name() {
+        "matmul" => (false, 2),
+        "quantized_matmul" => (true, 0),
         _ => return None,
     };
-    let beside = |i: usize| {
-        let views: Vec<&Value> =
-            products.iter().map(|&p| &record.values[record.nodes[p].inputs[i].0]).collect();
-        side_by_side(&views, dim)
-    };
-    let beside = (1..first.inputs.len()).map(beside).collect::<Option<_>>()?;
-    let mut shape = shapes.clone().next()?.to_vec();
-    *shape.last_mut()? = sum;
+    let rows = value(first.inputs[0]);
+    let mut beside: Vec<Value> = first.inputs[1..].iter().map(|&x| value(x).clone()).collect();
+    let mut shape = value(first.outputs[0]).layout.shape.to_vec();
+    for &p in rest {
+        let node = &record.nodes[p];
+        let its = value(node.inputs[0]);
+        let panels_end = !quantized || columns(&shape).is_multiple_of(PANEL);
+        if node.op.name() != first.op.name()
+            || its.base != rows.base
+            || its.layout != rows.layout
+            || !panels_end
+        {
+            return None;
+        }
+        for (whole, &next) in beside.iter_mut().zip(&node.inputs[1..]) {
+            append(whole, value(next), dim)?;
+        }
+        *shape.last_mut()? += columns(&value(node.outputs[0]).layout.shape);
+    }
+    if products.iter().any(|&p| updated_between(record, p, n)) {
+        return None;
+    }
+    let op = if quantized { product(&beside[0].layout, columns(&shape)) } else { first.op.clone() };
     Some(Joined { op, rows: first.inputs[0], beside, shape: shape.into() })
 }
 
@@ -142,27 +146,25 @@ impl Joined {
     }
 }
 
-fn columns(shape: &Shape) -> usize {
+fn columns(shape: &[usize]) -> usize {
     *shape.last().expect("a dimension")
 }
 
-/// One view in the place of all these, if they lie one behind the other along `dim`.
-fn side_by_side(views: &[&Value], dim: usize) -> Option<Value> {
-    let mut whole = views[0].clone();
-    for next in &views[1..] {
-        let (mine, its) = (&whole.layout, &next.layout);
-        let alike = (0..mine.shape.len()).all(|d| {
-            let extent = d == dim || mine.shape[d] == its.shape[d];
-            let stride = d != dim && mine.shape[d] == 1 || mine.strides[d] == its.strides[d];
-            extent && stride
-        });
-        let behind = mine.offset + mine.shape[dim] * mine.strides[dim] == its.offset;
-        if whole.base != next.base || !alike || !behind {
-            return None;
-        }
-        let mut dims = mine.shape.to_vec();
-        dims[dim] += its.shape[dim];
-        whole.layout.shape = dims.into();
+/// Makes a view longer by another one that lies behind it along `dim`.
+fn append(whole: &mut Value, next: &Value, dim: usize) -> Option<()> {
+    let (mine, its) = (&whole.layout, &next.layout);
+    let alike = (0..mine.shape.len()).all(|d| {
+        let extent = d == dim || mine.shape[d] == its.shape[d];
+        let stride = d != dim && mine.shape[d] == 1 || mine.strides[d] == its.strides[d];
+        extent && stride
+    });
+    let behind = mine.offset + mine.shape[dim] * mine.strides[dim] == its.offset;
+    if whole.base != next.base || !alike || !behind {
+        return None;
     }
-    Some(Value { probe: None, ..whole })
+    let mut dims = mine.shape.to_vec();
+    dims[dim] += its.shape[dim];
+    whole.layout.shape = dims.into();
+    whole.probe = None;
+    Some(())
 }
