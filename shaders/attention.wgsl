@@ -19,5 +19,5 @@ fn asked(own: u32, b: u32, t: u32, h: u32, i: u32) -> vec4<f32> {
     return q[q_at(b, t, h) + i];
 }
 
-fn keep(own: u32, part: u32, b: u32, h: u32, lane: u32) {
+fn enter(own: u32, part: u32, b: u32, h: u32, lane: u32) {
 }

@@ -12,7 +12,7 @@ fn new_at(b: u32, g: u32) -> u32 {
     return NEW_OFFSET + b * NEW_B + g * NEW_G;
 }
 
-/// The new key is where sums will be, once no key is read any more.
+/// The new key lies where sums will be, once no key is read any more.
 fn key(own: u32, b: u32, s: u32, h: u32, i: u32) -> vec4<f32> {
     return select(cache[k_at(b, s, h) + i], sums[i], s == own);
 }
@@ -21,7 +21,8 @@ fn value(own: u32, b: u32, s: u32, h: u32, i: u32) -> vec4<f32> {
     return select(cache[v_at(b, s, h) + i], new_rows[new_at(b, (H + h) / GROUP) + i], s == own);
 }
 
-fn keep(own: u32, part: u32, b: u32, h: u32, lane: u32) {
+/// The new key and value, for this workgroup and, by one of them, for the cache.
+fn enter(own: u32, part: u32, b: u32, h: u32, lane: u32) {
     let stays = part == 0u && own < S && h % GROUP == 0u;
     if (lane < D4) {
         sums[lane] = entering(own, b, h / GROUP, lane);

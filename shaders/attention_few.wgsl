@@ -1,5 +1,5 @@
-// What a query sees, and attention of a few queries at positions, as when text is generated: one workgroup each. Where keys
-// and values come from, the file behind says: attention.wgsl or attention_cached.wgsl.
+// What a query sees, and attention of a few queries at positions, as when text is generated: one workgroup each. Where queries,
+// keys and values come from, the file behind says: attention.wgsl or attention_cached.wgsl.
 
 override B: u32; override T: u32; override S: u32; // sequences, queries, keys
 override H: u32; override D4: u32; // query heads, D / 4
@@ -62,7 +62,7 @@ var<workgroup> query: array<vec4<f32>, 64>; // D <= 256; zeros beyond D
 var<workgroup> parts: array<array<f32, 257>, 8>; // [part][key] of the products; 257 puts parts in different banks
 var<workgroup> scores: array<f32, 256>; // then weights
 var<workgroup> tops: array<f32, 16>;
-var<workgroup> sums: array<vec4<f32>, 256>; // [slice][i] of p v
+var<workgroup> sums: array<vec4<f32>, 256>; // [slice][i] of p v; while keys are read, what `enter` keeps there
 var<workgroup> totals: array<f32, 256>; // of p, likewise
 
 @compute @workgroup_size(256)
@@ -84,7 +84,7 @@ fn few(
     if (lane < 64u) {
         query[lane] = select(vec4<f32>(), SCALE * asked(own, b, t, h, min(lane, D4 - 1u)), lane < D4);
     }
-    keep(own, part, b, h, lane);
+    enter(own, part, b, h, lane);
     workgroupBarrier();
     var top = MASKED;
     var total = 0.0; // of p, in this thread's slice

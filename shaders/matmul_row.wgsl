@@ -1,7 +1,7 @@
 // y[z, n] = sum over k of a[z, k] * b[z, k, n], then the epilogue: products of one row, whose time is that of reading b.
-// Host side: crates/tensor/src/ops/matmul_row.rs. For GPUs. What a[z, k] is, row_plain.wgsl, norm_row.wgsl or parts_row.wgsl
-// says. Dispatch: one workgroup for 4 * QUADS columns of b where neighbours lie along n (`across`), for COLUMNS where they lie along k
-// (`along`). b is read in fours; where it is quantised, see quantized_row.wgsl.
+// Host side: crates/tensor/src/ops/matmul_row.rs. For GPUs. What a[z, k] is, row_plain.wgsl, norm_row.wgsl, parts_row.wgsl or
+// gated_row.wgsl says. Dispatch: one workgroup for 4 * QUADS columns of b where neighbours lie along n (`across`), for COLUMNS
+// where they lie along k (`along`). b is read in fours; where it is quantised, see quantized_row.wgsl.
 
 override Z: u32 = 1u; override M: u32 = 1u; override N: u32 = 1u; override K: u32 = 1u; // M is 1
 

@@ -9,6 +9,7 @@ use crate::device::{Device, State};
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::graph::{Data, Graph};
+use crate::plan::{Plan, Target};
 use crate::rng::{Rng, stream_id};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
@@ -100,6 +101,13 @@ pub async fn check(op: &str, sample: &Sample, device: &Device) -> Result<(), Str
         return Err(fail("two runs differ".into()));
     }
     Ok(())
+}
+
+/// The steps of a sample, its outputs without gradients, where the planner merges whatever it can.
+pub fn merged_steps(sample: &Sample) -> Vec<String> {
+    let Recorded { graph, outputs, .. } = record(sample);
+    let named: Vec<(&str, &Tensor)> = outputs.iter().map(|y| ("y", y)).collect();
+    Plan::new(&graph, &named, Target::GPU).describe()
 }
 
 /// Compares the f64 gradients of a sample with central differences along a random direction of each input.

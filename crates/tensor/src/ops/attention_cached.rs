@@ -49,7 +49,9 @@ impl Op for AttentionCached {
     }
     fn flops(&self, io: &Operands) -> u64 {
         let cache = io.inputs[self.cache()].dims();
-        4 * (cache[0] * self.heads.h * cache[1] * self.heads.d) as u64
+        let Heads { h, g, d, .. } = self.heads;
+        let turn = self.turned.map_or(0, |_| 3 * (h + g));
+        (cache[0] * d * (4 * h * cache[1] + turn)) as u64
     }
     fn strided_input(&self, i: usize) -> bool {
         i == 3 || i < 2 && self.turned.is_none()

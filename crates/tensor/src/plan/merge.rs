@@ -48,7 +48,12 @@ fn merged(record: &Record, p: usize, n: usize) -> Option<Reader> {
     // Positions, where both are told some, come last.
     let at_one_place = producer.inputs.last() == node.inputs.last();
     let (op, others) = match producer.op.prologue() {
-        Some(Prologue::Turned { .. }) if !at_one_place => return None,
+        Some(prologue @ Prologue::Turned { .. }) => {
+            let (at, others) = record.readings(n, producer.outputs[0]);
+            let op =
+                at_one_place.then(|| node.op.after(prologue, &at, &record.layouts(&node.inputs))).flatten();
+            (op?, others)
+        }
         Some(prologue) => prepared(record, n, producer.outputs[0], prologue)?,
         None => {
             // What is updated lies whole in a state.
@@ -74,8 +79,8 @@ pub(super) fn updated_between(record: &Record, p: usize, n: usize) -> bool {
 /// An operation, and what it reads.
 pub(super) type Reader = (Rc<dyn Op>, Vec<ValueId>);
 
-/// The operation of node `n` that prepares its rows, all of `rows`, by itself, and what it reads beside them: matrices that lie
-/// where they are known to.
+/// The product of node `n` that prepares its rows, all of `rows`, by itself, and what it reads beside them: matrices that lie where
+/// they are known to.
 pub(super) fn prepared(record: &Record, n: usize, rows: ValueId, prologue: Prologue) -> Option<Reader> {
     let node = &record.nodes[n];
     let (at, others) = record.readings(n, rows);

@@ -1,9 +1,10 @@
 //! From a graph to a list of steps with places in memory: what will run, in which order, on which buffers, at which cost.
 //! Nothing is allocated here.
 //!
-//! The passes, in order: which products become one ([`join`]); which nodes become one ([`merge`]); which are needed ([`live`]); which element-wise nodes form one chain, and which chains
-//! become the epilogue of another kernel ([`fuse`]); which outputs are written straight into a concatenation
-//! ([`place`]); the steps ([`emit`]); what is kept in half precision ([`halve`]); which buffers can share memory ([`slots`]).
+//! The passes, in order: which products become one ([`join`]); which nodes become one, and which are cut into parts
+//! ([`merge`]); which are needed ([`live`]); which element-wise nodes form one chain, and which chains become the epilogue of
+//! another kernel ([`fuse`]); which outputs are written straight into a concatenation ([`place`]); the steps ([`emit`]); what is
+//! kept in half precision ([`halve`]); which buffers can share memory ([`slots`]).
 
 mod emit;
 mod fuse;
