@@ -28,21 +28,21 @@ fn samples() -> Vec<Sample> {
         })
         .forward_only()
     };
-    let quantized = |rows: usize, bits: usize| {
-        let (k, panels) = (64, 2);
+    let quantized = |rows: usize, hidden: usize, bits: usize| {
+        let (k, panels) = (64, hidden.div_ceil(PANEL));
         let (codes, scales) = (panels * k / 32 * bits * PANEL, panels * k / 32 * PANEL);
         let inputs: [(&[usize], Range); 5] = [
             (&[rows, k], n),
             (&[2 * codes], Range::Ids(u32::MAX)),
             (&[2 * scales], n),
-            (&[1, panels * PANEL / 32, bits * PANEL], Range::Ids(u32::MAX)),
-            (&[1, panels * PANEL / 32, PANEL], n),
+            (&[1, hidden / 32, bits * PANEL], Range::Ids(u32::MAX)),
+            (&[1, hidden / 32, PANEL], n),
         ];
-        Sample::new(format!("{rows} rows, {bits} bits"), &inputs, move |x| {
+        Sample::new(format!("{rows} rows of {hidden}, {bits} bits"), &inputs, move |x| {
             let product = |i: usize| {
                 let codes = x[1].slice(0, i * codes, (i + 1) * codes).reshape((panels, k / 32, bits * PANEL));
                 let scales = x[2].slice(0, i * scales, (i + 1) * scales).reshape((panels, k / 32, PANEL));
-                x[0].quantized_matmul(&codes, &scales, panels * PANEL)
+                x[0].quantized_matmul(&codes, &scales, hidden)
             };
             vec![(product(0).silu() * product(1)).quantized_matmul(&x[3], &x[4], 40)]
         })
@@ -52,7 +52,8 @@ fn samples() -> Vec<Sample> {
         whole([8, 12, 8], false),
         whole([64, 520, 60], true),
         whole([132, 2060, 132], false),
-        quantized(1, 8),
-        quantized(5, 4),
+        quantized(1, 128, 8),
+        quantized(5, 128, 4),
+        quantized(3, 96, 8),
     ]
 }

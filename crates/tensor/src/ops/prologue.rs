@@ -21,7 +21,12 @@ pub enum Prologue {
     /// Adds up parts of an attention: products.
     Parts(Parts),
     /// SiLU of the first half of a row times the second: products.
-    Gated(Possible),
+    Gated {
+        /// From a number to what it gates.
+        apart: usize,
+        /// For the compiler.
+        possible: Possible,
+    },
     /// Turns the first heads by their token's position (see [`Tensor::rope_heads`]): the newest token's attention.
     Turned {
         /// So many.
@@ -58,7 +63,7 @@ impl Prologue {
         match self {
             Prologue::Norm(norm) => 2 + norm.bias as usize,
             Prologue::Parts(_) => 2,
-            Prologue::Gated(_) => 1,
+            Prologue::Gated { .. } => 1,
             Prologue::Turned { .. } => 3,
         }
     }
@@ -74,7 +79,7 @@ impl Prologue {
                 }
             }
             Prologue::Parts(parts) => 4 * parts.count as u64,
-            Prologue::Gated(_) => 7,
+            Prologue::Gated { .. } => 7,
             Prologue::Turned { .. } => 3,
         }
     }
@@ -84,7 +89,8 @@ impl Prologue {
         match self {
             Prologue::Norm(norm) => norm.prepare(dispatch),
             Prologue::Parts(parts) => parts.prepare(dispatch),
-            Prologue::Gated(_) | Prologue::Turned { .. } => {}
+            Prologue::Gated { apart, .. } => dispatch.constants.push(("APART", *apart as f64)),
+            Prologue::Turned { .. } => {}
         }
     }
 
@@ -93,7 +99,7 @@ impl Prologue {
         match self {
             Prologue::Norm(_) => Some([norm_row::SHADER, quantized_row::NORM_SHADER]),
             Prologue::Parts(_) => Some([parts_row::SHADER, quantized_row::PARTS_SHADER]),
-            Prologue::Gated(_) => Some([gated_row::SHADER, quantized_row::GATED_SHADER]),
+            Prologue::Gated { .. } => Some([gated_row::SHADER, quantized_row::GATED_SHADER]),
             Prologue::Turned { .. } => None,
         }
     }

@@ -42,8 +42,8 @@ fn concatenated(record: &mut Record, live: &Live, n: usize) -> Option<()> {
     {
         return None;
     }
-    joined(record, &products, n)?.replace(record, n);
-    Some(())
+    let joined = joined(record, &products, n)?;
+    (columns(&joined.shape) == next).then(|| joined.replace(record, n))
 }
 
 /// SiLU of one product times another, `n`, become one product, if all who read that can do the rest: see [`Prologue::Gated`].
@@ -69,7 +69,8 @@ fn gated(record: &mut Record, live: &Live, n: usize) -> Option<()> {
     }
     let mut readers: Vec<usize> = live.uses(y).iter().map(|u| u.node).collect();
     readers.dedup();
-    let prologue = Prologue::Gated(POSSIBLE?);
+    let apart = columns(&joined.shape) - columns(&record.values[y.0].layout.shape);
+    let prologue = Prologue::Gated { apart, possible: POSSIBLE? };
     let after: Option<Vec<Reader>> =
         readers.iter().map(|&reader| prepared(record, reader, y, prologue)).collect();
     for (reader, (op, others)) in readers.into_iter().zip(after?) {
@@ -88,7 +89,7 @@ fn only_source(record: &Record, live: &Live, x: ValueId) -> Option<usize> {
     (only && record.nodes[node].outputs[0] == base).then_some(node)
 }
 
-/// A product in the place of several.
+/// A product in the place of several. Columns of quantised matrices begin with a panel each, and what fills a panel is zero.
 struct Joined {
     op: Rc<dyn Op>,
     rows: ValueId,
@@ -114,18 +115,15 @@ fn joined(record: &Record, products: &[usize], n: usize) -> Option<Joined> {
     for &p in rest {
         let node = &record.nodes[p];
         let its = value(node.inputs[0]);
-        let panels_end = !quantized || columns(&shape).is_multiple_of(PANEL);
-        if node.op.name() != first.op.name()
-            || its.base != rows.base
-            || its.layout != rows.layout
-            || !panels_end
-        {
+        if node.op.name() != first.op.name() || its.base != rows.base || its.layout != rows.layout {
             return None;
         }
         for (whole, &next) in beside.iter_mut().zip(&node.inputs[1..]) {
             append(whole, value(next), dim)?;
         }
-        *shape.last_mut()? += columns(&value(node.outputs[0]).layout.shape);
+        let end = shape.last_mut()?;
+        let begin = if quantized { end.next_multiple_of(PANEL) } else { *end };
+        *end = begin + columns(&value(node.outputs[0]).layout.shape);
     }
     if products.iter().any(|&p| updated_between(record, p, n)) {
         return None;
