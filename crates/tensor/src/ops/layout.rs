@@ -265,6 +265,12 @@ fn samples() -> Vec<Sample> {
         Sample::new("cat columns", &[(&[5, 3], n), (&[5, 4], n)], |x| {
             vec![cat(&[x[0].exp(), x[1].clone(), x[0].clone()], 1) * 3.0]
         }),
+        Sample::new("cat products by matrices side by side", &[(&[3, 1, 8], n), (&[80], n)], |x| {
+            let product = |from: usize, to: usize| {
+                x[0].matmul(&x[1].slice(0, 8 * from, 8 * to).reshape((to - from, 8)).t())
+            };
+            vec![cat(&[product(0, 4), product(4, 6), product(6, 10)], 2).reshape((30,)) * 2.0]
+        }),
         Sample::new("pack with gaps", &[(&[2, 3], n), (&[5], n)], |x| {
             vec![x[0].graph().pack(&[x[0].exp(), x[1].clone()], &[64, 128], 192)]
         }),

@@ -7,6 +7,7 @@ use crate::autograd::Vjp;
 use crate::check::{Range, Sample};
 use crate::cpu::{CpuIo, Real};
 use crate::cpu_kernel;
+use crate::ops::layout::cat;
 use crate::ops::prologue::Prologue;
 use crate::ops::quantized_matmul::{PANEL, QuantizedMatmul};
 use crate::ops::{Bind, Dispatch, GpuIo, Op, OpEntry, Operands, Shader, groups};
@@ -123,7 +124,22 @@ fn samples() -> Vec<Sample> {
         })
         .forward_only()
     };
+    let side_by_side = |rows: usize, bits: usize| {
+        let inputs: [(&[usize], Range); 4] =
+            [(&[rows, 64], n), (&[64], n), (&[4, 2, bits * PANEL], any), (&[4, 2, PANEL], n)];
+        Sample::new(format!("{rows} rows by three matrices side by side, {bits} bits"), &inputs, |x| {
+            let h = x[0].rms_norm(&x[1], 1e-3);
+            let product = |from: usize, to: usize, columns: usize| {
+                h.quantized_matmul(&x[2].slice(0, from, to), &x[3].slice(0, from, to), columns)
+            };
+            let y = [product(0, 2, 2 * PANEL), product(2, 3, PANEL), product(3, 4, 20)];
+            vec![cat(&y, 1).reshape((x[0].dim(0) * (3 * PANEL + 20),)) * 2.0]
+        })
+        .forward_only()
+    };
     vec![
+        side_by_side(1, 8),
+        side_by_side(3, 4),
         layer_norm([1, 96, 70], 8),
         layer_norm([1, 96, 70], 4),
         layer_norm([3, 1056, 715], 8),
