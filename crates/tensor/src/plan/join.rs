@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use super::live::Live;
-use super::merge::{Reader, prepared, updated_between};
+use super::merge::{prepare_all, updated_between};
 use crate::graph::{Record, Value, ValueId};
 use crate::ops::elementwise::Element;
 use crate::ops::prologue::{POSSIBLE, Prologue};
@@ -67,16 +67,9 @@ fn gated(record: &mut Record, live: &Live, n: usize) -> Option<()> {
     if live.is_output(y) {
         return None;
     }
-    let mut readers: Vec<usize> = live.uses(y).iter().map(|u| u.node).collect();
-    readers.dedup();
     let apart = columns(&joined.shape) - columns(&record.values[y.0].layout.shape);
     let prologue = Prologue::Gated { apart, possible: POSSIBLE? };
-    let after: Option<Vec<Reader>> =
-        readers.iter().map(|&reader| prepared(record, reader, y, prologue)).collect();
-    for (reader, (op, others)) in readers.into_iter().zip(after?) {
-        record.nodes[reader].op = op;
-        record.nodes[reader].inputs = [y].into_iter().chain(others).collect();
-    }
+    prepare_all(record, live, y, prologue, &[y])?;
     joined.replace(record, n);
     Some(())
 }

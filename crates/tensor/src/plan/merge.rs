@@ -77,11 +77,11 @@ pub(super) fn updated_between(record: &Record, p: usize, n: usize) -> bool {
 }
 
 /// An operation, and what it reads.
-pub(super) type Reader = (Rc<dyn Op>, Vec<ValueId>);
+type Reader = (Rc<dyn Op>, Vec<ValueId>);
 
 /// The product of node `n` that prepares its rows, all of `rows`, by itself, and what it reads beside them: matrices that lie where
 /// they are known to.
-pub(super) fn prepared(record: &Record, n: usize, rows: ValueId, prologue: Prologue) -> Option<Reader> {
+fn prepared(record: &Record, n: usize, rows: ValueId, prologue: Prologue) -> Option<Reader> {
     let node = &record.nodes[n];
     let (at, others) = record.readings(n, rows);
     let fits = record.is_whole(node.inputs[0])
@@ -100,19 +100,32 @@ pub(super) fn split(record: &mut Record, outputs: &[(&str, &Tensor)]) {
         if [y, beside].iter().any(|&y| live.is_output(y)) || !live.uses(beside).is_empty() {
             continue;
         }
-        let mut readers: Vec<usize> = live.uses(y).iter().map(|u| u.node).collect();
-        readers.dedup();
-        let sums: Option<Vec<_>> = readers.iter().map(|&reader| prepared(record, reader, y, sum)).collect();
-        let Some(sums) = sums else { continue };
+        if prepare_all(record, &live, y, sum, &[y, beside]).is_none() {
+            continue;
+        }
         record.nodes[n].op = op;
         for (value, shape) in [y, beside].into_iter().zip(outputs) {
             record.values[value.0].layout = Layout::contiguous(shape);
         }
-        for (reader, (op, others)) in readers.into_iter().zip(sums) {
-            record.nodes[reader].op = op;
-            record.nodes[reader].inputs = [y, beside].into_iter().chain(others).collect();
-        }
     }
+}
+
+/// All who read `rows` prepare them by themselves, and read `parts` in their place; or nobody, if one of them cannot.
+pub(super) fn prepare_all(
+    record: &mut Record,
+    live: &Live,
+    rows: ValueId,
+    prologue: Prologue,
+    parts: &[ValueId],
+) -> Option<()> {
+    let mut readers: Vec<usize> = live.uses(rows).iter().map(|u| u.node).collect();
+    readers.dedup();
+    let able: Option<Vec<Reader>> = readers.iter().map(|&n| prepared(record, n, rows, prologue)).collect();
+    for (n, (op, others)) in readers.into_iter().zip(able?) {
+        record.nodes[n].op = op;
+        record.nodes[n].inputs = parts.iter().copied().chain(others).collect();
+    }
+    Some(())
 }
 
 impl Record {
