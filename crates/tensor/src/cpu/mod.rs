@@ -38,7 +38,7 @@ pub use gemm::{Products, set_products};
 pub(crate) use gemv::{FEW_ROWS, gemv, suits};
 pub(crate) use heads::{HeadRows, dot};
 pub use io::{CpuIn, CpuIo, CpuOut};
-pub(crate) use parallel::{GRAIN, SendPtr};
+pub(crate) use parallel::{GRAIN, SendPtr, run_among_threads};
 pub use parallel::{
     for_each_index, join_chunks, join_chunks_with, split_chunks, split_chunks2, split_rows, split_rows2,
     threads,

@@ -121,6 +121,38 @@ pub fn join_chunks_with<S: Default>(n: usize, f: impl Fn(usize, &mut S) + Sync +
     }
 }
 
+/// Runs `f`, which does so many operations, as one of the threads that share loops: it takes its part of each then. From any
+/// other thread each loop would wake all of them, and the caller would sleep meanwhile.
+///
+/// # Safety
+/// `f` does not mind which thread runs it. The caller's waits until it has ended.
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) unsafe fn run_among_threads(flops: u64, f: impl FnOnce()) {
+    struct Lent<F>(F);
+    // SAFETY: the caller's promise.
+    unsafe impl<F> Send for Lent<F> {}
+    impl<F: FnOnce()> Lent<F> {
+        fn run(self) {
+            self.0()
+        }
+    }
+    if flops <= BRIEF {
+        return f();
+    }
+    let lent = Lent(f);
+    rayon::scope(|_| lent.run());
+}
+
+/// The same in a page, where whoever runs a program is one of the team.
+#[cfg(target_arch = "wasm32")]
+pub(crate) unsafe fn run_among_threads(_: u64, f: impl FnOnce()) {
+    f();
+}
+
+/// As many operations are done before another thread has woken and said so.
+#[cfg(not(target_arch = "wasm32"))]
+const BRIEF: u64 = 1 << 22;
+
 /// How many threads share a loop.
 pub fn threads() -> usize {
     #[cfg(target_arch = "wasm32")]
@@ -175,6 +207,20 @@ pub fn for_each_run(layout: &Layout, range: Range<usize>, mut f: impl FnMut(usiz
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_runs_are_among_the_threads_that_share_loops() {
+        let worker = |flops| {
+            let mut worker = None;
+            // SAFETY: a number that is written before the call returns.
+            unsafe { run_among_threads(flops, || worker = rayon::current_thread_index()) };
+            worker
+        };
+        assert!(worker(BRIEF + 1).is_some());
+        assert_eq!(worker(BRIEF), None);
+        let panics = || unsafe { run_among_threads(u64::MAX, || panic!("told to whoever waits")) };
+        assert!(std::panic::catch_unwind(panics).is_err());
+    }
 
     #[test]
     fn runs_begin_and_end_anywhere() {

@@ -8,7 +8,7 @@ use cloche_gpu::{Profile, Timing};
 use web_time::Instant;
 
 use super::{Elements, LOG_RUNS, logged};
-use crate::cpu::{CpuIn, CpuIo, CpuOut, HAS_F64, Real, run_expr};
+use crate::cpu::{CpuIn, CpuIo, CpuOut, HAS_F64, Real, run_among_threads, run_expr};
 use crate::dtype::DType;
 use crate::graph::Data;
 use crate::ops::Op;
@@ -203,20 +203,24 @@ impl Runs for f64 {
 }
 
 impl<F: Runs> CpuProgram<F> {
-    pub fn run(&mut self) {
-        self.steps.iter().for_each(|step| self.step(step));
+    /// Runs all steps, which together do so many operations.
+    pub fn run(&mut self, flops: u64) {
+        // SAFETY: no step keeps anything of the thread that runs it.
+        unsafe { run_among_threads(flops, || self.steps.iter().for_each(|step| self.step(step))) };
         self.append_to_log();
     }
 
     /// Runs with a clock; `labels` names the steps.
-    pub fn profile(&mut self, labels: &[String]) -> Profile {
+    pub fn profile(&mut self, flops: u64, labels: &[String]) -> Profile {
         let began = Instant::now();
         let timing = |(step, label): (&CpuStep<F>, &String)| {
             let began = Instant::now();
             self.step(step);
             Timing { label: label.clone(), count: 1, seconds: began.elapsed().as_secs_f64() }
         };
-        let timings = self.steps.iter().zip(labels).map(timing).collect();
+        let mut timings = Vec::new();
+        // SAFETY: as in `run`.
+        unsafe { run_among_threads(flops, || timings.extend(self.steps.iter().zip(labels).map(timing))) };
         let wall_seconds = began.elapsed().as_secs_f64();
         self.append_to_log();
         Profile { timings, wall_seconds }

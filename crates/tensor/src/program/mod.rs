@@ -115,8 +115,8 @@ impl Program {
     pub fn run(&mut self) {
         self.held.ran(&self.cost);
         match &mut self.executor {
-            Executor::Cpu(p) => p.run(),
-            Executor::Cpu64(p) => p.run(),
+            Executor::Cpu(p) => p.run(self.cost.flops),
+            Executor::Cpu64(p) => p.run(self.cost.flops),
             Executor::Gpu(p) => p.run(),
         }
     }
@@ -127,8 +127,8 @@ impl Program {
     /// A GPU without timestamps, a lost device.
     pub async fn profile(&mut self) -> Result<Vec<Timing>, Error> {
         let profile = match &mut self.executor {
-            Executor::Cpu(p) => p.profile(&self.labels),
-            Executor::Cpu64(p) => p.profile(&self.labels),
+            Executor::Cpu(p) => p.profile(self.cost.flops, &self.labels),
+            Executor::Cpu64(p) => p.profile(self.cost.flops, &self.labels),
             Executor::Gpu(p) => p.profile().await?,
         };
         Ok(profile.by_kernel())
