@@ -1,6 +1,6 @@
 // AdamW (Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101), in PyTorch's order, with g = clip scale * gradient:
 //   p -= lr * WEIGHT_DECAY * decay * p,  m += (1 - beta1) * (g - m),  v = beta2 * v + (1 - beta2) * g^2,
-//   p -= lr / bias1 * m / (sqrt(v) / sqrt(bias2) + eps).
+//   p -= lr / bias1 * m / (sqrt(v) / sqrt(bias2) + eps), both sides of the fraction times sqrt(bias2).
 // Host side: crates/tensor/src/ops/adamw.rs. Dispatch: a thread for four elements. Nothing changes when stats[2] is not 0.
 
 override N4: u32 = 1u; // elements / 4
@@ -37,5 +37,6 @@ fn main(
     let p = params[i] * (1.0 - lr * WEIGHT_DECAY * decay[i / 16u]);
     first[i] = m;
     second[i] = v;
-    params[i] = p - lr / run_f32(BIAS1) * m / (sqrt(v) / sqrt(run_f32(BIAS2)) + EPS);
+    let root = sqrt(run_f32(BIAS2));
+    params[i] = p - lr / run_f32(BIAS1) * root * m / (sqrt(v) + EPS * root);
 }
