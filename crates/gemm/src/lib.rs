@@ -24,11 +24,16 @@ mod pack;
 mod register;
 #[cfg(any(test, target_arch = "wasm32"))]
 pub mod streams;
+mod triangle;
+
+pub use triangle::Triangle;
 
 use pack::pack;
 use register::{F32x4, FUSED, Register};
 #[cfg(target_arch = "x86_64")]
 use register::{F32x8, F32x16};
+
+use core::ops::Range;
 
 /// Registers side by side in the kernel.
 const ACROSS: usize = 2;
@@ -50,6 +55,7 @@ const BLOCK_COLUMNS: usize = 1024;
 const GROUP: usize = if FUSED { 4 } else { 1 };
 
 /// A product C ← A·B + beta·C of strided matrices A (m, k), B (k, n), C (m, n), as one module passes it to the other.
+#[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Product {
     /// Extents m, k, n.
@@ -70,6 +76,9 @@ pub struct Product {
     pub c_strides: [isize; 2],
     /// Room for [`panels_len`] numbers.
     pub panels: *mut f32,
+    /// What need not be computed.
+    #[cfg(target_arch = "x86_64")]
+    pub triangle: Triangle,
 }
 
 /// [`gemm`], or what takes its place.
@@ -101,7 +110,7 @@ const MOST_COLUMNS: usize = if cfg!(target_arch = "x86_64") { 32 } else { 8 };
 /// That of [`Gemm`].
 pub unsafe extern "C" fn gemm(product: &Product) {
     // SAFETY: the caller's promise.
-    unsafe { gemm_by::<F32x4, ROWS, { ACROSS * F32x4::LEN }>(product) }
+    unsafe { gemm_by::<F32x4, ROWS, { ACROSS * F32x4::LEN }>(product, Triangle::Whole) }
 }
 
 /// Computes a product in registers of eight floats: 12 of 16 are sums, 2 of B, 1 of A.
@@ -131,26 +140,31 @@ pub unsafe extern "C" fn gemm_avx512(product: &Product) {
 #[inline(always)]
 unsafe fn gemm_by_rows<V: Register, const R: usize, const W: usize>(p: &Product) {
     let turn = |[row, column]: [isize; 2]| [column, row];
-    if p.c_strides[1] == 1 || p.c_strides[0] != 1 {
-        return unsafe { gemm_by::<V, R, W>(p) };
-    }
     let [m, k, n] = p.dims;
-    let turned = Product {
-        dims: [n, k, m],
-        a: p.b,
-        a_strides: turn(p.b_strides),
-        b: p.a,
-        b_strides: turn(p.a_strides),
-        c_strides: turn(p.c_strides),
-        ..*p
-    };
-    unsafe { gemm_by::<V, R, W>(&turned) }
+    let mut p = *p;
+    if p.c_strides[1] != 1 && p.c_strides[0] == 1 {
+        p = Product {
+            dims: [n, k, m],
+            a: p.b,
+            a_strides: turn(p.b_strides),
+            b: p.a,
+            b_strides: turn(p.a_strides),
+            c_strides: turn(p.c_strides),
+            triangle: Triangle::Whole,
+            ..p
+        };
+    }
+    match p.triangle {
+        // By code of its own, which asks nothing for each tile.
+        Triangle::Whole => unsafe { gemm_by::<V, R, W>(&p, Triangle::Whole) },
+        triangle => unsafe { gemm_by::<V, R, W>(&p, triangle) },
+    }
 }
 
 /// A product with a kernel of `R` rows and `W` columns. SAFETY, here and below: the caller's promise; blocks lie within their
 /// matrices.
 #[inline(always)]
-unsafe fn gemm_by<V: Register, const R: usize, const W: usize>(p: &Product) {
+unsafe fn gemm_by<V: Register, const R: usize, const W: usize>(p: &Product, triangle: Triangle) {
     let [m, k, n] = p.dims;
     let ([a_row, a_column], [b_row, b_column], [c_row, c_column]) = (p.a_strides, p.b_strides, p.c_strides);
     let tile = p.panels;
@@ -175,8 +189,8 @@ unsafe fn gemm_by<V: Register, const R: usize, const W: usize>(p: &Product) {
                 let (rows, tile_rows) = next_rows::<R>(m - i);
                 let a = unsafe { p.a.offset(i as isize * a_row + l as isize * a_column) };
                 let c = unsafe { p.c.offset(i as isize * c_row + j as isize * c_column) };
-                let block =
-                    Block { a_panels, b_panels, b, b_row, there, beta, c, c_strides: p.c_strides, tile };
+                let (c_strides, triangle) = (p.c_strides, triangle.from([i, l, j]));
+                let block = Block { a_panels, b_panels, b, b_row, there, beta, c, c_strides, tile, triangle };
                 let (extent, steps) = ([rows, depth, columns], [a_row, a_column]);
                 match tile_rows {
                     FEW_ROWS => unsafe { block.compute::<V, FEW_ROWS, W>(a, steps, extent) },
@@ -231,6 +245,7 @@ struct Block {
     c_strides: [isize; 2],
     /// Where the sums go that do not fill a tile of C.
     tile: *mut f32,
+    triangle: Triangle,
 }
 
 /// Rows of A for the kernel, which reads one number of each at a time.
@@ -258,27 +273,35 @@ impl Block {
         unsafe { pack::<V, R, GROUP>(rest, [rows - there, depth], [row, column], self.a_panels) };
         let mut j = 0;
         while j < columns {
-            let b = match j < self.there {
+            let (b, b_step) = match j < self.there {
                 true => (unsafe { self.b.add(j) }, self.b_row),
                 false => (unsafe { self.b_panels.add((j - self.there) * depth) }, W as isize),
             };
-            let mut i = 0;
-            while i < rows {
-                let a = if i >= there {
-                    Rows::Together(unsafe { self.a_panels.add((i - there) * depth) }, R as isize)
-                } else if row == 1 {
-                    Rows::Together(unsafe { a.add(i) }, column)
-                } else {
-                    Rows::Apart(unsafe { a.offset(i as isize * row) }, row)
+            let mut next = 0;
+            while next < rows {
+                let i = next;
+                next += R;
+                let [tile_rows, tile_columns] = [R.min(rows - i), W.min(columns - j)];
+                let Some(Range { start, end }) =
+                    self.triangle.along_k([i, j], [tile_rows, depth, tile_columns])
+                else {
+                    continue;
                 };
-                let extent = [R.min(rows - i), depth, W.min(columns - j)];
+                let a = if i >= there {
+                    Rows::Together(unsafe { self.a_panels.add((i - there) * depth + start * R) }, R as isize)
+                } else if row == 1 {
+                    Rows::Together(unsafe { a.add(i).offset(start as isize * column) }, column)
+                } else {
+                    Rows::Apart(unsafe { a.offset(i as isize * row).add(start) }, row)
+                };
+                let b = (unsafe { b.offset(start as isize * b_step) }, b_step);
+                let extent = [tile_rows, end - start, tile_columns];
                 let [c_row, c_column] = self.c_strides;
                 let c = unsafe { self.c.offset(i as isize * c_row + j as isize * c_column) };
-                match V::MASKED && extent[2] <= V::LEN {
+                match V::MASKED && tile_columns <= V::LEN {
                     false => unsafe { self.tile::<V, R, ACROSS>(a, b, c, extent) },
                     true => unsafe { self.tile::<V, R, 1>(a, b, c, extent) },
                 }
-                i += R;
             }
             j += W;
         }
@@ -404,7 +427,7 @@ mod tests {
     use std::vec::Vec;
 
     unsafe extern "C" fn six_rows(product: &Product) {
-        unsafe { gemm_by::<F32x4, 6, 8>(product) }
+        unsafe { gemm_by::<F32x4, 6, 8>(product, Triangle::Whole) }
     }
 
     /// All that this processor can run.
@@ -423,8 +446,17 @@ mod tests {
         kernels
     }
 
+    fn check(dims: [usize; 3], steps: [[usize; 2]; 3], beta: f32) {
+        check_but(dims, steps, beta, Triangle::Whole);
+    }
+
     /// The product of matrices with gaps between their elements, by every kernel, against sums in f64.
-    fn check([m, k, n]: [usize; 3], [a_steps, b_steps, c_steps]: [[usize; 2]; 3], beta: f32) {
+    fn check_but(
+        [m, k, n]: [usize; 3],
+        [a_steps, b_steps, c_steps]: [[usize; 2]; 3],
+        beta: f32,
+        triangle: Triangle,
+    ) {
         let span = |rows: usize, columns: usize, [r, c]: [usize; 2]| {
             (rows.max(1) - 1) * r + (columns.max(1) - 1) * c + 1
         };
@@ -436,15 +468,28 @@ mod tests {
             };
             (0..len).map(|_| next()).collect()
         };
-        let (a, b) = (random(span(m, k, a_steps)), random(span(k, n, b_steps)));
+        let (mut a, b) = (random(span(m, k, a_steps)), random(span(k, n, b_steps)));
+        let right_by = |i: usize, j: usize| j as isize - i as isize;
+        for (i, l) in (0..m).flat_map(|i| (0..k).map(move |l| (i, l))) {
+            let zero = match triangle {
+                Triangle::Lower(by) => right_by(i, l) > by,
+                Triangle::Upper(by) => right_by(i, l) < by,
+                _ => false,
+            };
+            if zero {
+                a[i * a_steps[0] + l * a_steps[1]] = 0.0;
+            }
+        }
         let before = random(span(m, n, c_steps));
         let mut expected: Vec<f64> = before.iter().map(|&x| x as f64).collect();
+        let mut unwanted = std::vec![false; before.len()];
         for i in 0..m {
             for j in 0..n {
                 let products = (0..k).map(|l| {
                     a[i * a_steps[0] + l * a_steps[1]] as f64 * b[l * b_steps[0] + j * b_steps[1]] as f64
                 });
                 let at = i * c_steps[0] + j * c_steps[1];
+                unwanted[at] = matches!(triangle, Triangle::Wanted(by) if right_by(i, j) < by);
                 expected[at] = products.sum::<f64>() + beta as f64 * expected[at];
             }
         }
@@ -461,12 +506,17 @@ mod tests {
                 c: c.as_mut_ptr(),
                 c_strides: signed(c_steps),
                 panels: panels.as_mut_ptr(),
+                #[cfg(target_arch = "x86_64")]
+                triangle,
             };
             // SAFETY: the buffers span the matrices.
             unsafe { by(&product) };
             for (at, (found, expected)) in c.iter().zip(&expected).enumerate() {
                 let close = (*found as f64 - expected).abs() <= 2e-5 * (1.0 + (k as f64).sqrt());
-                assert!(close, "{m}x{k}x{n}, element {at}: {found}, expected {expected}");
+                assert!(
+                    close || unwanted[at],
+                    "{m}x{k}x{n}, {triangle:?}, element {at}: {found}, expected {expected}"
+                );
             }
         }
     }
@@ -494,5 +544,42 @@ mod tests {
         check([m, k, n], [[1, m], [n, 1], [n, 1]], 0.0); // A transposed
         check([m, k, n], [[k, 1], [1, k], [n, 1]], 1.0); // B transposed, added to C
         check([m, k, n], [[2 * k, 2], [3, 3 * k], [1, m]], 0.5); // gaps; C transposed
+    }
+
+    #[test]
+    fn products_beside_a_diagonal() {
+        for by in [-200, -7, 0, 1, 40, 500] {
+            for triangle in [Triangle::Lower(by), Triangle::Upper(by), Triangle::Wanted(by)] {
+                for ([m, k, n], beta) in [([45, 30, 70], 0.0), ([256, 300, 64], 1.0), ([130, 9, 200], 0.5)] {
+                    check_but([m, k, n], [[k, 1], [n, 1], [n, 1]], beta, triangle);
+                    check_but([m, k, n], [[1, m], [1, k], [n, 1]], beta, triangle);
+                    check_but([m, k, n], [[k, 1], [n, 1], [1, m]], beta, triangle); // C transposed
+                }
+            }
+        }
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn what_nobody_wants_stays_as_it_is() {
+        let (a, b, mut panels) = ([1.0; 64], [1.0; 64], std::vec![0.0; panels_len([64, 1, 64])]);
+        let mut c = std::vec![7.0; 64 * 64];
+        let product = Product {
+            dims: [64, 1, 64],
+            a: a.as_ptr(),
+            a_strides: [1, 1],
+            b: b.as_ptr(),
+            b_strides: [64, 1],
+            beta: 0.0,
+            c: c.as_mut_ptr(),
+            c_strides: [64, 1],
+            panels: panels.as_mut_ptr(),
+            triangle: Triangle::Wanted(0),
+        };
+        if std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma") {
+            // SAFETY: the buffers span the matrices.
+            unsafe { gemm_avx2(&product) };
+            assert_eq!((c[0], c[63 * 64 + 63], c[63 * 64]), (1.0, 1.0, 7.0));
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! Matrix products in f32: those of `cloche-gemm`, or of what takes their place.
 
-use cloche_gemm::{Gemm, Product, panels_len};
+use cloche_gemm::{Gemm, Product, Triangle, panels_len};
 
-/// C ← A·B + beta·C; see [`Real::gemm`](super::Real::gemm).
+/// C ← A·B + beta·C; see [`Real::gemm_but`](super::Real::gemm_but).
 ///
 /// # Safety
 /// That of [`Gemm`].
@@ -12,10 +12,24 @@ pub(super) unsafe fn gemm(
     (b, b_strides): (*const f32, [isize; 2]),
     beta: f32,
     (c, c_strides): (*mut f32, [isize; 2]),
+    #[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables))] triangle: Triangle,
 ) {
     with_panels(panels_len(dims), |panels| {
+        let product = Product {
+            dims,
+            a,
+            a_strides,
+            b,
+            b_strides,
+            beta,
+            c,
+            c_strides,
+            panels,
+            #[cfg(target_arch = "x86_64")]
+            triangle,
+        };
         // SAFETY: the caller's promise, and there is room for the panels.
-        unsafe { fastest()(&Product { dims, a, a_strides, b, b_strides, beta, c, c_strides, panels }) };
+        unsafe { fastest()(&product) };
     });
 }
 

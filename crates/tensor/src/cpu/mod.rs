@@ -26,6 +26,7 @@ mod wide;
 /// operation would be there twice. The module that browsers are tested with has the feature `f64`.
 pub const HAS_F64: bool = cfg!(any(not(target_arch = "wasm32"), feature = "f64"));
 
+pub use cloche_gemm::Triangle;
 #[cfg(any(target_arch = "x86_64", target_arch = "wasm32"))]
 pub(crate) use codes::RowsInDigits;
 pub(crate) use expr::run_expr;
@@ -45,5 +46,5 @@ pub use parallel::{
 };
 pub use real::Real;
 pub use row::{row_max, row_sum, row_sums};
-pub(crate) use softmax::{MOST_QUERIES, QUERIES, hide, queries, softmax_columns};
+pub(crate) use softmax::{MOST_QUERIES, QUERIES, queries, softmax_columns};
 pub(crate) use wide::{Kernel, add_product, wide, wide_fn};

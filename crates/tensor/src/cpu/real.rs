@@ -3,6 +3,8 @@
 use std::fmt::Debug;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
 
+use cloche_gemm::Triangle;
+
 /// f32 or f64. Operations are generic over it, so that gradients can be checked in f64.
 pub trait Real:
     Copy
@@ -94,6 +96,22 @@ pub trait Real:
         beta: Self,
         c: (*mut Self, [isize; 2]),
     );
+
+    /// The same, of which a part need not be computed.
+    ///
+    /// # Safety
+    /// That of [`gemm`](Self::gemm).
+    unsafe fn gemm_but(
+        _: Triangle,
+        dims: [usize; 3],
+        a: (*const Self, [isize; 2]),
+        b: (*const Self, [isize; 2]),
+        beta: Self,
+        c: (*mut Self, [isize; 2]),
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe { Self::gemm(dims, a, b, beta, c) }
+    }
 }
 
 /// Constants of f32's elementary functions, the highest power first.
@@ -279,7 +297,19 @@ impl Real for f32 {
         c: (*mut f32, [isize; 2]),
     ) {
         // SAFETY: the caller's promise.
-        unsafe { super::gemm::gemm(dims, a, b, beta, c) }
+        unsafe { super::gemm::gemm(dims, a, b, beta, c, Triangle::Whole) }
+    }
+    #[cfg(not(target_arch = "wasm32"))]
+    unsafe fn gemm_but(
+        triangle: Triangle,
+        dims: [usize; 3],
+        a: (*const f32, [isize; 2]),
+        b: (*const f32, [isize; 2]),
+        beta: f32,
+        c: (*mut f32, [isize; 2]),
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe { super::gemm::gemm(dims, a, b, beta, c, triangle) }
     }
 }
 

@@ -1,7 +1,6 @@
 //! Softmax of scores whose queries lie side by side.
 
 use super::{Real, wide_fn};
-use std::ops::Range;
 
 /// Keys whose weights are added up before they join the sum: short sums round less.
 const PART: usize = 32;
@@ -12,15 +11,6 @@ pub(crate) const MOST_QUERIES: usize = 128;
 /// Queries side by side whose largest score and whose sum stay in registers while all keys pass.
 pub(crate) const QUERIES: usize = if cfg!(target_arch = "wasm32") { 8 } else { 16 };
 
-/// Masks scores (keys, queries) where a query does not see a key, so that their exponential is 0; `seeing` are the queries that
-/// see each key. A row is `stride` long, a multiple of [`QUERIES`], and what follows the queries is masked as well.
-pub(crate) fn hide<F: Real>(scores: &mut [F], stride: usize, seeing: impl Iterator<Item = Range<usize>>) {
-    for (row, seeing) in scores.chunks_exact_mut(stride).zip(seeing) {
-        row[..seeing.start].fill(F::MASKED);
-        row[seeing.end..].fill(F::MASKED);
-    }
-}
-
 /// The numbers of the `k`-th [`QUERIES`] queries in a row of whole ones.
 #[inline(always)]
 pub(crate) fn queries<F>(x: &mut [F], k: usize) -> &mut [F; QUERIES] {
@@ -28,17 +18,21 @@ pub(crate) fn queries<F>(x: &mut [F], k: usize) -> &mut [F; QUERIES] {
 }
 
 wide_fn! {
-    /// Replaces scores x (keys, queries), after [`hide`], by exp(scale·x − largest of the query). Returns the sum of each query's
-    /// weights, which are not yet divided by it, and gives its logarithm with the largest added back.
+    /// Replaces scores x (keys, queries), MASKED where a query does not see a key, by exp(scale·x − largest of the query), and by 0 without a look at them
+    /// from `met` keys on for the first [`QUERIES`], from [`QUERIES`] more on for the next, and so on. Returns the sum of each
+    /// query's weights, which are not yet divided by it, and gives its logarithm with the largest added back.
     pub(crate) fn softmax_columns<F: Real>(
         x: &mut [F],
         stride: usize,
+        met: usize,
         scale: F,
         lse: &mut [F],
     ) -> [F; MOST_QUERIES] {
         let by = &F::coefficients();
         let mut sums = [F::ZERO; MOST_QUERIES];
         for (sums, (k, lse)) in sums.chunks_exact_mut(QUERIES).zip(lse.chunks_mut(QUERIES).enumerate()) {
+            let (x, unseen) = x.split_at_mut(x.len().min((met + k * QUERIES) * stride));
+            unseen.chunks_exact_mut(stride).for_each(|x| queries(x, k).fill(F::ZERO));
             let mut top = [F::MASKED; QUERIES];
             for x in x.chunks_exact_mut(stride) {
                 top.iter_mut().zip(queries(x, k)).for_each(|(top, x)| *top = top.max(*x));

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use crate::autograd::Vjp;
 use crate::check::{self, Sample};
 use crate::cpu::{
-    CpuIo, HeadRows, MOST_QUERIES, QUERIES, Real, hide, join_chunks_with, softmax_columns, threads,
+    CpuIo, HeadRows, MOST_QUERIES, QUERIES, Real, Triangle, join_chunks_with, softmax_columns, threads,
 };
 use crate::cpu_kernel;
 use crate::dtype::DType;
@@ -26,7 +26,8 @@ pub const ENTRY: OpEntry = OpEntry { name: "attention", samples, shader: Some(SH
 const SHADER: Shader = shader!("attention_few", "attention");
 
 /// How many of `t_len` queries the CPU treats at a time: their scores with all keys fit into the second-level cache. The
-/// more there are, the less often keys and values are packed for products, and the more scores are computed for nothing.
+/// more there are, the less often keys and values are packed for products, and the more scores are computed for nothing,
+/// in wasm at least.
 /// In wasm a product computes six rows and eight columns at a time, and 24 is whole in both.
 pub(super) fn block_len(t_len: usize) -> usize {
     const LEAST: usize = if cfg!(target_arch = "wasm32") { 24 } else { 32 };
@@ -160,6 +161,33 @@ impl Seen<'_> {
     /// The keys of `s_len` that some of `rows` queries from query t on see.
     pub fn by_some(&self, [b, t]: [usize; 2], rows: usize, s_len: usize) -> Range<usize> {
         self.first(b, t)..s_len.min(self.own(b, t).saturating_add(rows))
+    }
+
+    /// How many of `keys` stand before the last one that query t sees; each query sees one more than the one before it.
+    pub fn last(&self, [b, t]: [usize; 2], keys: Range<usize>) -> usize {
+        self.own(b, t).min(keys.end - 1) - keys.start
+    }
+
+    /// Masks scores (keys, rows) of `rows` queries from query t on where one does not see a key, so that their exponential is 0. A row
+    /// of them is `stride` long, and what follows the queries is masked as well.
+    pub fn hide<F: Real>(
+        &self,
+        scores: &mut [F],
+        stride: usize,
+        [b, t]: [usize; 2],
+        rows: usize,
+        keys: Range<usize>,
+    ) {
+        let seen_by_all = match self.bounds {
+            Bounds::Documents => 0,
+            _ if rows < stride => 0,
+            _ => self.last([b, t], keys.clone()),
+        };
+        for (row, s) in scores.chunks_exact_mut(stride).zip(keys).skip(seen_by_all) {
+            let seeing = self.by([b, t], rows, s);
+            row[..seeing.start].fill(F::MASKED);
+            row[seeing.end..].fill(F::MASKED);
+        }
     }
 
     /// Which of `rows` queries from query t on see key s: those from its own place on, up to where another document
@@ -310,7 +338,7 @@ impl<F: Real> Forward<'_, F> {
         for (block, lse) in lse.chunks_mut(block_len).enumerate() {
             let (t0, rows) = (block * block_len, lse.len());
             let Range { start: from, end: to } = self.seen.by_some([b, t0], rows, self.s_len);
-            let keys = to - from;
+            let (keys, last) = (to - from, self.seen.last([b, t0], from..to));
             // 1. Scores of a block of queries with all keys that one of them sees; (keys, rows), so that softmax takes
             //    neighbouring queries at once.
             let stride = rows.next_multiple_of(QUERIES);
@@ -319,16 +347,18 @@ impl<F: Real> Forward<'_, F> {
             // SAFETY: the extents are those of the buffers.
             unsafe {
                 let c = (scores.as_mut_ptr(), [stride as isize, 1]);
-                F::gemm([keys, d, rows], k.rows([b, from, g]), q.columns([b, t0, h]), F::ZERO, c);
+                let (k, q) = (k.rows([b, from, g]), q.columns([b, t0, h]));
+                F::gemm_but(Triangle::Wanted(-(last as isize)), [keys, d, rows], k, q, F::ZERO, c);
             }
             // 2. exp(score − largest), not yet divided by its sum.
-            hide(scores, stride, (from..to).map(|s| self.seen.by([b, t0], rows, s)));
-            let sums = softmax_columns(scores, stride, F::of(self.heads.scale()), lse);
+            self.seen.hide(scores, stride, [b, t0], rows, from..to);
+            let sums = softmax_columns(scores, stride, last + QUERIES, F::of(self.heads.scale()), lse);
             // 3. Weights times values.
             // SAFETY: the rows are within v and y; each pair (b, h) writes rows of its own.
             unsafe {
                 let (a, v) = ((scores.as_ptr(), columns), v.rows([b, from, g]));
-                F::gemm([rows, keys, d], a, v, F::ZERO, self.y.matrix([b, t0, h]));
+                let y = self.y.matrix([b, t0, h]);
+                F::gemm_but(Triangle::Lower(last as isize), [rows, keys, d], a, v, F::ZERO, y);
             }
             for (i, &sum) in sums[..rows].iter().enumerate() {
                 // SAFETY: as above.

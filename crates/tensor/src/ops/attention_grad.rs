@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::autograd::Vjp;
 use crate::cpu::{
-    CpuIo, HeadRows, MOST_QUERIES, QUERIES, Real, dot, hide, join_chunks_with, queries, wide_fn,
+    CpuIo, HeadRows, MOST_QUERIES, QUERIES, Real, Triangle, dot, join_chunks_with, queries, wide_fn,
 };
 use crate::cpu_kernel;
 use crate::dtype::DType;
@@ -229,6 +229,8 @@ impl<F: Real> Job<'_, F> {
         let rows = block_len(self.t_len).min(self.t_len - t0);
         let Range { start: from, end: to } = self.seen.by_some([b, t0], rows, self.s_len);
         let (keys, at_k) = (to - from, [b, from, g]);
+        let last = self.seen.last([b, t0], from..to);
+        let [above, below] = [last as isize, -(last as isize)];
         // 1. Scores, and the products of dy with the values.
         let stride = rows.next_multiple_of(QUERIES);
         p.resize(keys * stride, F::ZERO);
@@ -238,18 +240,22 @@ impl<F: Real> Job<'_, F> {
         // this thread writes these rows of dq, dk and dv.
         unsafe {
             let dims = [keys, d, rows];
-            F::gemm(dims, k.rows(at_k), q.columns(at_q), F::ZERO, (p.as_mut_ptr(), by_key));
-            F::gemm(dims, v.rows(at_k), self.dy.columns(at_q), F::ZERO, (ds.as_mut_ptr(), by_key));
+            let (wanted, p, ds) =
+                (Triangle::Wanted(below), (p.as_mut_ptr(), by_key), (ds.as_mut_ptr(), by_key));
+            F::gemm_but(wanted, dims, k.rows(at_k), q.columns(at_q), F::ZERO, p);
+            F::gemm_but(wanted, dims, v.rows(at_k), self.dy.columns(at_q), F::ZERO, ds);
         }
         // 2. Weights, and the gradients of the scores.
-        hide(p, stride, (from..to).map(|s| self.seen.by([b, t0], rows, s)));
-        slopes(p, ds, F::of(self.heads.scale()), &self.of_queries(at_q, rows)[..stride]);
+        self.seen.hide(p, stride, [b, t0], rows, from..to);
+        slopes(p, ds, last + QUERIES, F::of(self.heads.scale()), &self.of_queries(at_q, rows)[..stride]);
         // 3. What they give to q, k and v.
         let dims = [keys, rows, d];
         unsafe {
-            F::gemm([rows, keys, d], (ds.as_ptr(), by_query), k.rows(at_k), F::ZERO, dq.matrix(at_q));
-            F::gemm(dims, (ds.as_ptr(), by_key), q.rows(at_q), beta, dk.matrix(at_k));
-            F::gemm(dims, (p.as_ptr(), by_key), self.dy.rows(at_q), beta, dv.matrix(at_k));
+            let (lower, upper) = (Triangle::Lower(above), Triangle::Upper(below));
+            let (p, ds, turned) = ((p.as_ptr(), by_key), (ds.as_ptr(), by_key), (ds.as_ptr(), by_query));
+            F::gemm_but(lower, [rows, keys, d], turned, k.rows(at_k), F::ZERO, dq.matrix(at_q));
+            F::gemm_but(upper, dims, ds, q.rows(at_q), beta, dk.matrix(at_k));
+            F::gemm_but(upper, dims, p, self.dy.rows(at_q), beta, dv.matrix(at_k));
         }
     }
 
@@ -267,13 +273,19 @@ impl<F: Real> Job<'_, F> {
 }
 
 wide_fn! {
-    /// Scores (keys, queries), after [`hide`], become weights p, and products dy·v become ds = p·(dy·v − δ)/√D.
-    fn slopes<F: Real>(p: &mut [F], ds: &mut [F], scale: F, of_queries: &[[F; 2]]) {
+    /// Scores (keys, queries), MASKED where a query does not see a key, become weights p, and products dy·v become ds = p·(dy·v − δ)/√D. What a query
+    /// does not see is as [`softmax_columns`](crate::cpu::softmax_columns) has it.
+    fn slopes<F: Real>(p: &mut [F], ds: &mut [F], met: usize, scale: F, of_queries: &[[F; 2]]) {
         let (stride, by) = (of_queries.len(), &F::coefficients());
         for (k, of_queries) in of_queries.as_chunks::<QUERIES>().0.iter().enumerate() {
             let [lse, delta] = [0, 1].map(|i| of_queries.map(|numbers| numbers[i]));
-            for (p, ds) in p.chunks_exact_mut(stride).zip(ds.chunks_exact_mut(stride)) {
+            for (key, (p, ds)) in p.chunks_exact_mut(stride).zip(ds.chunks_exact_mut(stride)).enumerate() {
                 let (p, ds) = (queries(p, k), queries(ds, k));
+                if key >= met + k * QUERIES {
+                    p.fill(F::ZERO);
+                    ds.fill(F::ZERO);
+                    continue;
+                }
                 for i in 0..QUERIES {
                     p[i] = (p[i] * scale - lse[i]).exp(by);
                     ds[i] = p[i] * (ds[i] - delta[i]) * scale;
