@@ -32,7 +32,7 @@ pub trait Real:
     /// What [`exp`](Self::exp), [`tanh`](Self::tanh) and [`erf`](Self::erf) compute with.
     type Coefficients: Copy + Send + Sync;
     /// A loop takes them once, before it begins.
-    fn coefficients() -> Self::Coefficients;
+    fn coefficients<const FUSED: bool>() -> Self::Coefficients;
     /// Rounds a constant to this type.
     fn of(x: f64) -> Self;
     /// A whole number, rounded to this type.
@@ -129,6 +129,8 @@ pub struct Coefficients {
     slope_end: f32,
     one: f32,
     four: f32,
+    /// Whether a product and a sum are one instruction where this is used, and round once.
+    fused: bool,
 }
 
 /// Those of exp and tanh are Moshier's (Cephes, <https://www.netlib.org/cephes/>), those of erf from Eigen's `erf` for f32
@@ -168,27 +170,38 @@ static COEFFICIENTS: Coefficients = Coefficients {
     slope_end: 5.6,
     one: 1.0,
     four: 4.0,
+    fused: false,
 };
 
-/// a·z⁴ + … + e by Estrin's scheme: what does not depend on each other goes side by side, so that fewer instructions wait.
-#[inline(always)]
-fn fourth_degree([a, b, c, d, e]: [f32; 5], z: f32) -> f32 {
-    let z2 = z * z;
-    (a * z2 + (b * z + c)) * z2 + (d * z + e)
-}
+impl Coefficients {
+    /// a·b + c
+    #[inline(always)]
+    fn add(&self, a: f32, b: f32, c: f32) -> f32 {
+        // Browsers have no such instruction that every one of them knows.
+        if cfg!(not(target_arch = "wasm32")) && self.fused { a.mul_add(b, c) } else { a * b + c }
+    }
 
-/// a·z⁵ + … + f, likewise.
-#[inline(always)]
-fn fifth_degree([a, b, c, d, e, f]: [f32; 6], z: f32) -> f32 {
-    let z2 = z * z;
-    (a * z + b) * (z2 * z2) + ((c * z + d) * z2 + (e * z + f))
-}
+    /// a·z⁴ + … + e by Estrin's scheme: what does not depend on each other goes side by side, so that fewer instructions wait.
+    #[inline(always)]
+    fn fourth_degree(&self, [a, b, c, d, e]: [f32; 5], z: f32) -> f32 {
+        let z2 = z * z;
+        self.add(self.add(a, z2, self.add(b, z, c)), z2, self.add(d, z, e))
+    }
 
-/// a·z⁶ + … + g, likewise.
-#[inline(always)]
-fn sixth_degree([a, b, c, d, e, f, g]: [f32; 7], z: f32) -> f32 {
-    let z2 = z * z;
-    (a * z2 + (b * z + c)) * (z2 * z2) + ((d * z + e) * z2 + (f * z + g))
+    /// a·z⁵ + … + f, likewise.
+    #[inline(always)]
+    fn fifth_degree(&self, [a, b, c, d, e, f]: [f32; 6], z: f32) -> f32 {
+        let z2 = z * z;
+        self.add(self.add(a, z, b), z2 * z2, self.add(self.add(c, z, d), z2, self.add(e, z, f)))
+    }
+
+    /// a·z⁶ + … + g, likewise.
+    #[inline(always)]
+    fn sixth_degree(&self, [a, b, c, d, e, f, g]: [f32; 7], z: f32) -> f32 {
+        let z2 = z * z;
+        let low = self.add(self.add(d, z, e), z2, self.add(f, z, g));
+        self.add(self.add(a, z2, self.add(b, z, c)), z2 * z2, low)
+    }
 }
 
 impl Real for f32 {
@@ -199,10 +212,10 @@ impl Real for f32 {
     /// Where the compiler knows them, it writes them into the code of the loop. Natively that is best. In wasm each would be
     /// built anew in each round, by three instructions, since V8 neither keeps vector constants nor reads them from memory.
     #[inline(always)]
-    fn coefficients() -> Coefficients {
+    fn coefficients<const FUSED: bool>() -> Coefficients {
         match cfg!(target_arch = "wasm32") {
             true => *std::hint::black_box(&COEFFICIENTS),
-            false => COEFFICIENTS,
+            false => Coefficients { fused: FUSED, ..COEFFICIENTS },
         }
     }
     #[inline(always)]
@@ -223,10 +236,10 @@ impl Real for f32 {
         let [log2_e, round, ln_2_high, ln_2_low, half, least, most] = by.reduction;
         let x = Real::max(Real::min(self, most), least);
         // Adding and subtracting 1.5·2²³ rounds to a whole number without a call, and leaves it in the lower bits.
-        let shifted = x * log2_e + round;
+        let shifted = by.add(x, log2_e, round);
         let n = shifted - round;
-        let r = x - n * ln_2_high + n * ln_2_low;
-        let p = (fourth_degree(by.exp, r) * r + half) * (r * r) + r + by.one;
+        let r = by.add(n, ln_2_low, by.add(-n, ln_2_high, x));
+        let p = by.add(by.add(by.fourth_degree(by.exp, r), r, half), r * r, r) + by.one;
         // p·2ⁿ is a normal number, so n can be added to its exponent; the shift leaves nothing else of `shifted`.
         let y = f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 23));
         if self < least { 0.0 } else { y }
@@ -244,7 +257,7 @@ impl Real for f32 {
     fn tanh(self, by: &Coefficients) -> f32 {
         let far = 1.0 - 2.0 / (Real::exp(2.0 * Real::min(f32::abs(self), 20.0), by) + 1.0);
         let z = self * self;
-        let near = fourth_degree(by.tanh, z) * (z * self) + self;
+        let near = by.add(by.fourth_degree(by.tanh, z), z * self, self);
         if f32::abs(self) < 0.625 { near } else { far.copysign(self) }
     }
     /// A rational function of x² on |x| ≤ 4, where erf has reached 1 in f32.
@@ -252,14 +265,14 @@ impl Real for f32 {
     fn erf(self, by: &Coefficients) -> f32 {
         let x = Real::max(Real::min(self, by.four), -by.four);
         let z = x * x;
-        x * sixth_degree(by.erf_above, z) / fourth_degree(by.erf_below, z)
+        x * by.sixth_degree(by.erf_above, z) / by.fourth_degree(by.erf_below, z)
     }
     /// ½ and a rational function of x² times x on |x| ≤ 5.6; within 3e-7.
     #[inline(always)]
     fn gelu_slope(self, by: &Coefficients) -> f32 {
         let x = Real::max(Real::min(self, by.slope_end), -by.slope_end);
         let z = x * x;
-        by.reduction[4] + x * fifth_degree(by.slope_above, z) / fifth_degree(by.slope_below, z)
+        by.reduction[4] + x * by.fifth_degree(by.slope_above, z) / by.fifth_degree(by.slope_below, z)
     }
     #[inline(always)]
     fn powf(self, y: f32) -> f32 {
@@ -318,7 +331,7 @@ impl Real for f64 {
     const ONE: f64 = 1.0;
     const MASKED: f64 = -3.0e38;
     type Coefficients = ();
-    fn coefficients() {}
+    fn coefficients<const FUSED: bool>() {}
     fn of(x: f64) -> f64 {
         x
     }
@@ -392,7 +405,7 @@ impl Real for f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::Real;
+    use super::{Coefficients, Real};
 
     /// The worst error of an f32 function against f64, relative to the larger of |y| and `floor`.
     fn worst(f: impl Fn(f32) -> f32, truth: impl Fn(f64) -> f64, from: f64, to: f64, floor: f64) -> f64 {
@@ -407,7 +420,11 @@ mod tests {
 
     #[test]
     fn fast_functions_stay_within_a_few_ulp() {
-        let by = &f32::coefficients();
+        fast_functions(&f32::coefficients::<false>());
+        fast_functions(&f32::coefficients::<true>());
+    }
+
+    fn fast_functions(by: &Coefficients) {
         assert!(worst(|x| Real::exp(x, by), f64::exp, -87.0, 88.0, 0.0) < 2.5e-7);
         assert!(worst(|x| Real::tanh(x, by), f64::tanh, -12.0, 12.0, 0.0) < 3e-7);
         assert!(worst(|x| Real::erf(x, by), |x| Real::erf(x, &()), -6.0, 6.0, 0.0) < 6e-7);

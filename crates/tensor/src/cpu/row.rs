@@ -12,9 +12,13 @@ pub fn row_sum<F: Real>(a: &[F], term: impl Fn(F) -> F) -> F {
     let blocks = a.chunks_exact(LANES);
     let rest = blocks.remainder();
     for block in blocks {
-        lanes.iter_mut().zip(block).for_each(|(sum, &a)| *sum += term(a));
+        for (sum, &a) in lanes.iter_mut().zip(block) {
+            *sum += term(a);
+        }
     }
-    lanes.iter_mut().zip(rest).for_each(|(sum, &a)| *sum += term(a));
+    for (sum, &a) in lanes.iter_mut().zip(rest) {
+        *sum += term(a);
+    }
     combine(lanes)
 }
 

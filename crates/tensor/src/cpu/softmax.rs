@@ -1,6 +1,6 @@
 //! Softmax of scores whose queries lie side by side.
 
-use super::{Real, wide_fn};
+use super::{Real, add_product, wide_fn};
 
 /// Keys whose weights are added up before they join the sum: short sums round less.
 const PART: usize = 32;
@@ -28,7 +28,7 @@ wide_fn! {
         scale: F,
         lse: &mut [F],
     ) -> [F; MOST_QUERIES] {
-        let by = &F::coefficients();
+        let by = &F::coefficients::<FUSED>();
         let mut sums = [F::ZERO; MOST_QUERIES];
         for (sums, (k, lse)) in sums.chunks_exact_mut(QUERIES).zip(lse.chunks_mut(QUERIES).enumerate()) {
             let (x, unseen) = x.split_at_mut(x.len().min((met + k * QUERIES) * stride));
@@ -42,7 +42,7 @@ wide_fn! {
                 let mut part_sums = [F::ZERO; QUERIES];
                 for x in x.chunks_exact_mut(stride) {
                     for ((x, sum), &top) in queries(x, k).iter_mut().zip(&mut part_sums).zip(&top) {
-                        *x = (*x * scale - top).exp(by);
+                        *x = add_product::<F, FUSED>(-top, *x, scale).exp(by);
                         *sum += *x;
                     }
                 }

@@ -37,33 +37,36 @@ pub(crate) fn add_product<F: Real, const FUSED: bool>(sum: F, a: F, b: F) -> F {
 }
 
 /// Defines a function `fn name<F: Real>(…)` that is compiled three times, the third for registers of sixteen floats, and chosen
-/// as by [`wide`] but without fused multiply-add: its results are the same to the bit in registers of any width.
+/// as by [`wide`]. What computes there stands in loops: a closure that an iterator is given may end up outside, compiled for any
+/// processor. Its body may ask whether it is `FUSED`, for [`Real::coefficients`]; its results are the same to the bit in
+/// registers of eight floats and of sixteen.
 macro_rules! wide_fn {
     ($(#[$doc:meta])* $vis:vis fn $name:ident<$F:ident: Real>($($x:ident: $X:ty),+ $(,)?) $(-> $Y:ty)? $body:block) => {
         $(#[$doc])*
         $vis fn $name<$F: Real>($($x: $X),+) $(-> $Y)? {
             #[inline(always)]
-            fn plain<$F: Real>($($x: $X),+) $(-> $Y)? $body
+            fn plain<const FUSED: bool, $F: Real>($($x: $X),+) $(-> $Y)? $body
             #[cfg(target_arch = "x86_64")]
             if std::arch::is_x86_feature_detected!("avx512f")
                 && std::arch::is_x86_feature_detected!("avx512vl")
                 && std::arch::is_x86_feature_detected!("avx512dq")
+                && std::arch::is_x86_feature_detected!("fma")
             {
-                #[target_feature(enable = "avx512f,avx512vl,avx512dq")]
+                #[target_feature(enable = "avx512f,avx512vl,avx512dq,fma")]
                 fn widest<$F: Real>($($x: $X),+) $(-> $Y)? {
-                    plain($($x),+)
+                    plain::<true, $F>($($x),+)
                 }
                 // SAFETY: the processor has what the function is compiled for.
                 return unsafe { widest($($x),+) };
-            } else if std::arch::is_x86_feature_detected!("avx2") {
-                #[target_feature(enable = "avx2")]
+            } else if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
+                #[target_feature(enable = "avx2,fma")]
                 fn wide<$F: Real>($($x: $X),+) $(-> $Y)? {
-                    plain($($x),+)
+                    plain::<true, $F>($($x),+)
                 }
                 // SAFETY: the processor has what the function is compiled for.
                 return unsafe { wide($($x),+) };
             }
-            plain($($x),+)
+            plain::<{ cfg!(target_arch = "aarch64") }, $F>($($x),+)
         }
     };
 }

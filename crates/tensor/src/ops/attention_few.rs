@@ -11,7 +11,7 @@ impl<F: Real> Forward<'_, F> {
     pub fn few_queries(&self, b: usize, heads: Range<usize>, Scratch { scores }: &mut Scratch<F>) {
         let ([q, k, v], d) = (&self.qkv, self.heads.d);
         let group = self.heads.h / self.heads.g;
-        let (scale, by) = (F::of(self.heads.scale()), &F::coefficients());
+        let (scale, by) = (F::of(self.heads.scale()), &F::coefficients::<false>());
         for t in 0..self.t_len {
             let seen = self.seen.first(b, t)..self.s_len.min(self.seen.own(b, t).saturating_add(1));
             let keys = seen.len();

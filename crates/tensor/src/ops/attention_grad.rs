@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use crate::autograd::Vjp;
 use crate::cpu::{
-    CpuIo, HeadRows, MOST_QUERIES, QUERIES, Real, Triangle, dot, join_chunks_with, queries, wide_fn,
+    CpuIo, HeadRows, MOST_QUERIES, QUERIES, Real, Triangle, add_product, dot, join_chunks_with, queries,
+    wide_fn,
 };
 use crate::cpu_kernel;
 use crate::dtype::DType;
@@ -276,7 +277,7 @@ wide_fn! {
     /// Scores (keys, queries), MASKED where a query does not see a key, become weights p, and products dy·v become ds = p·(dy·v − δ)/√D. What a query
     /// does not see is as [`softmax_columns`](crate::cpu::softmax_columns) has it.
     fn slopes<F: Real>(p: &mut [F], ds: &mut [F], met: usize, scale: F, of_queries: &[[F; 2]]) {
-        let (stride, by) = (of_queries.len(), &F::coefficients());
+        let (stride, by) = (of_queries.len(), &F::coefficients::<FUSED>());
         for (k, of_queries) in of_queries.as_chunks::<QUERIES>().0.iter().enumerate() {
             let [lse, delta] = [0, 1].map(|i| of_queries.map(|numbers| numbers[i]));
             for (key, (p, ds)) in p.chunks_exact_mut(stride).zip(ds.chunks_exact_mut(stride)).enumerate() {
@@ -287,7 +288,7 @@ wide_fn! {
                     continue;
                 }
                 for i in 0..QUERIES {
-                    p[i] = (p[i] * scale - lse[i]).exp(by);
+                    p[i] = add_product::<F, FUSED>(-lse[i], p[i], scale).exp(by);
                     ds[i] = p[i] * (ds[i] - delta[i]) * scale;
                 }
             }

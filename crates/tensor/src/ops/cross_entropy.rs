@@ -124,7 +124,7 @@ impl CrossEntropyGrad {
 wide_fn! {
     /// ln Σ eˣ
     fn log_sum_exp<F: Real>(x: &[F]) -> F {
-        let (max, by) = (row_max(x), &F::coefficients());
+        let (max, by) = (row_max(x), &F::coefficients::<FUSED>());
         max + row_sum(x, |x| (x - max).exp(by)).ln()
     }
 }
@@ -132,8 +132,10 @@ wide_fn! {
 wide_fn! {
     /// e^(x − lse)·d
     fn shares<F: Real>(x: &[F], lse: F, d: F, dx: &mut [F]) {
-        let by = &F::coefficients();
-        dx.iter_mut().zip(x).for_each(|(dx, &x)| *dx = (x - lse).exp(by) * d);
+        let by = &F::coefficients::<FUSED>();
+        for (dx, &x) in dx.iter_mut().zip(x) {
+            *dx = (x - lse).exp(by) * d;
+        }
     }
 }
 

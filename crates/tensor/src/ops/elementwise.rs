@@ -68,7 +68,7 @@ macro_rules! functions {
                 wide_fn! {
                     // Unused operands alias `a`, so that one loop serves every arity and stays branch-free.
                     fn block<F: Real>(x: [&[F]; 3], y: &mut [F]) {
-                        let by = &F::coefficients();
+                        let by = &F::coefficients::<FUSED>();
                         for (((y, &a), &b), &c) in y.iter_mut().zip(x[0]).zip(x[1]).zip(x[2]) { *y = one(a, b, c, by); }
                     }
                 }

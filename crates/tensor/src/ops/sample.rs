@@ -124,7 +124,7 @@ impl Draw {
         };
         let number = io.ids(7);
         let (ids, log_probs, seen) = (io.take_ids(0), io.take(1), io.take_ids(2));
-        let by = &F::coefficients();
+        let by = &F::coefficients::<false>();
         let known = &*seen;
         split_rows2((&mut *ids, 1), (log_probs, 1), 64 * v, |first, ids, log_probs| {
             for (i, (id, log_prob)) in ids.iter_mut().zip(log_probs).enumerate() {
@@ -172,7 +172,7 @@ impl Settings {
     fn draw(&self, scores: &[f32], [sequence, token]: [u32; 2]) -> usize {
         let top = row_max(scores);
         let threshold = self.threshold(scores, top);
-        let (noisy, by) = (self.temperature > 0.0, &f32::coefficients());
+        let (noisy, by) = (self.temperature > 0.0, &f32::coefficients::<false>());
         let mut best: Option<(f32, usize)> = None;
         // e^(top − best score): noise beyond it loses for certain, and its two logarithms need not be taken.
         let mut reach = f32::INFINITY;
@@ -210,7 +210,7 @@ impl Settings {
             threshold = largest_from(ones, |_| self.top_k as f64);
         }
         if self.top_p < 1.0 {
-            let by = &f32::coefficients();
+            let by = &f32::coefficients::<false>();
             let weight = |&score: &f32| (ordered(score), Real::exp(score - top, by));
             let weights = scores.iter().map(weight).filter(|&(key, _)| key >= threshold).collect();
             let share = |all| self.top_p.max(1e-30) as f64 * all;

@@ -92,10 +92,12 @@ impl Softmax {
 wide_fn! {
     /// Softmax, or its logarithm, of as many rows of n numbers as y has.
     fn shares<F: Real>(x: &[F], n: usize, log: bool, y: &mut [F]) {
-        let by = &F::coefficients();
+        let by = &F::coefficients::<FUSED>();
         for (x, y) in x.chunks_exact(n).zip(y.chunks_exact_mut(n)) {
             let largest = row_max(x);
-            y.iter_mut().zip(x).for_each(|(y, &x)| *y = (x - largest).exp(by));
+            for (y, &x) in y.iter_mut().zip(x) {
+                *y = (x - largest).exp(by);
+            }
             let total = row_sum(y, |y| y);
             if log {
                 let by = largest + total.ln();
@@ -118,11 +120,13 @@ impl SoftmaxGrad {
 wide_fn! {
     /// As many rows of dx as there is room for.
     fn slopes<F: Real>(y: &[F], dy: &[F], n: usize, log: bool, dx: &mut [F]) {
-        let by = &F::coefficients();
+        let by = &F::coefficients::<FUSED>();
         for ((y, dy), dx) in y.chunks_exact(n).zip(dy.chunks_exact(n)).zip(dx.chunks_exact_mut(n)) {
             if log {
                 let total = row_sum(dy, |dy| dy);
-                dx.iter_mut().zip(y).zip(dy).for_each(|((dx, &y), &dy)| *dx = dy - y.exp(by) * total);
+                for ((dx, &y), &dy) in dx.iter_mut().zip(y).zip(dy) {
+                    *dx = dy - y.exp(by) * total;
+                }
             } else {
                 let total = dot(y, dy);
                 dx.iter_mut().zip(y).zip(dy).for_each(|((dx, &y), &dy)| *dx = y * (dy - total));
