@@ -18,9 +18,10 @@ pub(crate) fn queries<F>(x: &mut [F], k: usize) -> &mut [F; QUERIES] {
 }
 
 wide_fn! {
-    /// Replaces scores x (keys, queries), MASKED where a query does not see a key, by exp(scale·x − largest of the query), and by 0 without a look at them
-    /// from `met` keys on for the first [`QUERIES`], from [`QUERIES`] more on for the next, and so on. Returns the sum of each
-    /// query's weights, which are not yet divided by it, and gives its logarithm with the largest added back.
+    /// Replaces scores x (keys, queries), MASKED where a query does not see a key, by exp(scale·x − largest of the query). The first
+    /// [`QUERIES`] see none beyond `met` keys, the next none beyond [`QUERIES`] more, and so on: there 0 is written and nothing
+    /// read. Returns the sum of each query's weights, which are not yet divided by it, and gives its logarithm with the largest
+    /// added back.
     pub(crate) fn softmax_columns<F: Real>(
         x: &mut [F],
         stride: usize,
