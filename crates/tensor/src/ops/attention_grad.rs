@@ -274,8 +274,8 @@ impl<F: Real> Job<'_, F> {
 }
 
 wide_fn! {
-    /// Scores (keys, queries), MASKED where a query does not see a key, become weights p, and products dy·v become ds = p·(dy·v − δ)/√D. What a query
-    /// does not see is as [`softmax_columns`](crate::cpu::softmax_columns) has it.
+    /// Scores (keys, queries), MASKED where a query does not see a key, become weights p, and products dy·v become
+    /// ds = p·(dy·v − δ)/√D. `met` says, as to [`softmax_columns`](crate::cpu::softmax_columns), beyond which keys both are 0.
     fn slopes<F: Real>(p: &mut [F], ds: &mut [F], met: usize, scale: F, of_queries: &[[F; 2]]) {
         let (stride, by) = (of_queries.len(), &F::coefficients::<FUSED>());
         for (k, of_queries) in of_queries.as_chunks::<QUERIES>().0.iter().enumerate() {
