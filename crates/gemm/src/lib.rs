@@ -77,7 +77,6 @@ pub struct Product {
     /// Room for [`panels_len`] numbers.
     pub panels: *mut f32,
     /// What need not be computed.
-    #[cfg(target_arch = "x86_64")]
     pub triangle: Triangle,
 }
 
@@ -110,7 +109,7 @@ const MOST_COLUMNS: usize = if cfg!(target_arch = "x86_64") { 32 } else { 8 };
 /// That of [`Gemm`].
 pub unsafe extern "C" fn gemm(product: &Product) {
     // SAFETY: the caller's promise.
-    unsafe { gemm_by::<F32x4, ROWS, { ACROSS * F32x4::LEN }>(product, Triangle::Whole) }
+    unsafe { gemm_by::<F32x4, ROWS, { ACROSS * F32x4::LEN }>(product) }
 }
 
 /// Computes a product in registers of eight floats: 12 of 16 are sums, 2 of B, 1 of A.
@@ -150,21 +149,17 @@ unsafe fn gemm_by_rows<V: Register, const R: usize, const W: usize>(p: &Product)
             b: p.a,
             b_strides: turn(p.a_strides),
             c_strides: turn(p.c_strides),
-            triangle: Triangle::Whole,
+            triangle: Triangle::WHOLE,
             ..p
         };
     }
-    match p.triangle {
-        // By code of its own, which asks nothing for each tile.
-        Triangle::Whole => unsafe { gemm_by::<V, R, W>(&p, Triangle::Whole) },
-        triangle => unsafe { gemm_by::<V, R, W>(&p, triangle) },
-    }
+    unsafe { gemm_by::<V, R, W>(&p) }
 }
 
 /// A product with a kernel of `R` rows and `W` columns. SAFETY, here and below: the caller's promise; blocks lie within their
 /// matrices.
 #[inline(always)]
-unsafe fn gemm_by<V: Register, const R: usize, const W: usize>(p: &Product, triangle: Triangle) {
+unsafe fn gemm_by<V: Register, const R: usize, const W: usize>(p: &Product) {
     let [m, k, n] = p.dims;
     let ([a_row, a_column], [b_row, b_column], [c_row, c_column]) = (p.a_strides, p.b_strides, p.c_strides);
     let tile = p.panels;
@@ -189,7 +184,7 @@ unsafe fn gemm_by<V: Register, const R: usize, const W: usize>(p: &Product, tria
                 let (rows, tile_rows) = next_rows::<R>(m - i);
                 let a = unsafe { p.a.offset(i as isize * a_row + l as isize * a_column) };
                 let c = unsafe { p.c.offset(i as isize * c_row + j as isize * c_column) };
-                let (c_strides, triangle) = (p.c_strides, triangle.from([i, l, j]));
+                let (c_strides, triangle) = (p.c_strides, p.triangle.from([i, l, j]));
                 let block = Block { a_panels, b_panels, b, b_row, there, beta, c, c_strides, tile, triangle };
                 let (extent, steps) = ([rows, depth, columns], [a_row, a_column]);
                 match tile_rows {
@@ -282,11 +277,10 @@ impl Block {
                 let i = next;
                 next += R;
                 let [tile_rows, tile_columns] = [R.min(rows - i), W.min(columns - j)];
-                let Some(Range { start, end }) =
-                    self.triangle.along_k([i, j], [tile_rows, depth, tile_columns])
-                else {
+                if self.triangle.passes_over(i, j + tile_columns) {
                     continue;
-                };
+                }
+                let Range { start, end } = self.triangle.along_k(i, tile_rows, depth);
                 let a = if i >= there {
                     Rows::Together(unsafe { self.a_panels.add((i - there) * depth + start * R) }, R as isize)
                 } else if row == 1 {
@@ -427,7 +421,7 @@ mod tests {
     use std::vec::Vec;
 
     unsafe extern "C" fn six_rows(product: &Product) {
-        unsafe { gemm_by::<F32x4, 6, 8>(product, Triangle::Whole) }
+        unsafe { gemm_by::<F32x4, 6, 8>(product) }
     }
 
     /// All that this processor can run.
@@ -447,7 +441,7 @@ mod tests {
     }
 
     fn check(dims: [usize; 3], steps: [[usize; 2]; 3], beta: f32) {
-        check_but(dims, steps, beta, Triangle::Whole);
+        check_but(dims, steps, beta, Triangle::WHOLE);
     }
 
     /// The product of matrices with gaps between their elements, by every kernel, against sums in f64.
@@ -471,12 +465,7 @@ mod tests {
         let (mut a, b) = (random(span(m, k, a_steps)), random(span(k, n, b_steps)));
         let right_by = |i: usize, j: usize| j as isize - i as isize;
         for (i, l) in (0..m).flat_map(|i| (0..k).map(move |l| (i, l))) {
-            let zero = match triangle {
-                Triangle::Lower(by) => right_by(i, l) > by,
-                Triangle::Upper(by) => right_by(i, l) < by,
-                _ => false,
-            };
-            if zero {
+            if right_by(i, l) > triangle.lower || right_by(i, l) < triangle.upper {
                 a[i * a_steps[0] + l * a_steps[1]] = 0.0;
             }
         }
@@ -489,7 +478,7 @@ mod tests {
                     a[i * a_steps[0] + l * a_steps[1]] as f64 * b[l * b_steps[0] + j * b_steps[1]] as f64
                 });
                 let at = i * c_steps[0] + j * c_steps[1];
-                unwanted[at] = matches!(triangle, Triangle::Wanted(by) if right_by(i, j) < by);
+                unwanted[at] = right_by(i, j) < triangle.wanted;
                 expected[at] = products.sum::<f64>() + beta as f64 * expected[at];
             }
         }
@@ -506,7 +495,6 @@ mod tests {
                 c: c.as_mut_ptr(),
                 c_strides: signed(c_steps),
                 panels: panels.as_mut_ptr(),
-                #[cfg(target_arch = "x86_64")]
                 triangle,
             };
             // SAFETY: the buffers span the matrices.
@@ -549,7 +537,7 @@ mod tests {
     #[test]
     fn products_beside_a_diagonal() {
         for by in [-200, -7, 0, 1, 40, 500] {
-            for triangle in [Triangle::Lower(by), Triangle::Upper(by), Triangle::Wanted(by)] {
+            for triangle in [Triangle::lower(by), Triangle::upper(by), Triangle::wanted(by)] {
                 for ([m, k, n], beta) in [([45, 30, 70], 0.0), ([256, 300, 64], 1.0), ([130, 9, 200], 0.5)] {
                     check_but([m, k, n], [[k, 1], [n, 1], [n, 1]], beta, triangle);
                     check_but([m, k, n], [[1, m], [1, k], [n, 1]], beta, triangle);
@@ -560,25 +548,24 @@ mod tests {
     }
 
     #[test]
-    #[cfg(target_arch = "x86_64")]
     fn what_nobody_wants_stays_as_it_is() {
         let (a, b, mut panels) = ([1.0; 64], [1.0; 64], std::vec![0.0; panels_len([64, 1, 64])]);
-        let mut c = std::vec![7.0; 64 * 64];
-        let product = Product {
-            dims: [64, 1, 64],
-            a: a.as_ptr(),
-            a_strides: [1, 1],
-            b: b.as_ptr(),
-            b_strides: [64, 1],
-            beta: 0.0,
-            c: c.as_mut_ptr(),
-            c_strides: [64, 1],
-            panels: panels.as_mut_ptr(),
-            triangle: Triangle::Wanted(0),
-        };
-        if std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma") {
+        for by in kernels() {
+            let mut c = std::vec![7.0; 64 * 64];
+            let product = Product {
+                dims: [64, 1, 64],
+                a: a.as_ptr(),
+                a_strides: [1, 1],
+                b: b.as_ptr(),
+                b_strides: [64, 1],
+                beta: 0.0,
+                c: c.as_mut_ptr(),
+                c_strides: [64, 1],
+                panels: panels.as_mut_ptr(),
+                triangle: Triangle::wanted(0),
+            };
             // SAFETY: the buffers span the matrices.
-            unsafe { gemm_avx2(&product) };
+            unsafe { by(&product) };
             assert_eq!((c[0], c[63 * 64 + 63], c[63 * 64]), (1.0, 1.0, 7.0));
         }
     }

@@ -1,7 +1,7 @@
 //! The module `gemm`: the one that is compiled with relaxed SIMD, and that works in another module's memory.
 
 use crate::shell::{command, output, root, run};
-use crate::wasm::LOW_MEMORY_UNUSED;
+use crate::wasm::{LOW_MEMORY_UNUSED, PLAIN_LOOPS};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ const FORBIDDEN: [&str; 4] = ["(mut ", "(data ", "(elem ", "(start "];
 pub(crate) fn build(folder: &str) -> Result<()> {
     let package = ["build", "--package", "cloche-wasm-gemm"];
     let target = ["--target", "wasm32-unknown-unknown", "--profile", "wasm"];
-    run(command("cargo", &package).args(target).env("RUSTFLAGS", RUSTFLAGS))?;
+    run(command("cargo", &package).args(target).env("RUSTFLAGS", format!("{RUSTFLAGS} {PLAIN_LOOPS}")))?;
 
     let target_dir = std::env::var_os("CARGO_TARGET_DIR").map_or(root().join("target"), PathBuf::from);
     let built = target_dir.join("wasm32-unknown-unknown/wasm/cloche_wasm_gemm.wasm");

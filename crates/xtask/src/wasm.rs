@@ -63,6 +63,11 @@ const FEATURES: [&str; 6] = [
 /// number never wraps, and the number can become part of the instruction that loads or stores.
 pub(crate) const LOW_MEMORY_UNUSED: &str = "--low-memory-unused";
 
+/// Loops address arrays as they are written. Loop strength reduction gives each array a pointer of its own and splits sums of
+/// constants, which costs a processor nothing but browsers an addition for each access: products take a fifth more time by it,
+/// and modules a hundredth more bytes.
+pub(crate) const PLAIN_LOOPS: &str = "-Cllvm-args=-disable-lsr";
+
 /// Builds the modules of the package and prints what they weigh.
 pub(crate) fn build() -> Result<()> {
     SHIPPED.iter().try_for_each(|(module, _)| module.build())?;
@@ -99,7 +104,7 @@ fn rustflags() -> Result<String> {
     let renamed: Vec<String> = registries
         .map(|path: Result<PathBuf>| Ok(format!(" --remap-path-prefix={}/=", path?.display())))
         .collect::<Result<_>>()?;
-    Ok(format!("-Ctarget-feature=+simd128{}", renamed.concat()))
+    Ok(format!("-Ctarget-feature=+simd128 {PLAIN_LOOPS}{}", renamed.concat()))
 }
 
 impl Module {

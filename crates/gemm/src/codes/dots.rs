@@ -8,6 +8,8 @@
 use super::whole::{total, whole};
 use super::{Digits, GROUP, MOST, ROOM, STRIP};
 use core::arch::wasm32::*;
+use core::mem::offset_of;
+use core::{array, ptr};
 
 /// Digits of a number.
 pub(super) const DIGITS: usize = 3;
@@ -38,7 +40,7 @@ pub(super) unsafe fn digits<const BITS: usize>(x: *const f32, to: *mut Digits) {
         let mut rest = whole;
         for digits in &mut row.digits {
             let digit = rest.map(|x| i32x4_shr(i32x4_shl(x, 24), 24));
-            rest = core::array::from_fn(|i| i32x4_shr(i32x4_sub(rest[i], digit[i]), 8));
+            rest = array::from_fn(|i| i32x4_shr(i32x4_sub(rest[i], digit[i]), 8));
             // SAFETY: there is room for a group.
             unsafe { store(digits.as_mut_ptr(), digit, in_halves) };
         }
@@ -46,7 +48,7 @@ pub(super) unsafe fn digits<const BITS: usize>(x: *const f32, to: *mut Digits) {
         let signs = whole.map(|x| i32x4_shr(x, 31));
         let mut rest = whole.map(|x| i32x4_abs(x));
         let [digit, two] = [SHORT, 2 * SHORT].map(|bits| i32x4_splat((1 << bits) - 1));
-        let negative: [v128; 8] = core::array::from_fn(|i| v128_and(rest[i], signs[i]));
+        let negative: [v128; 8] = array::from_fn(|i| v128_and(rest[i], signs[i]));
         row.offsets =
             [sum(negative.map(|x| v128_and(x, two))), sum(negative.map(|x| i32x4_shr(x, 2 * SHORT)))];
         // SAFETY: as above.
@@ -93,24 +95,23 @@ fn in_halves(x: v128) -> v128 {
 pub(super) unsafe fn columns<const BITS: usize>(
     row: &Digits,
     words: usize,
-    codes: *const u32,
+    mut codes: *const u32,
     scales: *const f32,
     y: *mut f32,
 ) {
     let [lowest, highest] = row.offsets.map(|offset| i32x4_splat(offset));
     let mut parts = [lowest, i32x4_splat(0), highest].map(|sum| [sum; ACROSS]);
-    let mask = |word: usize| unsafe { v128_load32_splat(row.masks.as_ptr().add(word)) };
-    let half = mask(0); // of each byte, where codes have 4 bits
+    // What meets a word lies as far from its digits of the first kind in every step: one address for all.
+    let mut at = ptr::from_ref(row).cast::<i8>();
+    let splat = |at: *const i8| unsafe { v128_load32_splat(at.cast()) };
+    let masks = offset_of!(Digits, masks);
+    let half = splat(unsafe { at.add(masks) }); // of each byte, where codes have 4 bits
     // A number that LLVM does not know: it would unroll the loop and read all words first, and sums would go to the stack.
-    for word in 0..words {
-        let four = |i: usize| {
-            row.digits
-                .each_ref()
-                .map(|digits| unsafe { v128_load32_splat(digits.as_ptr().add(4 * i).cast()) })
-        };
-        let words = |c: usize| unsafe { v128_load(codes.add(word * STRIP + 4 * c).cast()) };
+    for _ in 0..words {
+        let four = |i: usize| array::from_fn::<_, DIGITS, _>(|d| splat(unsafe { at.add(d * GROUP + 4 * i) }));
+        let words = |c: usize| unsafe { v128_load(codes.add(4 * c).cast()) };
         if BITS == 4 {
-            let x = [four(2 * word), four(2 * word + 1)];
+            let x = [four(0), four(1)];
             for c in 0..ACROSS {
                 let words = words(c);
                 let [lower, upper] = [v128_and(words, half), v128_and(u16x8_shr(words, 4), half)];
@@ -120,7 +121,7 @@ pub(super) unsafe fn columns<const BITS: usize>(
                 }
             }
         } else {
-            let (x, sign) = (four(word), mask(word));
+            let (x, sign) = (four(0), splat(unsafe { at.add(masks) }));
             for c in 0..ACROSS {
                 let codes = v128_xor(words(c), sign);
                 for (part, x) in parts.iter_mut().zip(x) {
@@ -128,6 +129,7 @@ pub(super) unsafe fn columns<const BITS: usize>(
                 }
             }
         }
+        (at, codes) = unsafe { (at.add(32 / BITS), codes.add(STRIP)) };
     }
     let scale = f32x4_splat(row.scale);
     for c in 0..ACROSS {

@@ -2,32 +2,20 @@
 
 use cloche_gemm::{Gemm, Product, Triangle, panels_len};
 
-/// C ← A·B + beta·C; see [`Real::gemm_but`](super::Real::gemm_but).
+/// C ← A·B + beta·C; see [`Real::gemm`](super::Real::gemm).
 ///
 /// # Safety
 /// That of [`Gemm`].
 pub(super) unsafe fn gemm(
+    triangle: Triangle,
     dims: [usize; 3],
     (a, a_strides): (*const f32, [isize; 2]),
     (b, b_strides): (*const f32, [isize; 2]),
     beta: f32,
     (c, c_strides): (*mut f32, [isize; 2]),
-    #[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables))] triangle: Triangle,
 ) {
     with_panels(panels_len(dims), |panels| {
-        let product = Product {
-            dims,
-            a,
-            a_strides,
-            b,
-            b_strides,
-            beta,
-            c,
-            c_strides,
-            panels,
-            #[cfg(target_arch = "x86_64")]
-            triangle,
-        };
+        let product = Product { dims, a, a_strides, b, b_strides, beta, c, c_strides, panels, triangle };
         // SAFETY: the caller's promise, and there is room for the panels.
         unsafe { fastest()(&product) };
     });

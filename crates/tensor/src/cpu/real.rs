@@ -84,34 +84,19 @@ pub trait Real:
     fn floats_mut(_: &mut [Self]) -> Option<&mut [f32]> {
         None
     }
-    /// C ← A·B + beta·C for strided matrices A (m, k), B (k, n), C (m, n).
+    /// C ← A·B + beta·C for strided matrices A (m, k), B (k, n), C (m, n), of which a part need not be computed.
     ///
     /// # Safety
     /// Every index that the extents and strides span lies within the allocations behind the pointers, and nothing else
     /// accesses C meanwhile.
     unsafe fn gemm(
+        triangle: Triangle,
         dims: [usize; 3],
         a: (*const Self, [isize; 2]),
         b: (*const Self, [isize; 2]),
         beta: Self,
         c: (*mut Self, [isize; 2]),
     );
-
-    /// The same, of which a part need not be computed.
-    ///
-    /// # Safety
-    /// That of [`gemm`](Self::gemm).
-    unsafe fn gemm_but(
-        _: Triangle,
-        dims: [usize; 3],
-        a: (*const Self, [isize; 2]),
-        b: (*const Self, [isize; 2]),
-        beta: Self,
-        c: (*mut Self, [isize; 2]),
-    ) {
-        // SAFETY: the caller's promise.
-        unsafe { Self::gemm(dims, a, b, beta, c) }
-    }
 }
 
 /// Constants of f32's elementary functions, the highest power first.
@@ -303,17 +288,6 @@ impl Real for f32 {
         Some(x)
     }
     unsafe fn gemm(
-        dims: [usize; 3],
-        a: (*const f32, [isize; 2]),
-        b: (*const f32, [isize; 2]),
-        beta: f32,
-        c: (*mut f32, [isize; 2]),
-    ) {
-        // SAFETY: the caller's promise.
-        unsafe { super::gemm::gemm(dims, a, b, beta, c, Triangle::Whole) }
-    }
-    #[cfg(not(target_arch = "wasm32"))]
-    unsafe fn gemm_but(
         triangle: Triangle,
         dims: [usize; 3],
         a: (*const f32, [isize; 2]),
@@ -322,7 +296,7 @@ impl Real for f32 {
         c: (*mut f32, [isize; 2]),
     ) {
         // SAFETY: the caller's promise.
-        unsafe { super::gemm::gemm(dims, a, b, beta, c, triangle) }
+        unsafe { super::gemm::gemm(triangle, dims, a, b, beta, c) }
     }
 }
 
@@ -391,6 +365,7 @@ impl Real for f64 {
         f64::is_finite(self)
     }
     unsafe fn gemm(
+        _: Triangle,
         [m, k, n]: [usize; 3],
         a: (*const f64, [isize; 2]),
         b: (*const f64, [isize; 2]),

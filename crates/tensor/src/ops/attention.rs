@@ -348,7 +348,7 @@ impl<F: Real> Forward<'_, F> {
             unsafe {
                 let c = (scores.as_mut_ptr(), [stride as isize, 1]);
                 let (k, q) = (k.rows([b, from, g]), q.columns([b, t0, h]));
-                F::gemm_but(Triangle::Wanted(-(last as isize)), [keys, d, rows], k, q, F::ZERO, c);
+                F::gemm(Triangle::wanted(-(last as isize)), [keys, d, rows], k, q, F::ZERO, c);
             }
             // 2. exp(score − largest), not yet divided by its sum.
             self.seen.hide(scores, stride, [b, t0], rows, from..to);
@@ -358,7 +358,7 @@ impl<F: Real> Forward<'_, F> {
             unsafe {
                 let (a, v) = ((scores.as_ptr(), columns), v.rows([b, from, g]));
                 let y = self.y.matrix([b, t0, h]);
-                F::gemm_but(Triangle::Lower(last as isize), [rows, keys, d], a, v, F::ZERO, y);
+                F::gemm(Triangle::lower(last as isize), [rows, keys, d], a, v, F::ZERO, y);
             }
             for (i, &sum) in sums[..rows].iter().enumerate() {
                 // SAFETY: as above.

@@ -242,9 +242,9 @@ impl<F: Real> Job<'_, F> {
         unsafe {
             let dims = [keys, d, rows];
             let (wanted, p, ds) =
-                (Triangle::Wanted(below), (p.as_mut_ptr(), by_key), (ds.as_mut_ptr(), by_key));
-            F::gemm_but(wanted, dims, k.rows(at_k), q.columns(at_q), F::ZERO, p);
-            F::gemm_but(wanted, dims, v.rows(at_k), self.dy.columns(at_q), F::ZERO, ds);
+                (Triangle::wanted(below), (p.as_mut_ptr(), by_key), (ds.as_mut_ptr(), by_key));
+            F::gemm(wanted, dims, k.rows(at_k), q.columns(at_q), F::ZERO, p);
+            F::gemm(wanted, dims, v.rows(at_k), self.dy.columns(at_q), F::ZERO, ds);
         }
         // 2. Weights, and the gradients of the scores.
         self.seen.hide(p, stride, [b, t0], rows, from..to);
@@ -252,11 +252,11 @@ impl<F: Real> Job<'_, F> {
         // 3. What they give to q, k and v.
         let dims = [keys, rows, d];
         unsafe {
-            let (lower, upper) = (Triangle::Lower(above), Triangle::Upper(below));
+            let (lower, upper) = (Triangle::lower(above), Triangle::upper(below));
             let (p, ds, turned) = ((p.as_ptr(), by_key), (ds.as_ptr(), by_key), (ds.as_ptr(), by_query));
-            F::gemm_but(lower, [rows, keys, d], turned, k.rows(at_k), F::ZERO, dq.matrix(at_q));
-            F::gemm_but(upper, dims, ds, q.rows(at_q), beta, dk.matrix(at_k));
-            F::gemm_but(upper, dims, p, self.dy.rows(at_q), beta, dv.matrix(at_k));
+            F::gemm(lower, [rows, keys, d], turned, k.rows(at_k), F::ZERO, dq.matrix(at_q));
+            F::gemm(upper, dims, ds, q.rows(at_q), beta, dk.matrix(at_k));
+            F::gemm(upper, dims, p, self.dy.rows(at_q), beta, dv.matrix(at_k));
         }
     }
 

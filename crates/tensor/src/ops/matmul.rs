@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use crate::autograd::Vjp;
 use crate::check::{Range, Sample};
-use crate::cpu::{CpuIo, Real, SendPtr, gemv, join_chunks, suits, threads};
+use crate::cpu::{CpuIo, Real, SendPtr, Triangle, gemv, join_chunks, suits, threads};
 use crate::cpu_kernel;
 use crate::dtype::DType;
 use crate::ops::layout::cat;
@@ -353,6 +353,7 @@ pub(super) fn multiply<F: Real>(
         // SAFETY: the slices cover their layouts, and the pieces of y are disjoint.
         unsafe {
             F::gemm(
+                Triangle::WHOLE,
                 dims,
                 (a.as_ptr().add(z * la.strides[0] + a_start), strides(la)),
                 (b.as_ptr().add(z * lb.strides[0] + b_start), strides(lb)),

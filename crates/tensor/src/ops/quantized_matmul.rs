@@ -13,7 +13,7 @@ use crate::autograd::Vjp;
 use crate::check::{Range, Sample};
 #[cfg(any(target_arch = "x86_64", target_arch = "wasm32"))]
 use crate::cpu::RowsInDigits;
-use crate::cpu::{CpuIo, FEW_ROWS, Kernel, Real, SendPtr, add_product, join_chunks, threads, wide};
+use crate::cpu::{CpuIo, FEW_ROWS, Kernel, Real, SendPtr, Triangle, add_product, join_chunks, threads, wide};
 #[cfg(target_arch = "x86_64")]
 use crate::cpu::{FewKernels, few_kernels};
 use crate::cpu_kernel;
@@ -197,11 +197,11 @@ fn run<F: Real, const BITS: usize>(mut io: CpuIo<F>, n: usize) {
             let panel = codes.chunks_exact(k * BITS / 32 * PANEL).zip(scales.chunks_exact(k / GROUP * PANEL));
             for (p, (codes, scales)) in range.zip(panel) {
                 unpack::<F, BITS>(codes, scales, &mut own);
-                let c = part(0, p).as_mut_ptr();
                 // SAFETY: as above; x is (M, K), and what has been unpacked (K, PANEL).
                 unsafe {
                     let (x, b) = ((x.as_ptr(), [k as isize, 1]), (own.as_ptr(), [PANEL as isize, 1]));
-                    F::gemm([m, k, width(p)], x, b, F::ZERO, (c, [n as isize, 1]));
+                    let c = (part(0, p).as_mut_ptr(), [n as isize, 1]);
+                    F::gemm(Triangle::WHOLE, [m, k, width(p)], x, b, F::ZERO, c);
                 }
             }
         }
