@@ -165,15 +165,21 @@ function samplingOf(params: CompletionParams): SamplingOptions & Several {
   };
 }
 
+/** A piece behind what has come of its text before, which becomes a part of that. */
+export function joined(whole: TokenPiece | undefined, piece: TokenPiece): TokenPiece {
+  if (!whole) return { ...piece };
+  whole.text += piece.text;
+  whole.tokens.push(...piece.tokens);
+  if (piece.finish) whole.finish = piece.finish;
+  return whole;
+}
+
 /** Whole texts of pieces that come in turns. */
 export async function collected(said: AsyncIterable<TokenPiece>): Promise<{ texts: TokenPiece[]; usage: Usage }> {
   const texts: TokenPiece[] = [];
   const usage = new Count();
   for await (const piece of said) {
-    const whole = (texts[piece.index] ??= { index: piece.index, text: "", tokens: [] });
-    whole.text += piece.text;
-    whole.tokens.push(...piece.tokens);
-    if (piece.finish) whole.finish = piece.finish;
+    texts[piece.index] = joined(texts[piece.index], piece);
     usage.add(piece);
   }
   return { texts, usage: usage.total() };

@@ -1,10 +1,11 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /** Models as a page uses them: the current one, which a `Cloche` speaks for, and others that are kept beside it. */
-import { ChatCompletions, collected, TextCompletions } from "./completions.js";
+import { ChatCompletions, collected, joined, TextCompletions } from "./completions.js";
 import type { Address, DownloadProgress } from "./downloads.js";
 import { ClocheError } from "./errors.js";
 import type { Probe, ProbeOptions } from "./probes.js";
-import type { Api, Preset, SamplingOptions, Several, TokenPiece } from "./protocol.js";
+import type { Asked } from "./prompts.js";
+import type { Api, Preset, SamplingOptions, Several, Slots, TokenPiece } from "./protocol.js";
 import type { Remote } from "./remote.js";
 import type { TokenizerHandle } from "./tokenizers.js";
 import type { Files, Message } from "./tuning.js";
@@ -69,6 +70,9 @@ export interface CopyOptions {
    */
   quantize?: "int8" | "int4" | undefined;
 }
+
+/** How a model is asked many things. */
+export type AskManyOptions = SamplingOptions & Slots & Abortable;
 
 /** How a model is asked. */
 export interface AskOptions extends SamplingOptions, Abortable {
@@ -135,12 +139,26 @@ export class Speaker {
    * are drawn from one seed, and share each reading of the weights: eight take a fraction of eight times as long as one. A
    * draft guesses for one only.
    */
-  async answers(asked: string | Message[], { seed = Math.floor(Math.random() * 2 ** 31), ...options }: AskOptions & Several = {}): Promise<Answer[]> {
+  async answers(asked: Asked, { seed = Math.floor(Math.random() * 2 ** 31), ...options }: AskOptions & Several = {}): Promise<Answer[]> {
     const { texts } = await collected(this.#speak(asked, { ...options, seed }));
-    return texts.map(({ text, tokens, finish = "stop" }) => {
-      const sum = tokens.reduce((sum, { logProb }) => sum + logProb, 0);
-      return { text, tokens, logProb: sum, meanLogProb: sum / Math.max(1, tokens.length), finish };
-    });
+    return texts.map(answerOf);
+  }
+
+  /**
+   * Continues many texts, or answers many conversations, and yields each answer as soon as it has ended, with its place in the
+   * list. A few are computed at once and share each reading of the weights; one that ends leaves its slot to the next. None goes
+   * on beyond the model's context. They are drawn from one seed: what is said to one depends on it, its place and the seed alone.
+   * A model that is still growing answers `BUSY`.
+   */
+  async *answersTo(asked: string[] | Message[][], { signal, seed = Math.floor(Math.random() * 2 ** 31), ...options }: AskManyOptions = {}): AsyncGenerator<Answer & { index: number }, void> {
+    const begun = new Map<number, TokenPiece>();
+    for await (const piece of this.#remote.stream("answersTo", { asked, seed, ...options, ...this.#whom }, signal)) {
+      const whole = joined(begun.get(piece.index), piece);
+      begun.set(piece.index, whole);
+      if (!piece.finish) continue;
+      begun.delete(piece.index);
+      yield { index: piece.index, ...answerOf(whole) };
+    }
   }
 
   /** Reads a text with the weights of this moment, also while the model is still growing, and shows what happens inside. */
@@ -160,10 +178,8 @@ export class Speaker {
     return new Map(Object.entries(await this.#remote.request("files", asked)));
   }
 
-  #speak(asked: string | Message[], { signal, draft, ...sampling }: AskOptions & Several = {}): AsyncGenerator<TokenPiece, void> {
-    const options = { ...sampling, ...(draft && { draft: draft.number }), ...this.#whom };
-    if (typeof asked === "string") return this.#remote.stream("generate", { prompt: asked, ...options }, signal);
-    return this.#remote.stream("chat", { messages: asked, ...options }, signal);
+  #speak(asked: Asked, { signal, draft, ...sampling }: AskOptions & Several = {}): AsyncGenerator<TokenPiece, void> {
+    return this.#remote.stream("speak", { asked, ...sampling, ...(draft && { draft: draft.number }), ...this.#whom }, signal);
   }
 }
 
@@ -240,6 +256,12 @@ export async function opened<Info extends ModelInfo>(
     onProgress?.(told);
   }
   throw new ClocheError("ENGINE_CRASHED", "a model was opened, but nothing is known of it");
+}
+
+/** What has been said as an answer. */
+function answerOf({ text, tokens, finish = "stop" }: TokenPiece): Answer {
+  const sum = tokens.reduce((sum, { logProb }) => sum + logProb, 0);
+  return { text, tokens, logProb: sum, meanLogProb: sum / Math.max(1, tokens.length), finish };
 }
 
 /** A text alone: the pieces of several would be one to whoever hears them. */

@@ -5,6 +5,7 @@ import type { PastEvent, SaveEvent, SaveOptions } from "./keeping.js";
 import type { KernelsEvent } from "./kernels.js";
 import type { CopyOptions, CreateModelOptions, ModelInfo, Whom } from "./models.js";
 import type { Probe, ProbeOptions } from "./probes.js";
+import type { Asked } from "./prompts.js";
 import type { ResumeOptions } from "./runs.js";
 import type { SavedRun } from "./storage.js";
 import type { StageName, StageOptions } from "./teaching.js";
@@ -220,6 +221,12 @@ export interface Several {
   n?: number | undefined;
 }
 
+/** How many of many texts a model says at once. */
+export interface Slots {
+  /** One that ends leaves its slot to the next. Each has a cache of its own, and all of them share each reading of the weights. @default 16 */
+  slots?: number;
+}
+
 /** A piece of what a model says. */
 export interface TokenPiece {
   /** It may be a token late, where that might yet become a character or a stop string. */
@@ -290,8 +297,8 @@ export interface Api {
   removeRun(options: { name: string }): Promise<void>;
   exportRun(options: { name: string }): Promise<Blob>;
   importRun(options: { name: string; archive: Blob }): Promise<SavedRun>;
-  generate(options: SamplingOptions & Several & Guessing & Whom & { prompt: string }, signal: AbortSignal): AsyncIterable<TokenPiece>;
-  chat(options: SamplingOptions & Several & Guessing & Whom & { messages: Message[] }, signal: AbortSignal): AsyncIterable<TokenPiece>;
+  speak(options: SamplingOptions & Several & Guessing & Whom & { asked: Asked }, signal: AbortSignal): AsyncIterable<TokenPiece>;
+  answersTo(options: SamplingOptions & Slots & Whom & { asked: Asked[] }, signal: AbortSignal): AsyncIterable<TokenPiece>;
   probe(options: ProbeOptions & Whom & { text: string }): Promise<Probe>;
   files(options: Whom & { judge?: boolean }): Promise<Record<string, Uint8Array<ArrayBuffer>>>;
   archive(options: Whom & { judge?: boolean }): Promise<Blob>;

@@ -1,7 +1,8 @@
 /** How a model speaks: tokens from the engine, text for the page, up to where it has to end. */
 import { ClocheError } from "./errors.js";
 import { breathe, type Turns } from "./pace.js";
-import type { Guessing, SamplingOptions, Several, TokenPiece } from "./protocol.js";
+import type { Prompt } from "./prompts.js";
+import type { Guessing, SamplingOptions, Several, Slots, TokenPiece } from "./protocol.js";
 import { asking } from "./shelf.js";
 import { Held } from "./stops.js";
 import { snakeCase } from "./growing.js";
@@ -12,6 +13,9 @@ import type { Tokenizer } from "./wasm/text.js";
 /** Tokens that a text has at most where nobody says otherwise. */
 export const MAX_TOKENS = 200;
 
+/** How many of many texts go on at once where nobody says otherwise. */
+export const DEFAULT_SLOTS = 16;
+
 /** Pieces of a text come no more often than this, the first one at once: each costs worker and page a message. */
 const PIECE_MS = 8;
 
@@ -20,20 +24,24 @@ export interface Speaker {
   /** The model of the moment: it may move to another module before it is asked. */
   run: () => Pretrain | Model;
   tokenizer: Tokenizer;
-  prompt: Uint32Array;
-  /** Tokens that end the text. */
-  stopIds: Uint32Array | number[];
+  /** Of several, the first says what ends each of their texts. */
+  prompts: Prompt[];
   turns: Turns;
   /** The model of a number, where it has the same tokens. */
   draft: (number: number) => Model;
 }
 
-/** Continues a prompt, once or `n` times, piece by piece; the last piece of each text says why it has ended. */
-export async function* speak(speaker: Speaker, options: SamplingOptions & Several & Guessing, signal: AbortSignal): AsyncGenerator<TokenPiece> {
-  const { run, tokenizer, prompt, stopIds, turns } = speaker;
-  const { stop = [], maxTokens = MAX_TOKENS, adapter = true, n = 1, draft, ahead = 4, ...sampling } = options;
-  const settings = snakeCase({ ...sampling, n, maxTokens, stopIds: Array.from(stopIds) });
+/**
+ * Continues a prompt, once or `n` times, or many prompts with so many `slots`, piece by piece; the last piece of each text says
+ * why it has ended.
+ */
+export async function* speak(speaker: Speaker, options: SamplingOptions & Several & Guessing & Slots, signal: AbortSignal): AsyncGenerator<TokenPiece> {
+  const { run, tokenizer, prompts, turns } = speaker;
+  const { stop = [], maxTokens = MAX_TOKENS, adapter = true, n = 1, slots, draft, ahead = 4, ...sampling } = options;
+  const [{ ids: prompt, stopIds, stop: ends }] = prompts as [Prompt];
+  const settings = snakeCase({ ...sampling, ...(slots === undefined ? { n } : { slots }), maxTokens, stopIds: Array.from(stopIds) });
   const begin = (model: Pretrain | Model) => {
+    if (slots !== undefined) return (model as Model).generateMany(...sideBySide(prompts), settings);
     // Nobody guesses for several texts: they share each reading of the weights as it is.
     if (draft === undefined || n > 1) return model.generate(prompt, settings);
     if (!("generateWith" in model)) throw new ClocheError("SETTINGS", "draft: found a model that is still growing, expected one that is not");
@@ -41,14 +49,21 @@ export async function* speak(speaker: Speaker, options: SamplingOptions & Severa
     return model.generateWith(prompt, settings, speaker.draft(draft), ahead);
   };
   const generator = await turns.take(() => asking(run(), adapter, begin));
-  const texts = Array.from({ length: n }, (_, index) => new Text(index, tokenizer, stop, maxTokens, prompt.length));
+  const promptOf = (index: number) => (slots === undefined ? prompt : prompts[index]!.ids);
+  const length = slots === undefined ? n : prompts.length;
+  const texts = Array.from({ length }, (_, index) => new Text(index, tokenizer, [...stop, ...ends], maxTokens, promptOf(index).length));
   const pieces = () => texts.map((text) => text.piece()).filter((piece) => piece !== undefined);
   let told = -Infinity;
   try {
     while (!texts.every((text) => text.finish)) {
       const drawn = await turns.take(() => generator.next());
       signal.throwIfAborted();
-      for (let at = 0; drawn && at < drawn.length; at += 3) texts[drawn[at + 2]!]!.push(drawn[at]!, drawn[at + 1]!);
+      for (let at = 0; drawn && at < drawn.length; at += 3) {
+        const index = drawn[at + 2]!;
+        const ended = texts[index]!.push(drawn[at]!, drawn[at + 1]!);
+        // A stop string is nothing that the engine knows of.
+        if (ended && "end" in generator) generator.end(index);
+      }
       if (!drawn) texts.forEach((text) => text.end());
       if (performance.now() - told < PIECE_MS) continue;
       const ready = pieces();
@@ -66,6 +81,18 @@ export async function* speak(speaker: Speaker, options: SamplingOptions & Severa
     await turns.take(() => generator.free());
     texts.forEach((text) => text.free());
   }
+}
+
+/** Prompts one behind the other, and how long each is. */
+function sideBySide(prompts: Prompt[]): [Uint32Array, Uint32Array] {
+  const lengths = Uint32Array.from(prompts, ({ ids }) => ids.length);
+  const all = new Uint32Array(lengths.reduce((sum, length) => sum + length, 0));
+  let at = 0;
+  for (const { ids } of prompts) {
+    all.set(ids, at);
+    at += ids.length;
+  }
+  return [all, lengths];
 }
 
 /** One of the texts that go on, and what of it nobody has been told. */
@@ -93,21 +120,25 @@ class Text {
     this.#promptTokens = promptTokens;
   }
 
-  /** The next token, or one below 0 that ends it. What comes behind a stop string is not heard. */
-  push(id: number, logProb: number): void {
-    if (this.finish) return;
-    if (id < 0) return this.end();
+  /** The next token, or -1 in place of one that ends it, -2 where the context does; says whether that is its end. What comes behind it is not heard. */
+  push(id: number, logProb: number): boolean {
+    if (this.finish) return false;
+    if (id < 0) {
+      this.end(id === -2);
+      return true;
+    }
     this.#said += 1;
     this.#tokens.push({ id, text: this.#tokenizer.decode(Uint32Array.of(id)), logProb });
     this.#text += this.#held.push(this.#decoder.pushMany(Uint32Array.of(id)));
     if (this.#held.ended || this.#said === this.#maxTokens) this.end();
+    return this.finish !== undefined;
   }
 
-  /** Nothing follows. */
-  end(): void {
+  /** Nothing follows, maybe because the context is full. */
+  end(isFull = false): void {
     if (this.finish) return;
     if (!this.#held.ended) this.#text += this.#held.push(this.#decoder.finish()) + this.#held.rest();
-    this.finish = this.#said < this.#maxTokens || this.#held.ended ? "stop" : "length";
+    this.finish = (this.#said < this.#maxTokens && !isFull) || this.#held.ended ? "stop" : "length";
   }
 
   /** What is new, if anything is. */

@@ -109,7 +109,17 @@ declare module "*/wasm/teach.js" {
     generate(prompt: Uint32Array, options: object): Generator;
     /** The same text, for which another model guesses so many tokens at a time. */
     generateWith(prompt: Uint32Array, options: object, draft: Model, ahead: number): Generator;
+    /** Continues prompts that lie one behind the other, a few at once. */
+    generateMany(prompts: Uint32Array, lengths: Uint32Array, options: object): Batch;
     files(): Promise<NamedBytes[]>;
+    free(): void;
+  }
+
+  export class Batch {
+    /** As a generator's; -2 behind the last token of a text for which the context has no more room. */
+    next(): Promise<Float32Array | undefined>;
+    /** Ends a text, whose room the next prompt takes. */
+    end(text: number): void;
     free(): void;
   }
 

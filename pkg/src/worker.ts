@@ -17,6 +17,7 @@ import type { CopyOptions, ModelInfo, Whom } from "./models.js";
 import { Modules } from "./modules.js";
 import { breathe, Gate, paced, Turns } from "./pace.js";
 import type { Probe, ProbeOptions } from "./probes.js";
+import { promptOf, promptsOf, type Asked, type Prompt } from "./prompts.js";
 import type {
   Api,
   DeviceInfo,
@@ -31,17 +32,17 @@ import type {
   OpenOptions,
   SamplingOptions,
   Several,
+  Slots,
   Steer,
   TokenPiece,
 } from "./protocol.js";
 import { serve, type Port } from "./remote.js";
 import type { ResumeOptions } from "./runs.js";
-import { MAX_TOKENS, speak } from "./speech.js";
+import { DEFAULT_SLOTS, MAX_TOKENS, speak, type Speaker } from "./speech.js";
 import { begun, copyOf, infoOf, opened, Shelf, type Grown } from "./shelf.js";
 import { RunStore, type SavedRun } from "./storage.js";
 import type { School, StageName, StageOptions } from "./teaching.js";
-import { chatOf } from "./templates.js";
-import type { DistillOptions, DpoOptions, Files, GrpoOptions, Message, PpoOptions, RewardOptions, SftOptions, TuneEvent } from "./tuning.js";
+import type { DistillOptions, DpoOptions, Files, GrpoOptions, PpoOptions, RewardOptions, SftOptions, TuneEvent } from "./tuning.js";
 import type { Engine as PlainEngine, Pretrain } from "./wasm/engine.js";
 import type { Engine, Model, Tune } from "./wasm/teach.js";
 import { help } from "./wasm/threads.js";
@@ -399,33 +400,26 @@ class Session implements Api {
     this.#gate.open();
   }
 
-  async *generate({ prompt: text, model, ...options }: SamplingOptions & Several & Guessing & Whom & { prompt: string }, signal: AbortSignal): AsyncGenerator<TokenPiece> {
-    const { tokenizer } = this.#shelf.get(model);
-    const stopIds = tokenizer.eotId === undefined ? [] : [tokenizer.eotId];
-    const prompt = tokenizer.encode(text);
-    yield* speak(this.#speaker(model, tokenizer, prompt, stopIds), options, signal);
-  }
-
-  async *chat(options: SamplingOptions & Several & Guessing & Whom & { messages: Message[] }, signal: AbortSignal): AsyncGenerator<TokenPiece> {
-    const { messages, model, stop = [], maxTokens = MAX_TOKENS, ...sampling } = options;
+  async *speak({ asked, model, ...options }: SamplingOptions & Several & Guessing & Whom & { asked: Asked }, signal: AbortSignal): AsyncGenerator<TokenPiece> {
     const grown = this.#shelf.get(model);
-    grown.chat ??= await chatOf(await this.#modules.text(), grown.tokenizer, true);
-    const { chat, tokenizer } = grown;
-    const { run } = this.#shelf.get(model);
-    const prompt = chat.prompt(JSON.stringify(messages));
-    const room = run.contextLen - prompt.length;
-    if (room < 1) {
-      const expected = `fewer than ${run.contextLen}, the model's context`;
-      throw new ClocheError("SETTINGS", `messages: found ${prompt.length} tokens, expected ${expected}`);
-    }
-    const stops = chat.stopText === undefined ? stop : [...stop, chat.stopText];
-    const settings = { ...sampling, stop: stops, maxTokens: Math.min(maxTokens, room) };
-    yield* speak(this.#speaker(model, tokenizer, prompt, chat.stopIds), settings, signal);
+    const prompt = await promptOf(grown, asked, () => this.#modules.text());
+    // An answer ends where the context does; a text goes on.
+    const room = typeof asked === "string" ? Infinity : grown.run.contextLen - prompt.ids.length;
+    const maxTokens = Math.min(options.maxTokens ?? MAX_TOKENS, room);
+    yield* speak(this.#speaker(model, grown, [prompt]), { ...options, maxTokens }, signal);
   }
 
-  #speaker(model: number | undefined, tokenizer: Grown["tokenizer"], prompt: Uint32Array, stopIds: Uint32Array | number[]) {
+  async *answersTo({ asked, model, ...options }: SamplingOptions & Slots & Whom & { asked: Asked[] }, signal: AbortSignal): AsyncGenerator<TokenPiece> {
+    const grown = this.#shelf.get(model);
+    // The smaller module has no room to read prompts beside texts that go on.
+    if (!("generateMany" in grown.run)) await this.#exclusively(({ engine }) => this.#taught(grown, engine));
+    const prompts = await promptsOf(grown, asked, () => this.#modules.text());
+    if (prompts.length > 0) yield* speak(this.#speaker(model, grown, prompts), { slots: DEFAULT_SLOTS, ...options }, signal);
+  }
+
+  #speaker(model: number | undefined, { tokenizer }: Grown, prompts: Prompt[]): Speaker {
     const draft = (number: number) => this.#shelf.draft(number, tokenizer);
-    return { run: () => this.#shelf.get(model).run, tokenizer, prompt, stopIds, turns: this.#turns, draft };
+    return { run: () => this.#shelf.get(model).run, tokenizer, prompts, turns: this.#turns, draft };
   }
 
   probe({ text, model, ...options }: ProbeOptions & Whom & { text: string }): Promise<Probe> {

@@ -1,10 +1,13 @@
-/** Faster answers: by rounded weights, and by guesses of a smaller model. */
+/** Faster answers: by rounded weights, by guesses of a smaller model, and many at once. */
 import assert from "node:assert/strict";
 
 /** @typedef {import("playwright-core").Page} Page */
 
 /** @type {[string, (page: Page) => Promise<string | void>][]} */
-export const GUESSING = [["a rounded copy answers alike, a draft changes no word, and both say what they cannot do", answer]];
+export const GUESSING = [
+  ["a rounded copy answers alike, a draft changes no word, and both say what they cannot do", answer],
+  ["many prompts are answered a few at a time, each as if it were alone", answerMany],
+];
 
 const GROW = { data: "to be or not to be, that is the question. ".repeat(60), contextLen: 64, batchSize: 4, evalEvery: 0 };
 
@@ -85,4 +88,79 @@ async function answer(page) {
   ];
   expected.forEach((pattern, at) => assert.match(found.errors[at] ?? "", pattern));
   return `${off.map((nats) => nats.toFixed(4)).join(" and ")} nats a token`;
+}
+
+/** @param {Page} page */
+async function answerMany(page) {
+  const found = await page.evaluate(async (grow) => {
+    const { Cloche } = await import(/** @type {string} */ ("/pkg/index.js"));
+    const { collect } = await import(/** @type {string} */ ("/checks/collect.js"));
+    const told = (/** @type {Promise<unknown>} */ outcome) => outcome.then(() => "none", (/** @type {any} */ error) => `${error.code}: ${error.message}`);
+    const cloche = await Cloche.create({ device: "cpu" });
+    await collect(cloche.grow({ ...grow, steps: 60, lr: 3e-3, chatTokens: true }));
+    const prompts = ["to be", "", "or not to be, that", "question", "t", "the question. to", "is the"];
+    const greedy = { temperature: 0, maxTokens: 9 };
+    const sort = async (/** @type {any} */ answers) => (await collect(answers)).sort((/** @type {any} */ a, /** @type {any} */ b) => a.index - b.index);
+    // The model that has just grown moves to the module that can do this.
+    const many = await sort(cloche.answersTo(prompts, { ...greedy, slots: 3 }));
+    const each = [];
+    for (const prompt of prompts) each.push((await cloche.answers(prompt, greedy))[0]);
+    const drawn = { seed: 5, maxTokens: 30, stop: ["t"] };
+    const seeded = await Promise.all([1, 4, 128].map((slots) => sort(cloche.answersTo(prompts, { ...drawn, slots }))));
+    const long = await sort(cloche.answersTo(["to be, or not", "to be"], { ...greedy, maxTokens: 500 }));
+    const talk = (/** @type {string} */ content) => [{ role: "user", content }];
+    const talks = await sort(cloche.answersTo([talk("to be"), talk("or not")], greedy));
+    const talked = [];
+    for (const content of ["to be", "or not"]) talked.push((await cloche.answers(talk(content), greedy))[0]);
+    const before = await cloche.memory();
+    for await (const _ of cloche.answersTo(prompts, { ...greedy, maxTokens: 500 })) break;
+    // What is under way is first computed to its end.
+    let after = before;
+    for (let tries = 0; tries < 100 && (tries === 0 || after.buffers !== before.buffers); tries++) {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      after = await cloche.memory();
+    }
+    const none = await collect(cloche.answersTo([]));
+    const errors = [
+      await told(collect(cloche.answersTo(prompts, { slots: 0 }))),
+      await told(collect(cloche.answersTo(prompts, { slots: 1.5 }))),
+      await told(collect(cloche.answersTo(["to", talk("be")]))),
+      await told(collect(cloche.answersTo([talk("to be "), talk("to be ".repeat(20))]))),
+    ];
+    const fresh = await Cloche.create({ device: "cpu" });
+    const running = fresh.grow({ ...grow, steps: 1000 });
+    for await (const event of running) {
+      if (event.event !== "step") continue;
+      errors.push(await told(collect(fresh.answersTo(prompts))));
+      break;
+    }
+    fresh.dispose();
+    cloche.dispose();
+    return { many, each, seeded, long, talks, talked, buffers: [before.buffers, after.buffers], none, errors };
+  }, GROW);
+  const texts = (/** @type {any[]} */ answers) => answers.map(({ text, finish }) => [text, finish]);
+  assert.deepEqual(found.many.map((/** @type {any} */ { index }) => index), [0, 1, 2, 3, 4, 5, 6]);
+  assert.deepEqual(texts(found.many), texts(found.each));
+  for (const [at, { logProb }] of found.many.entries()) assert.ok(Math.abs(logProb - found.each[at].logProb) < 1e-3);
+  // Who is computed beside a text is nothing to it.
+  const [one, ...others] = found.seeded.map(texts);
+  for (const other of others) assert.deepEqual(other, one);
+  for (const { text, tokens, finish } of found.seeded[0]) {
+    assert.ok(!text.includes("t"));
+    assert.equal(finish, tokens.length < 30 || tokens.at(-1).text === "t" ? "stop" : "length");
+  }
+  assert.ok(new Set(found.seeded[0].map((/** @type {any} */ { tokens }) => tokens.length)).size > 1);
+  // The context has 64 tokens, and a last one may be drawn behind it.
+  assert.deepEqual(found.long.map((/** @type {any} */ { tokens, finish }) => [tokens.length, finish]), [[65 - "to be, or not".length, "length"], [65 - "to be".length, "length"]]);
+  assert.deepEqual(texts(found.talks), texts(found.talked));
+  assert.equal(found.buffers[1], found.buffers[0], "who stops listening leaves nothing behind");
+  assert.deepEqual(found.none, []);
+  assert.deepEqual(found.errors, [
+    "SETTINGS: slots: found 0, expected 1 up to 128",
+    "SETTINGS: slots: found 1.5, expected a whole number",
+    "SETTINGS: asked: found a conversation at 1, expected a text",
+    found.errors[3],
+    "BUSY: a run is going on: stop it before you start another",
+  ]);
+  assert.match(found.errors[3] ?? "", /^SETTINGS: messages: found \d+ tokens, expected fewer than 64, the model's context$/);
 }

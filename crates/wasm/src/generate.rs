@@ -25,10 +25,8 @@ impl Generator {
         prompt: Vec<u32>,
         options: JsValue,
     ) -> Result<Generator, JsValue> {
-        let (settings, n) = settings(&options)?;
-        // Nothing to continue: begin where a text would begin.
-        let prompt =
-            if prompt.is_empty() { vec![settings.stop_ids.first().map_or(0, |id| *id)] } else { prompt };
+        let (settings, n) = settings(&options, "n")?;
+        let prompt = begun(prompt, &settings);
         let generator = cloche_models::Generator::new(device, network, n, settings);
         let mut generator = generator.map_err(|e| thrown(&e.into()))?;
         generator.start(&[prompt]).map_err(|e| thrown(&e.into()))?;
@@ -51,17 +49,27 @@ impl Generator {
     pub async fn next(&self) -> Result<Option<Vec<f32>>, JsValue> {
         let Some(mut generator) = self.generator.take() else { return Ok(None) };
         let tokens = generator.next().await.map_err(|e| thrown(&e.into()))?;
-        let ends = |id: u32| generator.settings.stop_ids.contains(&id);
-        let told = |t: &Token| [if ends(t.id) { -1.0 } else { t.id as f32 }, t.log_prob, t.sequence as f32];
-        let told = tokens.map(|tokens| tokens.iter().flat_map(told).collect());
+        let told = tokens.map(|tokens| told(&tokens, &generator.settings));
         self.generator.replace(told.is_some().then_some(generator));
         Ok(told)
     }
 }
 
-/// What JavaScript says about sampling, and how many texts it wants. The defaults are those of a page: a little safer than the
-/// plain probabilities, and not endless.
-fn settings(options: &JsValue) -> Result<(GenerateSettings, usize), JsValue> {
+/// Tokens as JavaScript hears of them.
+pub(crate) fn told(tokens: &[Token], settings: &GenerateSettings) -> Vec<f32> {
+    let ends = |id: u32| settings.stop_ids.contains(&id);
+    let told = |t: &Token| [if ends(t.id) { -1.0 } else { t.id as f32 }, t.log_prob, t.sequence as f32];
+    tokens.iter().flat_map(told).collect()
+}
+
+/// Where there is nothing to continue, the token that a text would begin with.
+pub(crate) fn begun(prompt: Vec<u32>, settings: &GenerateSettings) -> Vec<u32> {
+    if prompt.is_empty() { vec![settings.stop_ids.first().map_or(0, |id| *id)] } else { prompt }
+}
+
+/// What JavaScript says about sampling, and, as `count`, how many texts it wants at once. The defaults are those of a page: a
+/// little safer than the plain probabilities, and not endless.
+pub(crate) fn settings(options: &JsValue, count: &str) -> Result<(GenerateSettings, usize), JsValue> {
     let mut given = Fields::of(options);
     let sampling = Sampling { temperature: 0.8, ..Sampling::default() };
     let (mut seed, mut n) = (sampling.seed as f64, 1);
@@ -74,16 +82,16 @@ fn settings(options: &JsValue) -> Result<(GenerateSettings, usize), JsValue> {
     given.set("min_p", &mut sampling.min_p)?;
     given.set("repetition_penalty", &mut sampling.repetition_penalty)?;
     given.set("seed", &mut seed)?;
-    given.set("n", &mut n)?;
+    given.set(count, &mut n)?;
     sampling.seed = seed as u64;
     // Each of these ends the text; the first one is also where a text begins.
     given.set("stop_ids", &mut settings.stop_ids)?;
     given.end()?;
-    validate(sampling, n)?;
+    validate(sampling, (count, n))?;
     Ok((settings, n))
 }
 
-fn validate(sampling: &Sampling, n: usize) -> Result<(), JsValue> {
+fn validate(sampling: &Sampling, (count, n): (&str, usize)) -> Result<(), JsValue> {
     let Sampling { temperature, top_p, min_p, repetition_penalty: penalty, .. } = *sampling;
     let require = |name: &str, found: f32, holds: bool, expected: &str| match holds {
         true => Ok(()),
@@ -91,7 +99,7 @@ fn validate(sampling: &Sampling, n: usize) -> Result<(), JsValue> {
             Err(error("SETTINGS", &[name, ": found ", &found.shown(), ", expected ", expected].concat()))
         }
     };
-    require("n", n as f32, n > 0 && n <= MOST, "1 up to 128")?;
+    require(count, n as f32, n > 0 && n <= MOST, "1 up to 128")?;
     let warm = temperature.is_finite() && temperature >= 0.0;
     require("temperature", temperature, warm, "a finite number, 0 for the likeliest token")?;
     require("top_p", top_p, top_p > 0.0 && top_p <= 1.0, "above 0, up to 1")?;

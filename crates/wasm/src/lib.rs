@@ -11,6 +11,8 @@ mod pretrain;
 mod generate;
 mod files;
 #[cfg(feature = "stages")]
+mod batch;
+#[cfg(feature = "stages")]
 mod model;
 #[cfg(feature = "stages")]
 mod look;

@@ -170,9 +170,7 @@ impl Model {
 
     /// Continues a prompt with the weights of this moment.
     pub fn generate(&self, prompt: Vec<u32>, options: JsValue) -> Result<Generator, JsValue> {
-        if self.scores() {
-            return Err(error("NO_MODEL", "the model scores texts and cannot continue any"));
-        }
+        self.expect_logits()?;
         Generator::start(&self.device, &self.network, prompt, options)
     }
 
@@ -203,6 +201,14 @@ impl Model {
 }
 
 impl Model {
+    /// Refuses to continue a text by a model that scores it.
+    pub(crate) fn expect_logits(&self) -> Result<(), JsValue> {
+        match self.scores() {
+            true => Err(error("NO_MODEL", "the model scores texts and cannot continue any")),
+            false => Ok(()),
+        }
+    }
+
     /// Refuses what a quantised model cannot do.
     pub(crate) fn expect_whole(&self) -> Result<(), JsValue> {
         match self.is_quantized() {
