@@ -16,6 +16,7 @@ import { completed, DEFAULT_PRESET, DEFAULT_SEED, DEFAULT_TOKENIZER, expectSeed,
 import type { CopyOptions, ModelInfo, Whom } from "./models.js";
 import { Modules } from "./modules.js";
 import { breathe, Gate, paced, Turns } from "./pace.js";
+import { Place } from "./place.js";
 import type { Probe, ProbeOptions } from "./probes.js";
 import { promptOf, promptsOf, type Asked, type Prompt } from "./prompts.js";
 import type {
@@ -73,7 +74,7 @@ class Session implements Api {
   readonly #forecast = new Forecast(this.#turns);
   /** The run under way, or the last one until another begins: what a checkpoint is made of. */
   #run: { run: Pretrain | Tune; beside: NamedBytes[] } | undefined;
-  #busy = false;
+  readonly #place = new Place();
   /** Set by `stop`, which may come before there is a run to stop. */
   #stopping = false;
 
@@ -84,12 +85,12 @@ class Session implements Api {
   }
 
   async estimate(options: EstimateOptions): Promise<Estimate> {
-    return this.#forecast.of(() => this.#awake(), options, await this.#vocabSize(options), this.#busy);
+    return this.#forecast.of(() => this.#awake(), options, await this.#vocabSize(options), this.#place.isTaken);
   }
 
   async *tuneKernels(options: EstimateOptions, signal: AbortSignal, report: (event: KernelsEvent) => void) {
     const vocabSize = await this.#vocabSize(options);
-    yield await this.#exclusively(({ engine }) => tune(engine, this.#turns, options, vocabSize, signal, report));
+    yield await this.#exclusively(({ engine }) => tune(engine, this.#turns, options, vocabSize, signal, report), signal);
   }
 
   #vocabSize(options: EstimateOptions): Promise<number> {
@@ -101,7 +102,7 @@ class Session implements Api {
     yield await this.#exclusively(async () => {
       const { rehearse } = await import("./rehearsal.js");
       return rehearse(stage, options, await this.#school(), signal);
-    });
+    }, signal);
   }
 
   async memory(): Promise<MemoryInUse> {
@@ -158,7 +159,7 @@ class Session implements Api {
         throw new ClocheError("ABORTED", "stopped by the caller");
       }
       return place(grown);
-    });
+    }, signal);
     await here.forget();
     yield info;
   }
@@ -187,7 +188,7 @@ class Session implements Api {
   }
 
   grow(options: GrowOptions, signal: AbortSignal): AsyncIterable<GrowEvent> {
-    return this.#alone(() => this.#kept("grow", options, (asked: GrowOptions) => this.#grow(asked, signal)));
+    return this.#alone(() => this.#kept("grow", options, (asked: GrowOptions) => this.#grow(asked, signal)), signal);
   }
 
   async *#grow(asked: GrowOptions, signal: AbortSignal): AsyncGenerator<GrowEvent> {
@@ -234,7 +235,7 @@ class Session implements Api {
   }
 
   #tune(stage: StageName, options: StageOptions, signal: AbortSignal): AsyncIterable<TuneEvent> {
-    return this.#alone(() => this.#kept(stage, options, (asked: StageOptions) => this.#teaching(stage, asked, signal)));
+    return this.#alone(() => this.#kept(stage, options, (asked: StageOptions) => this.#teaching(stage, asked, signal)), signal);
   }
 
   async *#teaching(stage: StageName, options: StageOptions, signal: AbortSignal): AsyncGenerator<TuneEvent> {
@@ -251,18 +252,18 @@ class Session implements Api {
   }
 
   /** The events of a run that has the engine to itself, from before its first one to the end. */
-  async *#alone<Event>(run: () => AsyncIterable<Event>): AsyncGenerator<Event> {
-    this.#claim();
+  async *#alone<Event>(run: () => AsyncIterable<Event>, signal: AbortSignal): AsyncGenerator<Event> {
+    const leave = await this.#claim(signal);
     try {
       yield* run();
     } finally {
-      this.#busy = false;
+      leave();
     }
   }
 
   /** Does something that no run may go on beside, with the larger module. */
-  async #exclusively<T>(work: (teach: Teach) => Promise<T>): Promise<T> {
-    this.#claim();
+  async #exclusively<T>(work: (teach: Teach) => Promise<T>, signal?: AbortSignal): Promise<T> {
+    const leave = await this.#claim(signal);
     try {
       return await work(await this.#stages());
     } catch (error) {
@@ -271,7 +272,7 @@ class Session implements Api {
       await this.#reopen();
       return await work(await this.#stages());
     } finally {
-      this.#busy = false;
+      leave();
     }
   }
 
@@ -327,7 +328,7 @@ class Session implements Api {
   }
 
   resumeRun(asked: ResumeOptions & { name: string }, signal: AbortSignal): AsyncIterable<GrowEvent | TuneEvent> {
-    return this.#alone(() => this.#goingOn(asked, signal));
+    return this.#alone(() => this.#goingOn(asked, signal), signal);
   }
 
   async *#goingOn({ name, ...changes }: ResumeOptions & { name: string }, signal: AbortSignal): AsyncGenerator<GrowEvent | TuneEvent> {
@@ -477,16 +478,18 @@ class Session implements Api {
     return (await this.#modules.text()).trainTrace(text, merges);
   }
 
-  /** One run at a time. */
-  #claim(): void {
-    if (this.#busy) throw new ClocheError("BUSY", "a run is going on: stop it before you start another");
-    this.#busy = true;
+  /** One run at a time, until the answer is called. */
+  async #claim(signal: AbortSignal | undefined): Promise<() => void> {
+    this.#place.expectFree();
+    // From here on `stop` is for this one, also while one that was given up is still at its step.
     this.#stopping = false;
     this.#gate.open();
+    const leave = await this.#place.take(signal);
     // The last run ends here for good. A model that grew in it stays, and is freed when another one takes its place.
     const last = this.#run?.run;
     this.#run = undefined;
     if (last && last !== this.#shelf.current?.run) void this.#turns.take(() => last.free());
+    return leave;
   }
 
   /** A run of pre-training before its first event. To go on with one takes the larger module. */
