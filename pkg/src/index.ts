@@ -43,6 +43,7 @@ export {
   Models,
   type Abortable,
   type Answer,
+  type AskManyOptions,
   type AskOptions,
   type Chat,
   type CopyOptions,

@@ -72,7 +72,7 @@ export interface CopyOptions {
 }
 
 /** How a model is asked many things. */
-export type AskManyOptions = SamplingOptions & Slots & Abortable;
+export interface AskManyOptions extends SamplingOptions, Slots, Abortable {}
 
 /** How a model is asked. */
 export interface AskOptions extends SamplingOptions, Abortable {

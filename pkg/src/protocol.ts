@@ -223,7 +223,7 @@ export interface Several {
 
 /** How many of many texts a model says at once. */
 export interface Slots {
-  /** One that ends leaves its slot to the next. Each has a cache of its own, and all of them share each reading of the weights. @default 16 */
+  /** One that ends leaves its slot to the next. Each has a cache of its own, and all of them share each reading of the weights. @default 8 */
   slots?: number;
 }
 

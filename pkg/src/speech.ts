@@ -14,7 +14,7 @@ import type { Tokenizer } from "./wasm/text.js";
 export const MAX_TOKENS = 200;
 
 /** How many of many texts go on at once where nobody says otherwise. */
-export const DEFAULT_SLOTS = 16;
+export const DEFAULT_SLOTS = 8;
 
 /** Pieces of a text come no more often than this, the first one at once: each costs worker and page a message. */
 const PIECE_MS = 8;
