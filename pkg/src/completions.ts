@@ -27,7 +27,8 @@ export interface ChatCompletionParams extends CompletionParams {
 }
 
 export interface TextCompletionParams extends CompletionParams {
-  prompt: string;
+  /** Of several, each has `n` choices, which stand in their order. */
+  prompt: string | string[];
   logprobs?: number | boolean | null;
 }
 
@@ -123,9 +124,9 @@ export class ChatCompletions {
 
 /** `cloche.completions`. */
 export class TextCompletions {
-  readonly #draw: Draw<string>;
+  readonly #draw: Draw<string | string[]>;
 
-  constructor(draw: Draw<string>) {
+  constructor(draw: Draw<string | string[]>) {
     this.#draw = draw;
   }
 
@@ -133,15 +134,20 @@ export class TextCompletions {
   create(params: TextCompletionParams & { stream?: false | null }, options?: RequestOptions): Promise<TextCompletion>;
   async create(params: TextCompletionParams, options: RequestOptions = {}): Promise<TextCompletion | AsyncGenerator<TextCompletion, void>> {
     const { prompt, logprobs } = params;
-    if (typeof prompt !== "string") throw new ClocheError("SETTINGS", "prompt: found none, expected a text");
+    if (typeof prompt !== "string" && !Array.isArray(prompt)) throw new ClocheError("SETTINGS", "prompt: found none, expected a text");
     const head = headOf("text_completion", params);
-    const said = this.#draw(prompt, samplingOf(params), options.signal);
+    const { n = 1, ...sampling } = samplingOf(params);
+    if (!Number.isInteger(n) || n < 1) throw new ClocheError("SETTINGS", `n: found ${n}, expected a whole number above 0`);
+    const said =
+      typeof prompt === "string"
+        ? this.#draw(prompt, { ...sampling, n }, options.signal)
+        : this.#draw(prompt.flatMap((text) => Array<string>(n).fill(text)), sampling, options.signal);
     const choice = ({ index, text, tokens, finish }: TokenPiece) => {
       const logs = { tokens: tokens.map((token) => token.text), token_logprobs: tokens.map((token) => token.logProb) };
       return { index, text, finish_reason: finish ?? null, logprobs: logprobs === 0 || logprobs ? logs : null };
     };
-    if (params.stream) return streamed(said, (piece): TextCompletion => ({ ...head, choices: [choice(piece)] }));
-    const { texts, usage } = await collected(said);
+    if (params.stream) return streamed(said, (piece): TextCompletion => ({ ...head, choices: [choice(piece)] }), n);
+    const { texts, usage } = await collected(said, n);
     return { ...head, choices: texts.map(choice), usage };
   }
 }
@@ -174,10 +180,10 @@ export function joined(whole: TokenPiece | undefined, piece: TokenPiece): TokenP
   return whole;
 }
 
-/** Whole texts of pieces that come in turns. */
-export async function collected(said: AsyncIterable<TokenPiece>): Promise<{ texts: TokenPiece[]; usage: Usage }> {
+/** Whole texts of pieces that come in turns, `n` of them for each prompt. */
+export async function collected(said: AsyncIterable<TokenPiece>, n = Infinity): Promise<{ texts: TokenPiece[]; usage: Usage }> {
   const texts: TokenPiece[] = [];
-  const usage = new Count();
+  const usage = new Count(n);
   for await (const piece of said) {
     texts[piece.index] = joined(texts[piece.index], piece);
     usage.add(piece);
@@ -197,9 +203,9 @@ async function* chunks(head: Head<"chat.completion.chunk">, said: AsyncGenerator
   });
 }
 
-/** Pieces as chunks, the usage with the last of them. */
-async function* streamed<Chunk extends { usage?: Usage }>(said: AsyncGenerator<TokenPiece, void>, chunkOf: (piece: TokenPiece) => Chunk): AsyncGenerator<Chunk, void> {
-  const usage = new Count();
+/** Pieces as chunks, the usage with the last of them; each prompt has `n` texts. */
+async function* streamed<Chunk extends { usage?: Usage }>(said: AsyncGenerator<TokenPiece, void>, chunkOf: (piece: TokenPiece) => Chunk, n = Infinity): AsyncGenerator<Chunk, void> {
+  const usage = new Count(n);
   let last: Chunk | undefined;
   for await (const piece of said) {
     if (last) yield last;
@@ -209,19 +215,25 @@ async function* streamed<Chunk extends { usage?: Usage }>(said: AsyncGenerator<T
   if (last) yield { ...last, usage: usage.total() };
 }
 
-/** What was read and said. */
+/** What was read and said, in `n` texts for each prompt. */
 class Count {
-  #prompt = 0;
+  readonly #n: number;
+  /** The length of each prompt: it counts once, however many answers it has. */
+  readonly #prompts = new Map<number, number>();
   #said = 0;
 
-  add(piece: TokenPiece): void {
-    this.#said += piece.tokens.length;
-    // A prompt counts once, however many answers it has.
-    this.#prompt = piece.promptTokens ?? this.#prompt;
+  constructor(n: number) {
+    this.#n = n;
+  }
+
+  add({ index, tokens, promptTokens }: TokenPiece): void {
+    this.#said += tokens.length;
+    if (promptTokens !== undefined) this.#prompts.set(Math.floor(index / this.#n), promptTokens);
   }
 
   total(): Usage {
-    return { prompt_tokens: this.#prompt, completion_tokens: this.#said, total_tokens: this.#prompt + this.#said };
+    const read = Array.from(this.#prompts.values()).reduce((sum, length) => sum + length, 0);
+    return { prompt_tokens: read, completion_tokens: this.#said, total_tokens: read + this.#said };
   }
 }
 

@@ -121,7 +121,9 @@ export class Speaker {
     this.chat = Object.assign((messages: Message[], options?: AskOptions) => textOf(this.#speak(messages, options), options), {
       completions: new ChatCompletions((messages, sampling, signal) => this.#speak(messages, { ...sampling, ...(signal && { signal }) })),
     });
-    this.completions = new TextCompletions((prompt, sampling, signal) => this.#speak(prompt, { ...sampling, ...(signal && { signal }) }));
+    this.completions = new TextCompletions((prompt, sampling, signal) =>
+      typeof prompt === "string" ? this.#speak(prompt, { ...sampling, ...(signal && { signal }) }) : this.#speakMany(prompt, sampling, signal),
+    );
   }
 
   /** Continues a text, piece by piece, also while the model is still growing. */
@@ -152,7 +154,7 @@ export class Speaker {
    */
   async *answersTo(asked: string[] | Message[][], { signal, seed = Math.floor(Math.random() * 2 ** 31), ...options }: AskManyOptions = {}): AsyncGenerator<Answer & { index: number }, void> {
     const begun = new Map<number, TokenPiece>();
-    for await (const piece of this.#remote.stream("answersTo", { asked, seed, ...options, ...this.#whom }, signal)) {
+    for await (const piece of this.#speakMany(asked, { seed, ...options }, signal)) {
       const whole = joined(begun.get(piece.index), piece);
       begun.set(piece.index, whole);
       if (!piece.finish) continue;
@@ -176,6 +178,10 @@ export class Speaker {
     const asked = { ...options, ...this.#whom };
     if (zip) return this.#remote.request("archive", asked);
     return new Map(Object.entries(await this.#remote.request("files", asked)));
+  }
+
+  #speakMany(asked: Asked[], options: SamplingOptions & Slots, signal: AbortSignal | undefined): AsyncGenerator<TokenPiece, void> {
+    return this.#remote.stream("speakMany", { asked, ...options, ...this.#whom }, signal);
   }
 
   #speak(asked: Asked, { signal, draft, ...sampling }: AskOptions & Several = {}): AsyncGenerator<TokenPiece, void> {

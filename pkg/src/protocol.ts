@@ -298,7 +298,7 @@ export interface Api {
   exportRun(options: { name: string }): Promise<Blob>;
   importRun(options: { name: string; archive: Blob }): Promise<SavedRun>;
   speak(options: SamplingOptions & Several & Guessing & Whom & { asked: Asked }, signal: AbortSignal): AsyncIterable<TokenPiece>;
-  answersTo(options: SamplingOptions & Slots & Whom & { asked: Asked[] }, signal: AbortSignal): AsyncIterable<TokenPiece>;
+  speakMany(options: SamplingOptions & Slots & Whom & { asked: Asked[] }, signal: AbortSignal): AsyncIterable<TokenPiece>;
   probe(options: ProbeOptions & Whom & { text: string }): Promise<Probe>;
   files(options: Whom & { judge?: boolean }): Promise<Record<string, Uint8Array<ArrayBuffer>>>;
   archive(options: Whom & { judge?: boolean }): Promise<Blob>;

@@ -410,7 +410,7 @@ class Session implements Api {
     yield* speak(this.#speaker(model, grown, [prompt]), { ...options, maxTokens }, signal);
   }
 
-  async *answersTo({ asked, model, ...options }: SamplingOptions & Slots & Whom & { asked: Asked[] }, signal: AbortSignal): AsyncGenerator<TokenPiece> {
+  async *speakMany({ asked, model, ...options }: SamplingOptions & Slots & Whom & { asked: Asked[] }, signal: AbortSignal): AsyncGenerator<TokenPiece> {
     const grown = this.#shelf.get(model);
     // The smaller module has no room to read prompts beside texts that go on.
     if (!("generateMany" in grown.run)) await this.#exclusively(({ engine }) => this.#taught(grown, engine));

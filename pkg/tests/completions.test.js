@@ -9,7 +9,7 @@ const asked = [];
 /** Says `ab` and `c`, whatever it is asked, as often as it is asked: all begin before one ends. */
 async function* draw(prompt, sampling, signal) {
   asked.push({ prompt, sampling, signal });
-  const all = [...Array(sampling.n ?? 1).keys()];
+  const all = [...Array(Array.isArray(prompt) && typeof prompt[0] === "string" ? prompt.length : (sampling.n ?? 1)).keys()];
   for (const index of all) yield { index, text: "ab", tokens: [{ id: 1, text: "a", logProb: -0.5 }, { id: 2, text: "b", logProb: -1 }] };
   for (const index of all) yield { index, text: "c", tokens: [{ id: 3, text: "c", logProb: -2 }], finish: "length", promptTokens: 5 };
 }
@@ -51,6 +51,19 @@ test("texts are continued in the same way", async () => {
   const texts = [];
   for await (const chunk of await new TextCompletions(draw).create({ prompt: "x", stream: true })) texts.push(chunk.choices[0].text);
   assert.deepEqual(texts, ["ab", "c"]);
+});
+
+test("of several texts each has its choices, in their order", async () => {
+  const asking = { prompt: ["x", "y"], n: 2, seed: 3 };
+  const { choices, usage } = await new TextCompletions(draw).create(asking);
+  assert.deepEqual(asked.at(-1).prompt, ["x", "x", "y", "y"]);
+  assert.deepEqual(asked.at(-1).sampling, { seed: 3 });
+  assert.deepEqual(choices.map(({ index }) => index), [0, 1, 2, 3]);
+  assert.deepEqual(usage, { prompt_tokens: 10, completion_tokens: 12, total_tokens: 22 });
+  const totals = [];
+  for await (const chunk of await new TextCompletions(draw).create({ ...asking, stream: true })) totals.push(chunk.usage?.total_tokens);
+  assert.equal(totals.at(-1), 22);
+  await assert.rejects(new TextCompletions(draw).create({ ...asking, n: 1.5 }), { code: "SETTINGS", message: /^n: found 1.5/ });
 });
 
 test("what is missing is named", async () => {

@@ -112,6 +112,7 @@ async function answerMany(page) {
     const talks = await sort(cloche.answersTo([talk("to be"), talk("or not")], greedy));
     const talked = [];
     for (const content of ["to be", "or not"]) talked.push((await cloche.answers(talk(content), greedy))[0]);
+    const completed = await cloche.completions.create({ prompt: ["to be", "t"], n: 2, seed: 1, max_tokens: 4 });
     const before = await cloche.memory();
     for await (const _ of cloche.answersTo(prompts, { ...greedy, maxTokens: 500 })) break;
     // What is under way is first computed to its end.
@@ -136,7 +137,7 @@ async function answerMany(page) {
     }
     fresh.dispose();
     cloche.dispose();
-    return { many, each, seeded, long, talks, talked, buffers: [before.buffers, after.buffers], none, errors };
+    return { many, each, seeded, long, talks, talked, completed, buffers: [before.buffers, after.buffers], none, errors };
   }, GROW);
   const texts = (/** @type {any[]} */ answers) => answers.map(({ text, finish }) => [text, finish]);
   assert.deepEqual(found.many.map((/** @type {any} */ { index }) => index), [0, 1, 2, 3, 4, 5, 6]);
@@ -153,6 +154,8 @@ async function answerMany(page) {
   // The context has 64 tokens, and a last one may be drawn behind it.
   assert.deepEqual(found.long.map((/** @type {any} */ { tokens, finish }) => [tokens.length, finish]), [[65 - "to be, or not".length, "length"], [65 - "to be".length, "length"]]);
   assert.deepEqual(texts(found.talks), texts(found.talked));
+  assert.deepEqual(found.completed.choices.map((/** @type {any} */ { index }) => index), [0, 1, 2, 3]);
+  assert.equal(found.completed.usage.prompt_tokens, "to be".length + "t".length);
   assert.equal(found.buffers[1], found.buffers[0], "who stops listening leaves nothing behind");
   assert.deepEqual(found.none, []);
   assert.deepEqual(found.errors, [
