@@ -26,12 +26,14 @@ pub const ENTRY: OpEntry = OpEntry { name: "attention", samples, shader: Some(SH
 const SHADER: Shader = shader!("attention_few", "attention");
 
 /// How many of `t_len` queries the CPU treats at a time: their scores with all keys fit into the second-level cache. The
-/// more there are, the less often keys and values are packed for products, and the more scores are computed for nothing,
-/// in wasm at least.
+/// more there are, the less often keys and values are packed for products, and the more of a block lies beside the diagonal.
 /// In wasm a product computes six rows and eight columns at a time, and 24 is whole in both.
 pub(super) fn block_len(t_len: usize) -> usize {
-    const LEAST: usize = if cfg!(target_arch = "wasm32") { 24 } else { 32 };
-    (t_len / 8 / LEAST * LEAST).clamp(LEAST, MOST_QUERIES / LEAST * LEAST)
+    let [share, least, most] = match cfg!(target_arch = "wasm32") {
+        true => [t_len * 3 / 8, 24, 96],
+        false => [t_len / 8, 32, MOST_QUERIES],
+    };
+    (share / least * least).clamp(least, most)
 }
 
 /// The heads of an attention, and where q, k and v come from.
