@@ -166,9 +166,14 @@ function samplingOf(params: CompletionParams): SamplingOptions & Several {
     ...(typeof temperature === "number" && { temperature }),
     ...(typeof top_p === "number" && { topP: top_p }),
     ...(typeof n === "number" && { n }),
-    seed: seed ?? Math.floor(Math.random() * 2 ** 31),
+    seed: seed ?? drawnSeed(),
     ...(stop && { stop: [stop].flat() }),
   };
+}
+
+/** A seed for whoever names none. */
+export function drawnSeed(): number {
+  return Math.floor(Math.random() * 2 ** 31);
 }
 
 /** A piece behind what has come of its text before, which becomes a part of that. */

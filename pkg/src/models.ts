@@ -1,6 +1,6 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /** Models as a page uses them: the current one, which a `Cloche` speaks for, and others that are kept beside it. */
-import { ChatCompletions, collected, joined, TextCompletions } from "./completions.js";
+import { ChatCompletions, collected, drawnSeed, joined, TextCompletions } from "./completions.js";
 import type { Address, DownloadProgress } from "./downloads.js";
 import { ClocheError } from "./errors.js";
 import type { Probe, ProbeOptions } from "./probes.js";
@@ -141,7 +141,7 @@ export class Speaker {
    * are drawn from one seed, and share each reading of the weights: eight take a fraction of eight times as long as one. A
    * draft guesses for one only.
    */
-  async answers(asked: Asked, { seed = Math.floor(Math.random() * 2 ** 31), ...options }: AskOptions & Several = {}): Promise<Answer[]> {
+  async answers(asked: Asked, { seed = drawnSeed(), ...options }: AskOptions & Several = {}): Promise<Answer[]> {
     const { texts } = await collected(this.#speak(asked, { ...options, seed }));
     return texts.map(answerOf);
   }
@@ -152,7 +152,7 @@ export class Speaker {
    * on beyond the model's context. They are drawn from one seed: what is said to one depends on it, its place and the seed alone.
    * A model that is still growing answers `BUSY`.
    */
-  async *answersTo(asked: string[] | Message[][], { signal, seed = Math.floor(Math.random() * 2 ** 31), ...options }: AskManyOptions = {}): AsyncGenerator<Answer & { index: number }, void> {
+  async *answersTo(asked: string[] | Message[][], { signal, seed = drawnSeed(), ...options }: AskManyOptions = {}): AsyncGenerator<Answer & { index: number }, void> {
     const begun = new Map<number, TokenPiece>();
     for await (const piece of this.#speakMany(asked, { seed, ...options }, signal)) {
       const whole = joined(begun.get(piece.index), piece);

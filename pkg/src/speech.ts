@@ -49,9 +49,8 @@ export async function* speak(speaker: Speaker, options: SamplingOptions & Severa
     return model.generateWith(prompt, settings, speaker.draft(draft), ahead);
   };
   const generator = await turns.take(() => asking(run(), adapter, begin));
-  const promptOf = (index: number) => (slots === undefined ? prompt : prompts[index]!.ids);
-  const length = slots === undefined ? n : prompts.length;
-  const texts = Array.from({ length }, (_, index) => new Text(index, tokenizer, [...stop, ...ends], maxTokens, promptOf(index).length));
+  const continued = slots === undefined ? Array<Prompt>(n).fill(prompts[0]!) : prompts;
+  const texts = continued.map(({ ids }, index) => new Text(index, tokenizer, [...stop, ...ends], maxTokens, ids.length));
   const pieces = () => texts.map((text) => text.piece()).filter((piece) => piece !== undefined);
   let told = -Infinity;
   try {
