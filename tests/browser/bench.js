@@ -2,9 +2,9 @@
  * The engine's module as a contestant of `cargo xtask bench`, which builds it and runs this:
  *
  *     node tests/browser/bench.js node [all]
- *     node tests/browser/bench.js chromium plain|cpu|webgpu [all]
+ *     node tests/browser/bench.js chromium|firefox plain|cpu|webgpu [all]
  *
- * `plain` computes products as any browser can, `cpu` with relaxed SIMD, `webgpu` on whatever adapter Chromium has. With `all`
+ * `plain` computes products as any browser can, `cpu` with relaxed SIMD, `webgpu` on whatever adapter the browser has. With `all`
  * there are as many threads as processors, else one.
  */
 import { readFile } from "node:fs/promises";
@@ -14,23 +14,20 @@ import { contestant } from "./checks/contestant.js";
 import { start } from "./checks/node-start.js";
 import { inWorker, takeOrders } from "./contest.js";
 import { ISOLATED, POLICY, serveFolders } from "./server.js";
-import { launchChromium } from "./stacks.js";
+import { launchChromium, launchFirefox } from "./stacks.js";
 
 /** @param {string} folder */
 const at = (folder) => fileURLToPath(new URL(folder, import.meta.url));
 const WASM = new URL("../../target/wasm-checks/", import.meta.url);
 /** @type {Record<string, string>} */
-const NAMES = {
-  plain: "Chromium, wasm without relaxed SIMD",
-  cpu: "Chromium, wasm",
-  webgpu: "Chromium, WebGPU",
-};
+const NAMES = { plain: "wasm without relaxed SIMD", cpu: "wasm", webgpu: "WebGPU" };
 
 const [where, ...asked] = process.argv.slice(2);
 const threads = asked.at(-1) === "all" ? availableParallelism() : 1;
 const counted = threads > 1 ? `, ${threads} threads` : "";
 if (where === "node") await inNode();
-else await inChromium(asked[0] ?? "cpu");
+else if (where === "firefox") await inBrowser("Firefox", await launchFirefox());
+else await inBrowser("Chromium", await launchChromium());
 
 /** Node has relaxed SIMD from version 22 on. */
 async function inNode() {
@@ -42,13 +39,16 @@ async function inNode() {
   await takeOrders(async (order) => (await entered)(order));
 }
 
-/** @param {string} which */
-async function inChromium(which) {
+/**
+ * @param {string} title
+ * @param {import("playwright-core").Browser | import("puppeteer-core").Browser} browser
+ */
+async function inBrowser(title, browser) {
+  const which = asked[0] ?? "cpu";
   const server = await serveFolders({ "/checks/": at("checks"), "/wasm/": fileURLToPath(WASM) }, POLICY, ISOLATED);
-  const browser = await launchChromium();
   const page = await browser.newPage();
   await page.goto(`${server.origin}/checks/empty.html`);
-  const options = { which, name: (NAMES[which] ?? which) + counted, threads: `${threads}` };
+  const options = { which, name: `${title}, ${NAMES[which] ?? which}${counted}`, threads: `${threads}` };
   await takeOrders(await inWorker(page, `bench.js?${new URLSearchParams(options)}`));
   await browser.close();
   server.close();

@@ -6,6 +6,12 @@ import { createInterface } from "node:readline";
 
 /** @typedef {{ open: string } | { time: number, seconds: number }} Order */
 /** @typedef {(order: Order | { ready: true }) => Promise<object>} Obey */
+/**
+ * What is needed of a page, whichever library drives its browser.
+ * @typedef {object} Page
+ * @property {(event: "pageerror", heard: (error: unknown) => void) => unknown} on
+ * @property {(script: (given: any) => any, given: any) => Promise<any>} evaluate
+ */
 
 /** Obeys what comes on standard input until there is no more. @param {Obey} obey */
 export async function takeOrders(obey) {
@@ -19,7 +25,7 @@ export async function takeOrders(obey) {
 
 /**
  * Lets a worker obey: it gets each order as a message and answers with one.
- * @param {import("playwright-core").Page} page of the worker's origin
+ * @param {Page} page of the worker's origin
  * @param {string} url the worker's module
  * @returns {Promise<Obey>}
  */

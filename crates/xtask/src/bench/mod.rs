@@ -62,18 +62,30 @@ fn step(options: &Options) -> Result<()> {
     report::show("step", &contest.run(wanted)?, options)
 }
 
-/// Operations and the step of `nano` in Chromium, on the CPU and on WebGPU, and in Node.
+/// Operations and the step of `nano` in Chromium and in Firefox, on the CPU and on WebGPU, and in Node.
 fn web(options: &Options) -> Result<()> {
     wasm::build_checks()?;
     let mut contestants = Vec::new();
-    for which in ["chromium plain", "chromium cpu", "chromium cpu all", "chromium webgpu", "node", "node all"]
-    {
+    for which in WEB {
         contestants.extend(page(which, options)?);
     }
     let contest = Contest { contestants, reference: Reference::SameDevice, options };
     let wanted = |case: &str| !case.starts_with("training step") || case == "training step of nano";
     report::show("web", &contest.run(wanted)?, options)
 }
+
+/// Where `tests/browser/bench.js` can run the module of the tests.
+const WEB: [&str; 9] = [
+    "chromium plain",
+    "chromium cpu",
+    "chromium cpu all",
+    "chromium webgpu",
+    "firefox cpu",
+    "firefox cpu all",
+    "firefox webgpu",
+    "node",
+    "node all",
+];
 
 /// The step of `nano` by other libraries, in the same browser, and by PyTorch.
 fn peers(options: &Options) -> Result<()> {
@@ -165,12 +177,14 @@ fn natives(program: &Path) -> Result<Vec<Contestant>> {
     Ok(found)
 }
 
-/// The wasm module of the tests in Node or in Chromium.
+/// The wasm module of the tests in Node or in a browser.
 fn page(which: &str, options: &Options) -> Result<Option<Contestant>> {
     let mut node = Command::new(&options.node);
     node.arg("tests/browser/bench.js").args(which.split(' '));
-    if which.starts_with("chromium") {
-        node.env("CLOCHE_CHROMIUM", &setup::tools()?.chromium);
+    if !which.starts_with("node") {
+        let tools = setup::tools()?;
+        node.env("CLOCHE_CHROMIUM", &tools.chromium).env("CLOCHE_FIREFOX", &tools.firefox);
+        node.env("CLOCHE_LAVAPIPE", &tools.lavapipe);
     }
     Contestant::start(which, &mut node)
 }
