@@ -1,9 +1,10 @@
 /**
  * Kernels that compile side by side, on the threads that the browser has for it. The engine's library makes a pipeline by
- * `createComputePipeline` alone, one after the other; while a run is prepared it is given an `Awaited` in its place, and
- * `createComputePipelineAsync` says when each is done.
+ * `createComputePipeline` alone, one after the other; while a run or an answer is prepared it is given an `Awaited` in its place,
+ * and `createComputePipelineAsync` says when each is done.
  */
 import { ClocheError } from "./errors.js";
+import type { Turns } from "./pace.js";
 
 /** How far compiling has come: kernels. */
 export interface Compiling {
@@ -89,18 +90,19 @@ function install(): void {
 }
 
 /**
- * Builds a run, and hands it over once its kernels are compiled. Whoever leaves before that leaves nothing behind.
+ * Builds a run in a turn of its own, and hands it over once its kernels are compiled. Whoever leaves before that leaves nothing
+ * behind.
  * @throws `ABORTED`, and what a kernel does not compile for
  */
 export async function* compiling<Run extends { free(): void }>(
-  build: () => Promise<Run>,
+  turns: Pick<Turns, "take">,
+  build: () => Promise<Run> | Run,
   signal: AbortSignal,
 ): AsyncGenerator<Compiling, Run> {
   const report = { event: "prepare", phase: "compiling" } as const;
   yield { ...report, done: 0 };
   install();
-  const kernels: Awaited[] = (collected = [...unsettled]);
-  const run = await build().finally(() => (collected = undefined));
+  const [run, kernels] = await turns.take(() => collecting(build));
   const aborted = new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
   let isCompiled = false;
   try {
@@ -115,5 +117,24 @@ export async function* compiling<Run extends { free(): void }>(
     return run;
   } finally {
     if (!isCompiled) run.free();
+  }
+}
+
+/** The same for whoever tells nobody how far it has come. */
+export async function compiled<Run extends { free(): void }>(...asked: Parameters<typeof compiling<Run>>): Promise<Run> {
+  const preparation = compiling(...asked);
+  for (;;) {
+    const { value, done } = await preparation.next();
+    if (done) return value;
+  }
+}
+
+/** What is built, and the kernels that it has asked for, with those that are still compiled for others. */
+async function collecting<Run>(build: () => Promise<Run> | Run): Promise<[Run, Awaited[]]> {
+  const kernels: Awaited[] = (collected = [...unsettled]);
+  try {
+    return [await build(), kernels];
+  } finally {
+    collected = undefined;
   }
 }

@@ -22,10 +22,10 @@ interface Mark {
 
 /** Makes a few steps of a stage with a copy of the model that is there, and leaves nothing behind. */
 export async function rehearse(stage: StageName, asked: StageOptions, school: School, signal: AbortSignal): Promise<StageEstimate> {
-  const { engine, model, turn } = school;
+  const { engine, model, turns } = school;
   const { save: _save, resume: _resume, exam = EXAM, ...options } = asked;
-  const before = await turn(async () => engine.memory()[1]!);
-  const copy = model && !asked.init ? { ...model, model: await turn(() => model.model.copy()) } : undefined;
+  const before = await turns.take(() => engine.memory()[1]!);
+  const copy = model && !asked.init ? { ...model, model: await turns.take(() => model.model.copy()) } : undefined;
   try {
     const beginning = begin(stage, { ...options, exam: Math.min(exam, EXAM), evalEvery: 0 }, { ...school, model: copy }, signal);
     let told = await beginning.next();
@@ -55,11 +55,11 @@ export async function rehearse(stage: StageName, asked: StageOptions, school: Sc
 }
 
 /** Makes steps, until there is something to go by. */
-async function attempt(tune: Tune, { engine, turn }: School, signal: AbortSignal) {
+async function attempt(tune: Tune, { engine, turns }: School, signal: AbortSignal) {
   const [size, marks] = [{ steps: 0, parameters: 0, trained: 0 }, [] as Mark[]];
   for (;;) {
     signal.throwIfAborted();
-    const event = (await turn(() => tune.next())) as { event: string; steps: number; n_params: number; n_trained: number } | undefined;
+    const event = (await turns.take(() => tune.next())) as { event: string; steps: number; n_params: number; n_trained: number } | undefined;
     if (event?.event === "start") Object.assign(size, { steps: event.steps, parameters: event.n_params, trained: event.n_trained });
     if (event?.event === "step" || event?.event === "nonfinite") {
       const [, bytes, flops, dispatches] = engine.memory();

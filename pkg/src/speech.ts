@@ -1,4 +1,5 @@
 /** How a model speaks: tokens from the engine, text for the page, up to where it has to end. */
+import { compiled } from "./compiling.js";
 import { ClocheError } from "./errors.js";
 import { breathe, type Turns } from "./pace.js";
 import type { Prompt } from "./prompts.js";
@@ -48,7 +49,7 @@ export async function* speak(speaker: Speaker, options: SamplingOptions & Severa
     if (!Number.isInteger(ahead)) throw new ClocheError("SETTINGS", `ahead: found ${ahead}, expected a whole number`);
     return model.generateWith(prompt, settings, speaker.draft(draft), ahead);
   };
-  const generator = await turns.take(() => asking(run(), adapter, begin));
+  const generator = await compiled(turns, () => asking(run(), adapter, begin), signal);
   const continued = slots === undefined ? Array<Prompt>(n).fill(prompts[0]!) : prompts;
   const texts = continued.map(({ ids }, index) => new Text(index, tokenizer, [...stop, ...ends], maxTokens, ids.length));
   const pieces = () => texts.map((text) => text.piece()).filter((piece) => piece !== undefined);

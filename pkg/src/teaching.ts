@@ -5,6 +5,7 @@ import { ClocheError } from "./errors.js";
 import { plainTokenizer, tokenizerOf } from "./folder.js";
 import { snakeCase } from "./growing.js";
 import { answerTokens, encode, fit, judgeOf, longest, type Asked, type Learning } from "./material.js";
+import type { Turns } from "./pace.js";
 import { recordsOf } from "./records.js";
 import { chatOf } from "./templates.js";
 import type { DistillOptions, Files, PpoOptions, RewardedOptions, SftOptions, TuneEvent, TuneOptions, Verifier } from "./tuning.js";
@@ -47,8 +48,7 @@ export interface School {
   model?: { model: Model; tokenizer: Tokenizer; name: string } | undefined;
   /** The reward model of the last `reward`. */
   judge?: Model | undefined;
-  /** Has the engine do something when it is free. */
-  turn: <T>(work: () => Promise<T>) => Promise<T>;
+  turns: Turns;
   /** Opens the model in the files of a folder, whose tokenizer must be this one. */
   open: (files: Files, tokenizer: Tokenizer) => Promise<Model>;
 }
@@ -107,8 +107,8 @@ export async function* begin(
   const settings = JSON.stringify(settingsOf(resume?.changed ?? options, options, pupil, records.name, maxTokens));
   const files = resume && [...resume.files];
   try {
-    const start = () => school.turn(() => school.engine.startStage(stage, model, settings, material, files));
-    const tune = yield* compiling(start, signal);
+    const start = () => school.engine.startStage(stage, model, settings, material, files);
+    const tune = yield* compiling(school.turns, start, signal);
     return { tune, pupil, plan: { stage, name, isNew, options: { ...options } }, exam: questions[1] };
   } finally {
     // Handles that nobody else has; the stage has its own.

@@ -198,7 +198,7 @@ class Session implements Api {
     const options = { ...wanted, preset, tokenizer: kind };
     const corpus = yield* this.#prepare(options, signal, resume);
     const settings = { ...settingsOf(options, corpus), ...(resume && fixed(resume.settings)) };
-    const run = yield* compiling(() => this.#begin(settings, corpus, resume), signal);
+    const run = yield* compiling(this.#turns, await this.#beginning(settings, corpus, resume), signal);
     const { tokenizer } = corpus;
     const name = `cloche-${options.preset}`;
     const plan = planFile({ stage: "grow", name, isNew: true, options: { ...options } });
@@ -492,14 +492,14 @@ class Session implements Api {
     return leave;
   }
 
-  /** A run of pre-training before its first event. To go on with one takes the larger module. */
-  async #begin(settings: object, { train, val, floor }: Corpus, resume?: Kept<GrowOptions>): Promise<Pretrain> {
+  /** What begins a run of pre-training. To go on with one takes the larger module. */
+  async #beginning(settings: object, { train, val, floor }: Corpus, resume?: Kept<GrowOptions>): Promise<() => Pretrain> {
     if (!resume) {
       const engine = this.#engine ?? this.#use(await this.#plainEngine());
-      return this.#turns.take(() => engine.startPretrain(settings, train, val, floor));
+      return () => engine.startPretrain(settings, train, val, floor);
     }
     const { engine } = await this.#stages();
-    return this.#turns.take(() => engine.resumePretrain([...resume.files], settings, train, val, floor));
+    return () => engine.resumePretrain([...resume.files], settings, train, val, floor);
   }
 
   /** What stages have at their disposal. */
@@ -513,7 +513,7 @@ class Session implements Api {
       stories: () => this.#modules.stories(),
       model: grown && { model: await this.#taught(grown, engine), tokenizer: grown.tokenizer, name: grown.name },
       judge: this.#shelf.judge?.run as Model | undefined,
-      turn: (work) => this.#turns.take(work),
+      turns: this.#turns,
       open: async (files, tokenizer) => {
         const json = textOf(files, "tokenizer.json");
         const own = tokenizer.files(0).find(([name]) => name === "tokenizer.json");

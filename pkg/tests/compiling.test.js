@@ -1,7 +1,7 @@
 /** Kernels that compile side by side, with a graphics device that is made up. */
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
-import { compiling } from "../dist/compiling.js";
+import { compiled, compiling } from "../dist/compiling.js";
 
 /** What the device was asked for, and by which pipelines work was done. */
 let log = [];
@@ -27,6 +27,8 @@ class GPUComputePassEncoder {
 Object.assign(globalThis, { GPUDevice, GPUComputePassEncoder });
 
 const [device, pass, signal] = [new GPUDevice(), new GPUComputePassEncoder(), new AbortController().signal];
+/** Where nobody else wants the engine. */
+const turns = { take: async (work) => work() };
 /** A run with two kernels. */
 const build = async () => ({
   kernels: ["a", "b"].map((label) => device.createComputePipeline({ label })),
@@ -41,7 +43,7 @@ beforeEach(() => {
 
 /** A run whose kernels have been asked for, none of them done: its report is awaited. */
 async function asked(signal) {
-  const preparation = compiling(build, signal);
+  const preparation = compiling(turns, build, signal);
   assert.deepEqual(await preparation.next(), { value: { ...report, done: 0 }, done: false });
   const first = preparation.next();
   await new Promise(setImmediate);
@@ -63,7 +65,7 @@ test("all kernels are asked for before one is awaited, and are used when all are
 
 test("a kernel that is needed before it is done is made when it is used", async () => {
   let early;
-  const hasty = compiling(async () => {
+  const hasty = compiling(turns, async () => {
     early = device.createComputePipeline({ label: "c" });
     pass.setPipeline(early);
     return { free() {} };
@@ -89,7 +91,7 @@ test("a kernel that does not compile ends the run, and is named", async () => {
 test("kernels of a device that is lost are not waited for: the run is what hears of it", async () => {
   const gone = new GPUDevice();
   const build = async () => ({ kernels: ["e", "f"].map((label) => gone.createComputePipeline({ label })), free() {} });
-  const preparation = compiling(build, signal);
+  const preparation = compiling(turns, build, signal);
   await preparation.next();
   const first = preparation.next();
   await new Promise(setImmediate);
@@ -116,7 +118,7 @@ test("whoever leaves, or stops, leaves no run behind", async () => {
   stop.abort();
   await assert.rejects(stopped.first, { name: "AbortError" });
   assert.equal(log.at(-1), "free");
-  const again = compiling(async () => ({ free() {} }), signal);
+  const again = compiling(turns, async () => ({ free() {} }), signal);
   await again.next();
   const report = again.next();
   for (const { resolve } of pending.values()) resolve();
@@ -125,9 +127,24 @@ test("whoever leaves, or stops, leaves no run behind", async () => {
 });
 
 test("what is made at other times is made at once, also when building has failed", async () => {
-  const failing = compiling(async () => Promise.reject(new Error("no memory")), signal);
+  const failing = compiling(turns, async () => Promise.reject(new Error("no memory")), signal);
   await failing.next();
   await assert.rejects(failing.next(), { message: "no memory" });
   pass.setPipeline(device.createComputePipeline({ label: "d" }));
   assert.deepEqual(log, ["now d", "use d"]);
+});
+
+test("nothing is collected for a run that waits for its turn, and whoever wants no reports gets the run alone", async () => {
+  let begin;
+  const busy = { take: (work) => new Promise((resolve) => (begin = resolve)).then(work) };
+  const answer = compiled(busy, build, signal);
+  await new Promise(setImmediate);
+  pass.setPipeline(device.createComputePipeline({ label: "another's" }));
+  assert.deepEqual(log, ["now another's", "use another's"]);
+  begin();
+  await new Promise(setImmediate);
+  assert.deepEqual(log.slice(2), ["soon a", "soon b"]);
+  for (const { resolve } of pending.values()) resolve();
+  pass.setPipeline((await answer).kernels[0]);
+  assert.equal(log.at(-1), "use a");
 });

@@ -179,10 +179,11 @@ impl Generator {
 
     /// Begins new sequences. A single prompt begins all `batch` of them, which then differ by chance only.
     ///
-    /// A prompt longer than the context is read from where its rest fits.
+    /// A prompt longer than the context is read from where its rest fits. What is to read them is compiled now, so that a
+    /// browser can do that beside what [`new`](Self::new) has compiled.
     ///
     /// # Errors
-    /// An empty prompt, an unknown token, another number of prompts.
+    /// An empty prompt, an unknown token, another number of prompts; a device that cannot hold what reads them.
     pub fn start(&mut self, prompts: &[Vec<u32>]) -> Result<(), GenerateError> {
         if prompts.len() != 1 && prompts.len() != self.batch {
             return Err(GenerateError::Batch(prompts.len(), self.batch));
@@ -206,6 +207,7 @@ impl Generator {
         self.seen.write(&Data::U32(seen));
         self.step = 0;
         self.draft.iter_mut().for_each(|draft| draft.start());
+        self.reader(prompts.iter().map(Vec::len).max().unwrap_or(1))?;
         Ok(())
     }
 
@@ -288,23 +290,15 @@ impl Generator {
         }
         // 2. Rows of equal length: what is right of a prompt is hidden by causality.
         let longest = self.sequences.iter().map(|s| s.cached).max().expect("at least one sequence");
-        let t = longest.next_power_of_two().min(context_len);
+        let place = self.reader(longest)?;
+        let (t, program) = &mut self.prefill[place];
+        let t = *t;
         let (mut ids, mut last) = (vec![0; self.batch * t], vec![0; self.batch]);
         for (b, s) in self.sequences.iter().enumerate() {
             ids[b * t..][..s.cached].copy_from_slice(&s.tokens[s.tokens.len() - s.cached..]);
             last[b] = (b * t + s.cached - 1) as u32;
         }
         // 3. One run.
-        let place = self.prefill.iter().position(|(width, _)| *width == t);
-        let place = match place {
-            Some(place) => place,
-            None => {
-                let program = self.compile_prefill(t)?;
-                self.prefill.push((t, program));
-                self.prefill.len() - 1
-            }
-        };
-        let program = &mut self.prefill[place].1;
         program.write("ids", &ids);
         program.write("last", &last);
         self.settings.sampling.set(program, &numbers(self.batch, self.step));
@@ -346,6 +340,18 @@ impl Generator {
             .into_iter()
             .map(|(id, log_prob)| (Data::U32(vec![id]), Data::F32(vec![log_prob])))
             .collect())
+    }
+
+    /// The place among `prefill` of the program that reads so many tokens of each sequence, or up to twice as many: few
+    /// programs read prompts of all lengths.
+    fn reader(&mut self, longest: usize) -> Result<usize, Error> {
+        let t = longest.next_power_of_two().min(self.network.config.context_len);
+        if let Some(place) = self.prefill.iter().position(|(width, _)| *width == t) {
+            return Ok(place);
+        }
+        let program = self.compile_prefill(t)?;
+        self.prefill.push((t, program));
+        Ok(self.prefill.len() - 1)
     }
 
     fn compile_prefill(&self, t: usize) -> Result<Program, Error> {
