@@ -60,8 +60,9 @@ fn what_cannot_be_learnt_from_is_named() {
     }
     refuse(
         &stage("sft", ["--model", text(&base)], "task:copy", &base, &["--overwrite"]),
-        "which is what to begin with",
+        "which holds what the run needs",
     );
+    refuse(&stage("sft", begin, "task:copy", &out, &["--exam", "0"]), "exam: found 0, expected at least 1");
     refuse(
         &stage("sft", begin, "task:copy", &base, &[]),
         "--resume goes on with it, --overwrite replaces it",

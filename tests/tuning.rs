@@ -69,6 +69,10 @@ fn a_run_that_was_cut_off_goes_on_bit_for_bit() {
         let resumed = [name, "--out", text(&out), "--resume", "--device", "cpu"];
         refuse(&[&resumed[..], &["--lr", "0.5"]].concat(), "not 0.5");
         refuse(&[&resumed[..], &["--steps", "3"]].concat(), "step is 4, expected at most 3");
+        // What was changed on the way stays.
+        succeed(&[&resumed[..], &["--steps", "6"]].concat());
+        let again = lines(&succeed(&[&resumed[..], &["--json"]].concat()));
+        assert_eq!((&again[0]["step"], &again[0]["steps"]), (&6.into(), &6.into()), "{}", again[0]);
     }
 }
 

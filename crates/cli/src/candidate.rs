@@ -168,7 +168,8 @@ impl Judge {
             .zip(&said.texts)
             .map(|(question, answer)| Ok(reader.answered(question, answer)?.ids))
             .collect::<Result<_>>()?;
-        let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
+        let heard = texts.iter().zip(&said.answers).map(|(text, answer)| judge.heard(text, answer.ended));
+        let texts: Vec<&[u32]> = heard.collect();
         let rewards = pollster::block_on(judge.score(&texts)).map_err(|error| anyhow!("judge: {error}"))?;
         match rewards.iter().position(|reward| !reward.is_finite()) {
             None => Ok(rewards),

@@ -25,8 +25,27 @@ const MEMORY_BYTES: usize = 64 << 20;
 /// Pieces that are encoded side by side; a piece is a megabyte at most.
 const PIECES: usize = 16;
 
-/// Files for ids that are many: of the texts to train on, and of those to validate with.
-const IDS: [&str; 2] = ["train.ids", "val.ids"];
+/// A place for ids that are too many for the memory. They can be made again, so the file goes with this.
+pub struct IdFile(PathBuf);
+
+impl IdFile {
+    /// Those of a run, in its folder: of the texts to train on, and of those to validate with.
+    pub fn of_run(folder: &Path) -> [IdFile; 2] {
+        ["train.ids", "val.ids"].map(|name| IdFile(folder.join(name)))
+    }
+
+    /// One that no other process has.
+    pub fn temporary() -> IdFile {
+        let name = format!("cloche-{}.ids", std::process::id());
+        IdFile(std::env::temp_dir().join(name))
+    }
+}
+
+impl Drop for IdFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
 
 /// Texts to learn from.
 pub enum Texts {
@@ -114,13 +133,13 @@ impl Texts {
         Ok(trainer.finish(merging)?)
     }
 
-    /// Encodes the texts; where the ids are many, they go to files in `folder`.
+    /// Encodes the texts; where the ids are many, they go to these files.
     ///
     /// # Errors
     /// Texts that cannot be read, a file that cannot be written.
-    pub fn encode(&self, tokenizer: &Tokenizer, folder: &Path, report: &mut Report) -> Result<Corpus> {
+    pub fn encode(&self, tokenizer: &Tokenizer, files: &[IdFile; 2], report: &mut Report) -> Result<Corpus> {
         let vocab_size = tokenizer.vocab_size();
-        let sinks = IDS.map(|name| Ids::new(vocab_size, folder.join(name)));
+        let sinks = files.each_ref().map(|file| Ids::new(vocab_size, file.0.clone()));
         // A text that does not end needs no end; one character set has no token for it.
         let eot = tokenizer.eot_id().filter(|_| !self.is_single_text());
         let mut packers = sinks.map(|sink| Packer::new(sink, eot));
@@ -156,11 +175,11 @@ impl Texts {
     pub fn encode_all(
         &self,
         tokenizer: &Tokenizer,
-        file: PathBuf,
+        file: &IdFile,
         report: &Report,
     ) -> Result<(Rc<dyn Tokens>, u64)> {
         let eot = tokenizer.eot_id().filter(|_| !self.is_single_text());
-        let mut packer = Packer::new(Ids::new(tokenizer.vocab_size(), file), eot);
+        let mut packer = Packer::new(Ids::new(tokenizer.vocab_size(), file.0.clone()), eot);
         let (mut bytes, mut missing) = (0, Vec::new());
         for part in self.parts() {
             let (part, _) = part?;
@@ -178,13 +197,6 @@ impl Texts {
             report.warn(format_args!("the vocabulary lacks characters of the text: {}", shown.join(" ")));
         }
         Ok((packer.finish().finish()?, bytes))
-    }
-
-    /// Removes the files that [`encode`](Self::encode) may have made: they can be made again.
-    pub fn remove_ids(&self, folder: &Path) {
-        for name in IDS {
-            let _ = std::fs::remove_file(folder.join(name));
-        }
     }
 
     fn is_single_text(&self) -> bool {
@@ -321,6 +333,21 @@ mod tests {
     }
 
     #[test]
+    fn id_files_go_with_whoever_made_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = IdFile::of_run(folder.path());
+        for finished in [true, false] {
+            let mut ids = Ids::new(100, files[usize::from(finished)].0.clone());
+            ids.extend(&[1, 2, 3]).unwrap();
+            ids.move_to_file().unwrap();
+            assert!(!finished || ids.finish().is_ok());
+        }
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1, "one was given up");
+        drop(files);
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
+    }
+
+    #[test]
     fn a_single_text_keeps_its_end_for_validation() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.txt");
@@ -328,7 +355,7 @@ mod tests {
         let texts = Texts::open(path.to_str().unwrap(), 0, 0).unwrap();
         let mut report = Report::new(true);
         let tokenizer = texts.learn(texts.default_tokenizer(), false, &mut report).unwrap();
-        let corpus = texts.encode(&tokenizer, folder.path(), &mut report).unwrap();
+        let corpus = texts.encode(&tokenizer, &IdFile::of_run(folder.path()), &mut report).unwrap();
         assert_eq!((tokenizer.vocab_size(), corpus.train.len(), corpus.val.len()), (4, 900, 100));
     }
 
@@ -337,7 +364,7 @@ mod tests {
         let texts = Texts::open("stories", 100_000, 1337).unwrap();
         let mut report = Report::new(true);
         let tokenizer = texts.learn(TokenizerKind::Byte, false, &mut report).unwrap();
-        let corpus = texts.encode(&tokenizer, Path::new("unused"), &mut report).unwrap();
+        let corpus = texts.encode(&tokenizer, &IdFile::of_run(Path::new("unused")), &mut report).unwrap();
         assert!((90_000..120_000).contains(&corpus.train.len()), "{}", corpus.train.len());
         assert!(corpus.floor.is_some_and(|floor| (0.05..0.5).contains(&floor)), "{:?}", corpus.floor);
     }

@@ -1,13 +1,13 @@
 //! `cloche eval`: how well a model predicts a text.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::Args;
 use cloche_train::data::Windows;
 use cloche_train::evaluate::{Evaluator, Score};
 
-use crate::corpus::Texts;
+use crate::corpus::{IdFile, Texts};
 use crate::device::{self, Choice};
 use crate::folder::{self, Quantize};
 use crate::report::{Report, print_json, print_line};
@@ -55,8 +55,8 @@ pub fn run(args: &EvalArgs) -> Result<()> {
     }
     let texts = Texts::open(&args.data, 0, 0)?;
     let report = Report::new(args.json);
-    let file = TemporaryFile::new();
-    let (tokens, bytes) = texts.encode_all(&tokenizer, file.0.clone(), &report)?;
+    let file = IdFile::temporary();
+    let (tokens, bytes) = texts.encode_all(&tokenizer, &file, &report)?;
     let windows = Windows::new(&tokens, BATCH_SIZE, model.network.config.context_len, args.batches)?;
     let mut evaluator = Evaluator::new(&device, &model.network, BATCH_SIZE)?;
     let (sum, predicted) = pollster::block_on(evaluator.sum(&windows))?;
@@ -73,21 +73,4 @@ pub fn run(args: &EvalArgs) -> Result<()> {
     print_line(format_args!("perplexity      {:.3}", score.perplexity));
     print_line(format_args!("bits per byte   {:.4}", score.bits_per_byte));
     Ok(())
-}
-
-/// A place for ids that are too many for the memory; removed in the end.
-struct TemporaryFile(PathBuf);
-
-impl TemporaryFile {
-    fn new() -> TemporaryFile {
-        let name = format!("cloche-{}.ids", std::process::id());
-        TemporaryFile(std::env::temp_dir().join(name))
-    }
-}
-
-impl Drop for TemporaryFile {
-    fn drop(&mut self) {
-        let remove = |path: &Path| drop(std::fs::remove_file(path));
-        remove(&self.0);
-    }
 }

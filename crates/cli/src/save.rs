@@ -112,6 +112,12 @@ pub fn require_free_or(folder: &Path, ways: &str) -> Result<()> {
     }
 }
 
+/// Whether a path is the folder itself, or among what [`clear`] removes from it.
+pub fn is_ours(folder: &Path, path: &Path) -> bool {
+    let inside = path.strip_prefix(folder).map(|inside| inside.iter().next());
+    inside.is_ok_and(|first| first.is_none_or(|first| OURS.iter().any(|name| first == *name)))
+}
+
 /// Removes what an earlier run has left.
 ///
 /// # Errors

@@ -288,7 +288,8 @@ impl Source {
         }
         let (mut train, mut held_out) = (Vec::new(), Vec::new());
         for (at, record) in records.into_iter().enumerate() {
-            if at.is_multiple_of(HELD_OUT_EVERY) { held_out.push(record) } else { train.push(record) }
+            let is_held_out = at.is_multiple_of(HELD_OUT_EVERY) && held_out.len() < wanted.exam;
+            if is_held_out { held_out.push(record) } else { train.push(record) }
         }
         Ok((train, held_out))
     }

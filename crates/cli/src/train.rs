@@ -16,7 +16,7 @@ use cloche_train::events::{Done, Event, Reason};
 use cloche_train::pretrain::{MAX_NONFINITE, Run};
 use cloche_train::settings::Settings;
 
-use crate::corpus::Texts;
+use crate::corpus::{IdFile, Texts};
 use crate::curation::Dedup;
 use crate::device::{self, Choice};
 use crate::folder;
@@ -114,7 +114,8 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     };
     settings.validate()?;
     // 2. A run that fits. So far nothing is written, except ids that are too many for the memory.
-    let corpus = texts.encode(&tokenizer, out, &mut report)?;
+    let files = IdFile::of_run(out);
+    let corpus = texts.encode(&tokenizer, &files, &mut report)?;
     let device = device::open(args.device)?;
     if args.tune_kernels {
         kernels::tune(&device, &settings, &mut report)?;
@@ -132,7 +133,6 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     folder::write_weights(out, &settings.model, &host)?;
     let card = model_card(&settings.model, &outcome.facts(out, &record, &settings));
     folder::write_file(out, "README.md", card.as_bytes())?;
-    texts.remove_ids(out);
     report.done(&outcome.done, &out.display().to_string());
     match outcome.done.reason {
         Reason::Finished => Ok(()),

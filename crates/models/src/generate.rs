@@ -7,7 +7,7 @@
 use std::pin::Pin;
 
 use cloche_nn::embedding::rows;
-use cloche_tensor::{DType, Data, Device, Error, Graph, Program, State, Tensor};
+use cloche_tensor::{DType, Data, Device, Error, Graph, LOG_RUNS, Program, State, Tensor};
 
 use crate::kv_cache::{KvCache, KvStates};
 use crate::network::Network;

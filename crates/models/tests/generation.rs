@@ -187,6 +187,10 @@ fn drafts_that_do_not_fit_are_refused() {
     let short = ModelConfig { context_len: 8, ..config };
     assert_eq!(refusal(1, short, 7), "draft: found 7 guesses at once, expected 1 to 6");
     assert_eq!(refusal(1, short, 0), "draft: found 0 guesses at once, expected 1 to 6");
+    let long = ModelConfig { context_len: 64, ..config };
+    let large = generator(&device, &long, 1, greedy(5));
+    let refused = large.with_draft(&network(&device, &long), 32).err().expect("an error").to_string();
+    assert_eq!(refused, "draft: found 32 guesses at once, expected 1 to 31");
 }
 
 #[test]

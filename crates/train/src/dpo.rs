@@ -8,7 +8,7 @@ use cloche_models::config::ModelConfig;
 use cloche_models::{Network, Pass};
 use cloche_nn::Params;
 use cloche_nn::loss::preference::{Dpo, Objective, PairLogProbs, dpo as objective};
-use cloche_tensor::{DType, Device, Graph, Program, Tensor};
+use cloche_tensor::{DType, Device, Graph, LOG_NUMEL, Program, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{Keeper, MODEL, Saved};
@@ -126,7 +126,8 @@ pub struct Run {
     learner: Learner,
     reference: Likelihood,
     update: Update,
-    evaluation: Program,
+    /// What is held out, at most as many pairs at once as a program logs.
+    evaluation: (Program, Rows),
     rollouts: Option<Rollouts>,
     rows: Rows,
     deck: Deck,
@@ -168,22 +169,22 @@ impl Run {
             Recorded { loss, metrics: means.collect() }
         })?;
         let evaluation = {
+            let shape = (2 * o.batch_size.min(LOG_NUMEL), shape.1);
             let graph = Graph::new();
             let p = learner.network.params(&graph);
             let measured = record(&settings, &config, &graph, &p, shape, &Pass::eval());
             let outputs: Vec<_> = METRICS.iter().zip(&measured).map(|((_, name), x)| (*name, x)).collect();
-            device.compile(&graph, &outputs, &learner.network.states())?
+            let program = device.compile(&graph, &outputs, &learner.network.states())?;
+            (program, Rows::new(shape.0, shape.1))
         };
         let prepare = |exam: &Exam| exam.rollouts(device, &learner.network, &settings.stop_ids);
         let rollouts = data.exam.as_ref().map(prepare).transpose()?;
         let reference = Likelihood::new(device, &reference, shape, settings.total())?;
         let (rows, deck) = (Rows::new(shape.0, shape.1), Deck::new(data.train.len(), o.seed));
-        let device = device.clone();
-        let keeper = session.keeper(&learner);
         Ok(Run {
-            device,
+            device: device.clone(),
+            keeper: session.keeper(&learner),
             session,
-            keeper,
             data,
             learner,
             reference,
@@ -320,13 +321,14 @@ impl Run {
     /// Means over all held-out pairs, and the exam.
     async fn examine(&mut self, reference: &[f32], events: &Events<TuneEvent>) -> Result<Control, Error> {
         let step = self.session.state().step;
-        let batch = self.session.state().settings.optimization.batch_size;
+        let (program, rows) = &mut self.evaluation;
+        let answers = rows.x.len() / rows.width;
         let mut sums = [0.0f64; METRICS.len()];
         let pairs: Vec<&Pair> = self.data.held_out.iter().collect();
-        for (pairs, reference) in pairs.chunks(batch).zip(reference.chunks(2 * batch)) {
-            write(&mut self.evaluation, &mut self.rows, pairs, reference.to_vec());
-            self.evaluation.run();
-            let row = self.evaluation.drain().await?.remove(0);
+        for (pairs, reference) in pairs.chunks(answers / 2).zip(reference.chunks(answers)) {
+            write(program, rows, pairs, reference.to_vec());
+            program.run();
+            let row = program.drain().await?.remove(0);
             let sum = |x: &[f32]| x[..pairs.len()].iter().map(|&x| x as f64).sum::<f64>();
             sums.iter_mut().zip(&row).for_each(|(total, x)| *total += sum(x.f32()));
         }

@@ -80,7 +80,15 @@ impl Judge {
     /// As [`score`](Self::score).
     pub async fn rate(&mut self, answers: &[Answer]) -> Result<Vec<f32>, Error> {
         let texts: Vec<Vec<u32>> = answers.iter().map(|answer| answer.example().ids).collect();
-        self.score(&texts.iter().map(Vec::as_slice).collect::<Vec<_>>()).await
+        let heard = texts.iter().zip(answers).map(|(text, answer)| self.heard(text, answer.ended));
+        self.score(&heard.collect::<Vec<_>>()).await
+    }
+
+    /// As much of a text as is heard where it does not fit: of an answer that was cut off its beginning, and all but the
+    /// last token of one that has just filled a context, in which that is drawn and never read.
+    pub fn heard<'a>(&self, text: &'a [u32], ended: bool) -> &'a [u32] {
+        let most = self.texts.width;
+        if ended && text.len() > most + 1 { text } else { &text[..text.len().min(most)] }
     }
 }
 

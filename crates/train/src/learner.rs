@@ -92,7 +92,7 @@ impl Optimization {
         require("eps", self.eps, positive(self.eps), "a finite number above 0")?;
         let decay = self.weight_decay >= 0.0 && self.weight_decay.is_finite();
         require("weight_decay", self.weight_decay, decay, "a finite number, 0 for none")?;
-        require("max_grad_norm", self.max_grad_norm, self.max_grad_norm > 0.0, "a number above 0")
+        require("max_grad_norm", self.max_grad_norm, positive(self.max_grad_norm), "a finite number above 0")
     }
 
     /// The learning rate of a step; the first one is step 1.

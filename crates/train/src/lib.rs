@@ -22,6 +22,7 @@ mod mixture;
 pub mod packing;
 pub mod select;
 pub mod learner;
+mod pace;
 mod session;
 pub mod rollout;
 pub mod sft;

@@ -2,7 +2,7 @@
 
 use cloche_models::{Network, Pass};
 use cloche_nn::loss;
-use cloche_tensor::{DType, Device, Graph, Program, Tensor};
+use cloche_tensor::{DType, Device, Graph, LOG_NUMEL, Program, Tensor};
 
 use crate::error::Error;
 use crate::examples::{Example, Rows};
@@ -33,8 +33,8 @@ pub(crate) struct Likelihood {
 }
 
 impl Likelihood {
-    /// Prepares to read `shape.0` texts at once, of at most `shape.1 + 1` tokens each. They are read by the weights that the
-    /// network has at that time.
+    /// Prepares to read `shape.0` texts at once, or as many as a program logs, of at most `shape.1 + 1` tokens each. They are
+    /// read by the weights that the network has at that time.
     ///
     /// # Errors
     /// When the device cannot hold the program.
@@ -44,6 +44,7 @@ impl Likelihood {
         shape: (usize, usize),
         total: Total,
     ) -> Result<Likelihood, Error> {
+        let shape = (shape.0.min(LOG_NUMEL), shape.1);
         let graph = Graph::new();
         let x = graph.input("x", shape, DType::U32); // (R, T)
         let y = graph.input("y", shape, DType::U32); // (R, T)

@@ -21,7 +21,7 @@ use crate::error::Error;
 use crate::events::TuneEvent;
 use crate::examples::{Deck, Example, Prompt, Rows, check_examples, check_prompts};
 use crate::judge::{Judge, expect_head};
-use crate::learner::{Learner, Outcome, Update};
+use crate::learner::{Learner, Outcome, Update, expect_alike};
 use crate::policy::{self, Reader};
 use crate::rollout::{Answer, Exam, Rollouts, Verifier, expect_finite, verify};
 use crate::session::Session;
@@ -113,6 +113,8 @@ impl Run {
         let (config, s) = (models.policy.config, &settings);
         s.validate()?;
         expect_head(&models.critic)?;
+        expect_alike("critic", &models.critic, &config)?;
+        expect_alike("reference", &models.reference, &config)?;
         check_prompts(&data.prompts, config.vocab_size, config.context_len)?;
         if s.pretraining_weight > 0.0 {
             check_examples(&data.pretraining, config.vocab_size, config.context_len)?;

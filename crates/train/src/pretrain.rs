@@ -18,6 +18,7 @@ use crate::data::{Corpus, Tokens, Windows};
 use crate::error::Error;
 use crate::evaluate::Evaluator;
 use crate::events::{Done, Event, Reason, Start, Step};
+use crate::pace::Pace;
 use crate::settings::Settings;
 use crate::stage::{Control, Events, Stage, stage};
 use crate::step::{Outcome, Trainer};
@@ -151,7 +152,7 @@ impl Run {
 async fn pretrain(mut run: Run, events: Events<Event>) -> Result<(), Error> {
     let settings = run.settings.clone();
     let read_every = if run.device.gpu().is_some() { GPU_READ_EVERY } else { 1 };
-    let mut clock = Clock::default();
+    let mut pace = Pace::default();
     let mut reason = Reason::Finished;
     let mut control = events.send(Event::Start(run.start())).await;
 
@@ -181,10 +182,11 @@ async fn pretrain(mut run: Run, events: Events<Event>) -> Result<(), Error> {
             profile = timed.then_some(Event::Profile { step, kernels }).or(profile);
         }
         let outcomes = run.trainer.outcomes(&settings).await?;
-        clock.add(began.elapsed().as_secs_f64(), (until - done) as usize * settings.tokens_per_step());
+        let steps = until - done;
+        pace.add(began.elapsed().as_secs_f64(), steps, steps as usize * settings.tokens_per_step());
         // 3. Note them all, so that a checkpoint has what the weights have learnt, and tell them.
         let told: Vec<Event> =
-            (done + 1..).zip(outcomes).map(|(step, outcome)| run.record(step, outcome, &clock)).collect();
+            (done + 1..).zip(outcomes).map(|(step, outcome)| run.record(step, outcome, &pace)).collect();
         for event in told.into_iter().chain(profile) {
             if events.send(event).await == Control::Stop {
                 control = Control::Stop;
@@ -206,7 +208,7 @@ async fn pretrain(mut run: Run, events: Events<Event>) -> Result<(), Error> {
     }
     events.send(run.keeper.event().await?).await;
     let val_loss = run.state.borrow().history.evals.last().map(|&(_, _, val_loss)| val_loss);
-    let done = Done { step: run.state.borrow().step, reason, val_loss, seconds: clock.total as f32 };
+    let done = Done { step: run.state.borrow().step, reason, val_loss, seconds: pace.total as f32 };
     events.send(Event::Done(done)).await;
     Ok(())
 }
@@ -249,7 +251,7 @@ impl Run {
     }
 
     /// Notes what a step came to, and makes an event of it.
-    fn record(&mut self, step: u64, outcome: Outcome, clock: &Clock) -> Event {
+    fn record(&mut self, step: u64, outcome: Outcome, pace: &Pace) -> Event {
         let mut state = self.state.borrow_mut();
         state.step = step;
         if !outcome.finite {
@@ -258,35 +260,13 @@ impl Run {
         }
         state.nonfinite_in_a_row = 0;
         state.history.push(step, outcome.loss);
-        Event::Step(clock.event(step, &self.settings, outcome))
-    }
-}
-
-/// Time spent in steps, without evaluations, samples and pauses.
-#[derive(Default)]
-struct Clock {
-    total: f64,
-    /// Seconds and tokens, each older step counting less.
-    recent: (f64, f64),
-}
-
-impl Clock {
-    fn add(&mut self, seconds: f64, tokens: usize) {
-        const MEMORY: f64 = 0.9;
-        self.total += seconds;
-        self.recent = (MEMORY * self.recent.0 + seconds, MEMORY * self.recent.1 + tokens as f64);
-    }
-
-    fn event(&self, step: u64, settings: &Settings, outcome: Outcome) -> Step {
-        let tokens_per_s = self.recent.1 / self.recent.0.max(1e-9);
-        let tokens_left = (settings.steps - step) as f64 * settings.tokens_per_step() as f64;
-        Step {
+        Event::Step(Step {
             step,
             loss: outcome.loss,
-            lr: settings.lr_at(step),
+            lr: self.settings.lr_at(step),
             grad_norm: outcome.grad_norm,
-            tokens_per_s: tokens_per_s as f32,
-            seconds_left: (tokens_left / tokens_per_s) as f32,
-        }
+            tokens_per_s: pace.tokens_per_s(),
+            seconds_left: pace.seconds_for(self.settings.steps - step),
+        })
     }
 }

@@ -11,6 +11,7 @@ use web_time::Instant;
 use crate::checkpoint::{History, Keeper, MODEL, ResumeError, Saved, State};
 use crate::events::{Reason, TuneDone, TuneEvent, TuneStart, TuneStep};
 use crate::learner::{Learner, Optimization, Outcome};
+use crate::pace::Pace;
 use crate::pretrain::MAX_NONFINITE;
 
 /// Where a run is, and how fast it goes.
@@ -18,10 +19,7 @@ pub(crate) struct Session<S> {
     /// Shared with whoever keeps the run.
     state: Rc<RefCell<State<S>>>,
     began: Instant,
-    /// Seconds spent in steps.
-    total: f64,
-    /// Seconds and tokens of the latest steps, each older step counting less.
-    recent: (f64, f64),
+    pace: Pace,
 }
 
 impl<S> Session<S> {
@@ -32,7 +30,7 @@ impl<S> Session<S> {
 
     /// Where a checkpoint left off.
     pub fn resume(state: State<S>) -> Session<S> {
-        Session { state: Rc::new(RefCell::new(state)), began: Instant::now(), total: 0.0, recent: (0.0, 0.0) }
+        Session { state: Rc::new(RefCell::new(state)), began: Instant::now(), pace: Pace::default() }
     }
 
     /// Where a checkpoint left off, or at the first step where there is none. The settings are those of now.
@@ -90,10 +88,7 @@ impl<S> Session<S> {
 
     /// Notes what a step of so many tokens came to, and makes an event of it.
     pub fn record(&mut self, settings: &Optimization, outcome: Outcome, tokens: usize) -> TuneEvent {
-        const MEMORY: f64 = 0.9;
-        let seconds = self.began.elapsed().as_secs_f64();
-        self.total += seconds;
-        self.recent = (MEMORY * self.recent.0 + seconds, MEMORY * self.recent.1 + tokens as f64);
+        self.pace.add(self.began.elapsed().as_secs_f64(), 1, tokens);
         let mut state = self.state.borrow_mut();
         state.step += 1;
         let step = state.step;
@@ -103,15 +98,13 @@ impl<S> Session<S> {
         }
         state.nonfinite_in_a_row = 0;
         state.history.push(step, outcome.loss);
-        let steps_in_memory = (1.0 - MEMORY.powi(step.min(1000) as i32)) / (1.0 - MEMORY);
-        let seconds_a_step = self.recent.0 / steps_in_memory;
         TuneEvent::Step(TuneStep {
             step,
             loss: outcome.loss,
             lr: settings.lr_at(step),
             grad_norm: outcome.grad_norm,
-            tokens_per_s: (self.recent.1 / self.recent.0.max(1e-9)) as f32,
-            seconds_left: ((settings.steps - step) as f64 * seconds_a_step) as f32,
+            tokens_per_s: self.pace.tokens_per_s(),
+            seconds_left: self.pace.seconds_for(settings.steps - step),
             metrics: outcome.metrics,
         })
     }
@@ -133,6 +126,6 @@ impl<S> Session<S> {
             step if step < steps => Reason::Stopped,
             _ => Reason::Finished,
         };
-        TuneEvent::Done(TuneDone { step, reason, seconds: self.total as f32 })
+        TuneEvent::Done(TuneDone { step, reason, seconds: self.pace.total as f32 })
     }
 }

@@ -131,6 +131,21 @@ fn a_model_learns_from_its_own_mistakes() {
 }
 
 #[test]
+fn a_batch_may_be_larger_than_what_a_program_logs() {
+    let device = Device::cpu();
+    let begun = |batch_size| {
+        let (network, mut settings) = (network(&device, 1), settings(1));
+        settings.optimization.batch_size = batch_size;
+        let data = Data { held_out: pairs("copy", Split::HeldOut, 70, 1), ..data() };
+        let reference = copy(&device, &network);
+        finish(Run::new(&device, network, reference, settings, data, None).unwrap().stage())
+    };
+    let [few, many] =
+        [8, 80].map(|batch_size| evaluations(&begun(batch_size), "held_out_chosen_log_prob")[0]);
+    assert!((many / few - 1.0).abs() < 1e-6, "{many}, not {few}");
+}
+
+#[test]
 fn references_known_beforehand_are_the_same() {
     let device = Device::cpu();
     let each_time = run(&device, settings(6));

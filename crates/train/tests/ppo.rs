@@ -115,6 +115,20 @@ fn a_reward_model_can_be_the_judge() {
     let run = |judge| Run::new(&device, models(&device, 1), settings(2), with(judge), None).unwrap();
     let events = finish(run(judge).stage());
     assert!(metric(&events, "reward_std")[1] > 0.0);
+    // An answer that fills the context has a token that nobody reads, and of one that goes on the beginning is heard.
+    let mut judge = Judge::new(&device, &rewards, 24, 32).unwrap();
+    let answer = |n: u32, ended| Answer {
+        index: 0,
+        prompt: vec![1; 20],
+        ids: (0..n).map(|i| i % 5).collect(),
+        log_probs: vec![0.0; n as usize],
+        ended,
+    };
+    let rated =
+        block_on(judge.rate(&[answer(12, true), answer(13, true), answer(13, false), answer(40, false)]));
+    let rated = rated.unwrap();
+    assert!(rated.iter().all(|reward| *reward == rated[0]), "{rated:?}");
+    assert!(block_on(judge.rate(&[answer(14, true)])).is_err(), "that one is too long for the judge");
     // One that has no numbers to give is named, with the first question.
     rewards.weights.state().write(&Numbers::F32(vec![f32::NAN; rewards.weights.state().numel()]));
     let judge = Judge::new(&device, &rewards, 24, 32).unwrap();
@@ -155,4 +169,7 @@ fn bad_settings_are_named() {
     assert_eq!(message(eager, models(&device, 1)), "gamma: found 1.5, expected 0 to 1");
     let headless = Models { critic: network(&device, 1), ..models(&device, 1) };
     assert!(message(settings(1), headless).contains("score head"));
+    let critic = block_on(class::micro(&device, 1).scoring(&device, 1)).unwrap();
+    let short = message(settings(1), Models { critic, ..models(&device, 1) });
+    assert!(short.starts_with("critic: found ") && short.contains("a context of 24"), "{short}");
 }

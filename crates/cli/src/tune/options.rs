@@ -8,6 +8,7 @@ use cloche_models::LoraConfig;
 use cloche_train::checkpoint::Saved;
 use cloche_train::learner::Optimization;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{StageSettings, require_ahead};
 use crate::curation::Curation;
@@ -38,7 +39,7 @@ pub struct TuneArgs {
     /// A .jsonl file, or what is built in: lessons, manners, preferences, stories, task:NAME or task:NAME:DIFFICULTY.
     #[arg(long, value_name = "PATH|KIND")]
     data: Option<String>,
-    /// A .jsonl file to examine with [default: every 20th record; of what is built in, draws set apart].
+    /// A .jsonl file to examine with [default: every 20th record, up to --exam; of what is built in, draws set apart].
     #[arg(long, value_name = "PATH")]
     held_out: Option<PathBuf>,
     /// Built-in records to learn from, which do not end [default: 10000].
@@ -212,8 +213,18 @@ impl TuneArgs {
             Some(record) => record.clone(),
             None => self.new_record(settings)?,
         };
+        // Whoever has gone on with it before may have changed its length and rhythm.
+        if let Some(saved) = &saved {
+            record.settings.optimization().clone_from(saved.state.settings.clone().optimization());
+        }
         self.apply(&mut record)?;
         stage(&mut record);
+        if record.exam == 0 {
+            bail!("exam: found 0, expected at least 1 record that is held out");
+        }
+        if before.is_none() {
+            require_apart(&self.out, &record)?;
+        }
         let optimization = record.settings.optimization();
         self.optimization.apply(optimization);
         if before.is_none() && self.optimization.warmup_steps.is_none() {
@@ -238,11 +249,6 @@ impl TuneArgs {
                  task:NAME"
             );
         };
-        for taken in [&self.model, &self.adapter].into_iter().flatten() {
-            if same_folder(taken, &self.out) {
-                bail!("out: found {}, which is what to begin with; expected another folder", taken.display());
-            }
-        }
         if !self.overwrite {
             save::require_free(&self.out)?;
         }
@@ -330,7 +336,26 @@ impl OptimizationArgs {
     }
 }
 
-fn same_folder(one: &Path, other: &Path) -> bool {
-    let resolved = |path: &Path| path.canonicalize().ok();
-    resolved(one).is_some_and(|one| resolved(other) == Some(one))
+/// Requires that nothing lies in the folder of a new run that the run needs: it would be cleared away.
+fn require_apart<S: Serialize>(out: &Path, record: &Record<S>) -> Result<()> {
+    let Ok(out) = out.canonicalize() else { return Ok(()) };
+    let mut values = vec![serde_json::to_value(record)?];
+    while let Some(value) = values.pop() {
+        match value {
+            Value::Object(map) => values.extend(map.into_iter().map(|(_, value)| value)),
+            Value::Array(list) => values.extend(list),
+            // Paths are absolute there; what is built in has a name.
+            Value::String(text) if Path::new(&text).is_absolute() => {
+                let inside = Path::new(&text).canonicalize().is_ok_and(|path| save::is_ours(&out, &path));
+                if inside {
+                    bail!(
+                        "out: found {}, which holds what the run needs ({text}), expected another",
+                        out.display()
+                    );
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }

@@ -53,7 +53,8 @@ impl Draft {
     /// See [`Generator::with_draft`].
     pub fn new(large: &Generator, network: &Network, ahead: usize) -> Result<Self, GenerateError> {
         let (config, small) = (&large.network.config, &network.config);
-        let most = config.context_len.min(small.context_len).saturating_sub(2);
+        // The log has to hold a guess, and the run behind it.
+        let most = config.context_len.min(small.context_len).saturating_sub(2).min(LOG_RUNS - 1);
         let refuse = |what, found, expected: String| Err(GenerateError::Draft { what, found, expected });
         if large.batch != 1 {
             return refuse("sequences at once", large.batch, "1".into());

@@ -109,7 +109,7 @@ impl Tokens for TokenFile {
 /// Writes ids to a file as they come.
 ///
 /// They go to `PATH.partial`, which becomes `PATH` when all is written, so a run that breaks off leaves no file that
-/// looks complete.
+/// looks complete; a writer that is dropped before leaves none.
 #[derive(Debug)]
 pub struct TokenWriter {
     out: BufWriter<File>,
@@ -169,6 +169,13 @@ impl TokenWriter {
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), DataError> {
         self.out.write_all(bytes).map_err(DataError::io(&self.partial))
+    }
+}
+
+impl Drop for TokenWriter {
+    fn drop(&mut self) {
+        // Where all was written, nothing has this name any more.
+        let _ = std::fs::remove_file(&self.partial);
     }
 }
 
