@@ -1,7 +1,7 @@
 //! What the planner promises: few kernels, no needless copies, shared memory, a cost that is right.
 
 use cloche_tensor::ops::rope::inverse_frequencies;
-use cloche_tensor::{DType, Device, Graph, Plan, Target, Tensor, cat};
+use cloche_tensor::{DType, Data, Device, Graph, Plan, Target, Tensor, cat};
 
 fn input(graph: &Graph, name: &str, shape: &[usize]) -> Tensor {
     graph.input(name, shape, DType::F32)
@@ -62,6 +62,18 @@ fn producers_write_into_a_concatenation() {
     // An input of the graph belongs to the host, so it is copied.
     let plan = Plan::new(&graph, &[("both", &cat(&[x.clone(), x.exp()], 1))], Target::GPU);
     assert_eq!(labels(&plan), ["exp", "copy"]);
+}
+
+#[test]
+fn a_product_that_ends_with_a_chain_is_concatenated() {
+    let graph = Graph::new();
+    let [x, w, b] =
+        [("x", &[2, 3, 4][..]), ("w", &[4, 5]), ("b", &[5])].map(|(name, shape)| input(&graph, name, shape));
+    let y = x.matmul(&w) + &b; // (2, 3, 5), of the shape (1, 6, 5) to the product
+    let both = cat(&[y, input(&graph, "other", &[2, 3, 2])], 2);
+    assert_eq!(labels(&Plan::new(&graph, &[("both", &both)], Target::GPU)).len(), 2);
+    let rows = cat(&[x.matmul(&w) + &b, input(&graph, "more", &[2, 1, 5])], 1);
+    assert_eq!(labels(&Plan::new(&graph, &[("rows", &rows)], Target::GPU)).len(), 3);
 }
 
 #[test]
@@ -177,6 +189,23 @@ fn an_update_in_place_is_not_repeated() {
 }
 
 #[test]
+fn what_was_recorded_before_an_update_reads_the_old_value() {
+    let graph = Graph::new();
+    let (s, x) = (graph.state("s", (3,), DType::F32), input(&graph, "x", &[3]));
+    let old = &s * 2.0;
+    s.assign(&x);
+    let y = old + &x;
+    let device = Device::cpu();
+    let state = device.state("s", 3, DType::F32).unwrap();
+    state.write(&Data::F32(vec![10.0, 20.0, 30.0]));
+    let mut program = device.compile(&graph, &[("y", &y)], &[("s", &state)]).unwrap();
+    program.write("x", &[1.0f32, 2.0, 3.0][..]);
+    program.run();
+    assert_eq!(pollster::block_on(program.read("y")).unwrap().f32(), [21.0, 42.0, 63.0]);
+    assert_eq!(pollster::block_on(state.read()).unwrap().f32(), [1.0, 2.0, 3.0]);
+}
+
+#[test]
 fn outputs_that_lie_apart_are_read_and_logged_as_others() {
     let graph = Graph::new();
     let x = input(&graph, "x", &[3, 2]);
@@ -259,6 +288,16 @@ fn products_by_matrices_side_by_side_are_one() {
     assert!(three(plan(4, false, false)), "there is a gap between the matrices");
     assert!(three(plan(0, true, false)), "not all have the same rows");
     assert!(three(plan(0, false, true)), "somebody else reads one of them");
+}
+
+#[test]
+fn a_product_with_rows_of_zeros_behind_it_is_more_than_a_product() {
+    let graph = Graph::new();
+    let (x, w) = (input(&graph, "x", &[1, 3, 8]), matrices(&graph, 0));
+    let y = x.matmul(&w[0]).pad_to(1, 0, 4).reshape((4, 4)).softmax();
+    let plan = Plan::new(&graph, &[("y", &y)], Target::GPU);
+    // x and the weights, y with its zeros, and what softmax makes of it.
+    assert_eq!(plan.cost().peak_bytes, 4 * (24 + 96 + 16 + 16), "{:?}", plan.describe());
 }
 
 #[test]

@@ -62,7 +62,7 @@ impl Tensor {
     /// One dispatch; reads and writes each element once.
     ///
     /// # Panics
-    /// When the shapes or element types differ.
+    /// When the shapes or element types differ, or when this is a part of a state.
     #[track_caller]
     pub fn assign(&self, x: &Tensor) -> Tensor {
         assert!(
@@ -73,6 +73,8 @@ impl Tensor {
             x.shape(),
             x.dtype()
         );
+        let layout = self.layout();
+        assert!(layout.is_contiguous() && layout.offset == 0, "assign: a state is overwritten as a whole");
         self.graph()
             .record(Assign(self.dtype()), &[self, x], &[(self.shape().clone(), self.dtype())])
             .remove(0)

@@ -272,7 +272,7 @@ pub(super) fn pairs(heads: &Heads, io: &Operands) -> u64 {
     let [q, k, _] = heads.views(&layouts);
     let (t, s) = (q.shape[1], k.shape[1]);
     let seen = if heads.bounds == Bounds::Position { t * s } else { t * (t + 1) / 2 };
-    (q.shape[0] * heads.h * seen * heads.d) as u64
+    (q.shape[0] * heads.h) as u64 * (seen * heads.d) as u64
 }
 
 impl Attention {

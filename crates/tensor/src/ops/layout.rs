@@ -7,7 +7,7 @@ use crate::autograd::Vjp;
 use crate::check::{Range, Sample};
 use crate::cpu::CpuIo;
 use crate::graph::Graph;
-use crate::ops::{Dispatch, GpuIo, Op, OpEntry, Operands};
+use crate::ops::{Dispatch, GpuIo, Op, OpEntry};
 use crate::shape::{Layout, Shape};
 use crate::tensor::Tensor;
 
@@ -95,7 +95,7 @@ impl Op for Assemble {
             })
             .collect()
     }
-    fn placements(&self, _: &Operands) -> Option<Vec<Layout>> {
+    fn placements(&self) -> Option<Vec<Layout>> {
         Some(self.parts.clone())
     }
     // The planner replaces a concatenation by one placed copy for each part that its producer could not place.

@@ -335,7 +335,8 @@ pub(super) fn multiply<F: Real>(
         return;
     }
     // Cut along the longer side: each piece packs the other operand whole.
-    let pieces = if m.max(n) >= 64 && 2 * m * n * k > 1 << 20 { threads().min(m.max(n) / 32) } else { 1 };
+    let is_large = m.max(n) >= 64 && (m * n) as u64 * k as u64 > 1 << 19;
+    let pieces = if is_large { threads().min(m.max(n) / 32) } else { 1 };
     let (by_rows, len) = (m >= n, m.max(n).div_ceil(pieces));
     let y = SendPtr(y.as_mut_ptr());
     let strides = |l: &Layout| [l.strides[1] as isize, l.strides[2] as isize];

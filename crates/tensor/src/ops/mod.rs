@@ -202,7 +202,7 @@ pub trait Op: 'static {
 
     /// For each input, where it lies in output 0: `(layout within output 0)`. Only concatenations answer; the planner lets
     /// their producers write in place.
-    fn placements(&self, _io: &Operands) -> Option<Vec<Layout>> {
+    fn placements(&self) -> Option<Vec<Layout>> {
         None
     }
 }

@@ -64,14 +64,13 @@ impl Op for Reduce {
     cpu_kernel!(run);
     fn gpu(&self, io: &GpuIo) -> Vec<Dispatch> {
         let &[outer, n, inner] = io.inputs[0].layout.shape.dims() else { unreachable!() };
-        let software = io.software();
         let Some(partial) = io.outputs.get(1) else {
-            return vec![self.pass(software, [outer, n, inner], 1, [Bind::Input(0), Bind::Output(0)])];
+            return vec![self.pass(io, [outer, n, inner], 1, [Bind::Input(0), Bind::Output(0)])];
         };
         let slices = partial.layout.shape[1];
         vec![
-            self.pass(software, [outer, n, inner], slices, [Bind::Input(0), Bind::Output(1)]),
-            self.pass(software, [outer, slices, inner], 1, [Bind::Written(1), Bind::Output(0)]),
+            self.pass(io, [outer, n, inner], slices, [Bind::Input(0), Bind::Output(1)]),
+            self.pass(io, [outer, slices, inner], 1, [Bind::Written(1), Bind::Output(0)]),
         ]
     }
 }
@@ -89,7 +88,7 @@ impl Reduce {
     /// Reduces (outer, n, inner) to (outer, slices, inner).
     fn pass(
         &self,
-        software: bool,
+        io: &GpuIo,
         [outer, n, inner]: [usize; 3],
         slices: usize,
         bindings: [Bind; 2],
@@ -97,7 +96,7 @@ impl Reduce {
         let len = n.div_ceil(slices);
         // Columns lie side by side in memory, and so do the lanes that read them.
         let columns = if inner == 1 { 1 } else { 32 };
-        let (entry, workgroups) = match software || len <= 32 {
+        let (entry, workgroups) = match io.software_for(len) || len <= 32 {
             true => ("software", groups(outer * slices * inner, 64)),
             false => ("gpu", (outer * slices * inner.div_ceil(columns)) as u64),
         };
@@ -259,6 +258,7 @@ fn samples() -> Vec<Sample> {
         Sample::new("max of rows", &[(&[9, 300], n)], |x| vec![x[0].max(1)]),
         Sample::new("max of columns", &[(&[300, 9], n)], |x| vec![x[0].max(0)]),
         Sample::new("argmax of columns", &[(&[300, 9], n)], |x| vec![x[0].argmax(0)]),
+        Sample::new("argmax of long rows", &[(&[2, 66_000], n)], |x| vec![x[0].argmax(1)]),
         Sample::new("argmax of equals", &[(&[3, 300], n)], |x| vec![(&x[0] * 0.0).argmax(1)]),
         Sample::new("sum of many", &[(&[1_000_003], Range::Positive)], |x| vec![x[0].sum(0)]).forward_only(),
         Sample::new("max of many", &[(&[70_000], n)], |x| vec![x[0].max(0)]).forward_only(),

@@ -72,7 +72,7 @@ impl Op for SoftmaxGrad {
 /// A thread for each row, or a workgroup where there are lanes to fill.
 fn dispatch(io: &GpuIo, log: bool, [thread, workgroup]: [&'static str; 2], bindings: Vec<Bind>) -> Dispatch {
     let &[rows, n] = io.inputs[0].layout.shape.dims() else { unreachable!("two dimensions") };
-    let (entry, workgroups) = match io.software() || n <= 32 {
+    let (entry, workgroups) = match io.software_for(3 * n) || n <= 32 {
         true => (thread, groups(rows, 64)),
         false => (workgroup, rows as u64),
     };
@@ -207,6 +207,7 @@ fn samples() -> Vec<Sample> {
             let loss = (x[0].softmax() * &x[1]).sum_all() + (x[0].log_softmax() * &x[1] * &x[1]).sum_all();
             x[0].graph().grad(&loss, &[&x[0]])
         }),
+        Sample::new("long rows", &[(&[2, 32_000], n)], move |x| both(&x[0])).forward_only(),
         Sample::new("beyond 65535 rows", &[(&[65_600, 3], n)], move |x| both(&x[0])).forward_only(),
         Sample::new("beyond 65535 workgroups", &[(&[65_600, 34], n)], |x| vec![x[0].softmax()])
             .forward_only(),

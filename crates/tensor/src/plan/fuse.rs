@@ -5,6 +5,7 @@
 
 use super::Target;
 use super::live::Live;
+use super::merge::updated_between;
 use crate::graph::{Record, Source, ValueId};
 use crate::ops::elementwise::{Element, Expr, Instr};
 
@@ -111,10 +112,12 @@ impl Fusion {
             .filter(|&(p, base)| {
                 record.nodes[p].op.epilogue() && record.nodes[p].outputs[0] == base && !self.hosted[p]
             });
-        // The kernel then runs where the chain's result is due, so nobody else may need it earlier.
+        // The kernel then runs where the chain's result is due, so it must find there what it reads, and nobody else may need
+        // it earlier.
         let in_time = |&(p, _): &(usize, ValueId)| {
             let outputs = &record.nodes[p].outputs;
             outputs.iter().flat_map(|&y| live.uses(y)).all(|u| u.node > root || chain.has(u.node))
+                && !updated_between(record, p, root)
         };
         let Some((host, value)) = hosts.filter(in_time).max() else { return };
         let keeps_input = live.is_output(value) || live.uses(value).iter().any(|u| !chain.has(u.node));
@@ -156,11 +159,12 @@ fn chains(record: &Record, live: &Live, target: Target) -> Vec<Option<Chain>> {
         if matches!(element, Element::Constant(_)) && read_by_chains_only && !live.is_output(y) {
             continue;
         }
-        // 2. Does one chain contain all readers, and do they read element for element?
+        // 2. Does one chain contain all readers, do they read element for element, and will what is read still be there?
         let candidate = uses.first().and_then(|u| root_of[u.node]).filter(|&root| {
             let joins = uses.iter().all(|u| root_of[u.node] == Some(root) && record.is_whole(u.view));
             let numel = record.values[record.nodes[root].outputs[0].0].layout.numel();
-            joins && !live.is_output(y) && record.values[y.0].layout.numel() == numel
+            let fits = joins && !live.is_output(y) && record.values[y.0].layout.numel() == numel;
+            fits && !updated_between(record, n, root)
         });
         // 3. It must not read more than a kernel can bind. Two bindings are kept free, for the result and for what an
         //    epilogue keeps.

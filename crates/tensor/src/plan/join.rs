@@ -6,10 +6,10 @@ use std::rc::Rc;
 use super::live::Live;
 use super::merge::{prepare_all, updated_between};
 use crate::graph::{Record, Value, ValueId};
+use crate::ops::Op;
 use crate::ops::elementwise::Element;
 use crate::ops::prologue::{POSSIBLE, Prologue};
 use crate::ops::quantized_matmul::{PANEL, product};
-use crate::ops::{Op, Operands};
 use crate::shape::{Layout, Shape};
 use crate::tensor::Tensor;
 
@@ -25,7 +25,7 @@ pub(super) fn join(record: &mut Record, outputs: &[(&str, &Tensor)]) {
 /// Products that only a concatenation reads, along their columns, become its own product.
 fn concatenated(record: &mut Record, live: &Live, n: usize) -> Option<()> {
     let node = &record.nodes[n];
-    let (whole, parts) = (node.outputs[0], node.op.placements(&Operands { inputs: &[], outputs: &[] })?);
+    let (whole, parts) = (node.outputs[0], node.op.placements()?);
     let products: Vec<usize> =
         node.inputs.iter().map(|&x| only_source(record, live, x)).collect::<Option<_>>()?;
     let y = &record.values[whole.0].layout;
@@ -42,8 +42,11 @@ fn concatenated(record: &mut Record, live: &Live, n: usize) -> Option<()> {
     {
         return None;
     }
+    let numel = y.numel();
     let joined = joined(record, &products, n)?;
-    (columns(&joined.shape) == next).then(|| joined.replace(record, n))
+    // A concatenation may have more rows than its parts: those are zero, which no product would write.
+    let is_all = columns(&joined.shape) == next && joined.shape.numel() == numel;
+    is_all.then(|| joined.replace(record, n))
 }
 
 /// SiLU of one product times another, `n`, become one product, if all who read that can do the rest: see [`Prologue::Gated`].

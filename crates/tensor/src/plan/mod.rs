@@ -127,7 +127,7 @@ impl Operand {
             .zip(&self.layout.strides)
             .map(|(&n, &s)| if s == 0 { 1 } else { n })
             .product();
-        (distinct * self.dtype.bytes()) as u64
+        distinct as u64 * self.dtype.bytes() as u64
     }
 }
 
@@ -240,8 +240,9 @@ impl Plan {
 
     /// What the program will need. Dispatches are counted by the steps; operations of several dispatches count each.
     pub fn cost(&self) -> Cost {
-        let ports =
-            |ports: &[Port]| ports.iter().map(|p| (p.shape.numel() * p.dtype.bytes()) as u64).sum::<u64>();
+        let ports = |ports: &[Port]| {
+            ports.iter().map(|p| p.shape.numel() as u64 * p.dtype.bytes() as u64).sum::<u64>()
+        };
         let slots: u64 = self.slots.iter().map(Slot::bytes).sum();
         let data: u64 = self.data.iter().map(|d| 4 * d.len() as u64).sum();
         let state_bytes = ports(&self.states);

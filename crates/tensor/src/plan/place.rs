@@ -3,7 +3,7 @@
 //! This is how gradients land in one flat buffer, and the gradients of q, k and v in one matrix, without a copy.
 
 use super::live::Live;
-use super::{Operands, Target, fuse::Fusion};
+use super::{Target, fuse::Fusion};
 use crate::graph::{Record, ValueId};
 use crate::shape::Layout;
 
@@ -24,7 +24,7 @@ impl Places {
             gaps: Vec::new(),
         };
         for (n, node) in record.nodes.iter().enumerate().filter(|&(n, _)| live.runs[n]) {
-            let Some(parts) = node.op.placements(&Operands { inputs: &[], outputs: &[] }) else { continue };
+            let Some(parts) = node.op.placements() else { continue };
             let whole = node.outputs[0];
             if parts.iter().map(Layout::numel).sum::<usize>() < record.values[whole.0].layout.numel() {
                 places.gaps.push(whole);
@@ -58,14 +58,17 @@ impl Places {
         if !only_here || !record.is_whole(x) || !node.op.in_place().is_empty() {
             return None;
         }
-        if node.op.placements(&Operands { inputs: &[], outputs: &[] }).is_some() {
+        if node.op.placements().is_some() {
             return None;
         }
         let layout = part.reshape(&record.values[base.0].layout.shape)?;
         let k = node.outputs.iter().position(|&y| y == base)?;
         // The kernel that stores the value: the node itself, or the host of its chain.
         let stores_anywhere = match &fusion.chains[producer] {
-            Some(chain) => chain.host.is_none_or(|(host, _)| record.nodes[host].op.strided_output(0)),
+            Some(chain) => chain.host.is_none_or(|(host, value)| {
+                let shape = &record.values[value.0].layout.shape;
+                record.nodes[host].op.strided_output(0) && layout.reshape(shape).is_some()
+            }),
             None => node.op.strided_output(k),
         };
         let aligned = layout.is_contiguous() && layout.offset.is_multiple_of(target.alignment);

@@ -2,6 +2,7 @@
 
 use std::cell::UnsafeCell;
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::rc::Rc;
 
 use cloche_gpu::{Profile, Timing};
@@ -49,17 +50,17 @@ impl<F: Real> CpuBuffer<F> {
         // SAFETY: as in `write`.
         match dtype {
             DType::F32 => {
-                Data::F32(unsafe { &*self.floats() }[part].iter().map(|x| x.f64() as f32).collect())
+                let part = unsafe { &*slice(self.floats(), part) };
+                Data::F32(part.iter().map(|x| x.f64() as f32).collect())
             }
-            DType::U32 => Data::U32(unsafe { &*self.ids() }[part].to_vec()),
+            DType::U32 => Data::U32(unsafe { &*slice(self.ids(), part) }.to_vec()),
         }
     }
 
     /// The elements as floats.
     fn floats(&self) -> *mut [F] {
         match self {
-            // SAFETY: as in `write`.
-            CpuBuffer::Float(cell) => unsafe { (&mut *cell.get()).as_mut_slice() },
+            CpuBuffer::Float(cell) => elements(cell),
             CpuBuffer::Uint(_) => panic!("the buffer holds whole numbers"),
         }
     }
@@ -72,10 +73,24 @@ impl<F: Real> CpuBuffer<F> {
                 let memory = self.floats();
                 std::ptr::slice_from_raw_parts_mut(memory.cast(), memory.len())
             }
-            // SAFETY: as in `write`.
-            CpuBuffer::Uint(cell) => unsafe { (&mut *cell.get()).as_mut_slice() },
+            CpuBuffer::Uint(cell) => elements(cell),
         }
     }
+}
+
+/// What a vector holds, without a reference to it all: slices of other parts may be in use.
+fn elements<T>(cell: &UnsafeCell<Vec<T>>) -> *mut [T] {
+    // SAFETY: no vector grows, and nobody has a reference to one while this does.
+    let memory = unsafe { &mut *cell.get() };
+    std::ptr::slice_from_raw_parts_mut(memory.as_mut_ptr(), memory.len())
+}
+
+/// A part of it.
+fn slice<T>(memory: *mut [T], part: Range<usize>) -> *mut [T] {
+    assert!(part.start <= part.end && part.end <= memory.len(), "a part of another buffer");
+    // SAFETY: it lies inside.
+    let start = unsafe { memory.cast::<T>().add(part.start) };
+    std::ptr::slice_from_raw_parts_mut(start, part.len())
 }
 
 /// A plan with memory, in elements of `F`.
@@ -238,8 +253,8 @@ impl<F: Runs> CpuProgram<F> {
 
     fn step(&self, step: &CpuStep<F>) {
         // SAFETY (of `input` and `output`): the planner never gives a step one buffer for reading and for writing, except
-        // for updates in place, which are passed as outputs only; two outputs of a step are disjoint buffers. The
-        // slices end with this call.
+        // for updates in place, which are passed as outputs only; two outputs of a step are disjoint parts. The slices
+        // end with this call.
         let inputs: Vec<CpuIn<F>> = step.inputs.iter().map(|x| self.input(x, &step.work)).collect();
         let mut outputs: Vec<CpuOut<F>> = step.outputs.iter().map(|y| unsafe { y.output() }).collect();
         match &step.work {
@@ -266,8 +281,8 @@ impl<F: Real> Place<F> {
     unsafe fn input(&self) -> CpuIn<'_, F> {
         let part = self.start..self.end;
         match self.dtype {
-            DType::F32 => CpuIn::Float(unsafe { &(&*self.buffer.floats())[part] }, &self.layout),
-            DType::U32 => CpuIn::Uint(unsafe { &(&*self.buffer.ids())[part] }, &self.layout),
+            DType::F32 => CpuIn::Float(unsafe { &*slice(self.buffer.floats(), part) }, &self.layout),
+            DType::U32 => CpuIn::Uint(unsafe { &*slice(self.buffer.ids(), part) }, &self.layout),
         }
     }
 
@@ -276,8 +291,8 @@ impl<F: Real> Place<F> {
     unsafe fn output(&self) -> CpuOut<'_, F> {
         let part = self.start..self.end;
         match self.dtype {
-            DType::F32 => CpuOut::Float(unsafe { &mut (&mut *self.buffer.floats())[part] }, &self.layout),
-            DType::U32 => CpuOut::Uint(unsafe { &mut (&mut *self.buffer.ids())[part] }, &self.layout),
+            DType::F32 => CpuOut::Float(unsafe { &mut *slice(self.buffer.floats(), part) }, &self.layout),
+            DType::U32 => CpuOut::Uint(unsafe { &mut *slice(self.buffer.ids(), part) }, &self.layout),
         }
     }
 }
