@@ -127,10 +127,13 @@ export class Greenhouse extends EventTarget {
     this.#device = device;
     const opening = Cloche.create({ ...this.files, device });
     this.#cloche = opening;
-    opening.then(
-      (cloche) => this.#cloche === opening && (this.#opened = cloche) && this.changed(),
-      () => this.#cloche === opening && this.forget(),
-    );
+    const forget = () => this.#cloche === opening && this.forget();
+    opening.then((cloche) => {
+      // A worker that has crashed is replaced by whoever asks for the engine next.
+      void cloche.closed.then(forget);
+      if (this.#cloche === opening) this.#opened = cloche;
+      this.changed();
+    }, forget);
     return opening;
   }
 

@@ -143,6 +143,7 @@ export class ClocheTrainer extends ClocheElement implements TrainerElement {
 
   /** Has the reins of a run from its beginning to its end. */
   async #lead(run: (onEvent: (event: GrowEvent) => void) => Promise<void>): Promise<void> {
+    if (this.#own) return this.complain(new ClocheError("BUSY", "a model is growing here already: stop it first"));
     this.trouble = this.#outcome = this.#saved = "";
     this.#announced = -Infinity;
     this.#own = true;
@@ -199,6 +200,12 @@ export class ClocheTrainer extends ClocheElement implements TrainerElement {
     // Another answer may be under way.
     if (asked === this.#asked) this.#prospect = told;
     this.requestUpdate();
+  }
+
+  protected override greenhouseChanged(): void {
+    super.greenhouseChanged();
+    // A run may have begun while nobody was looking.
+    this.#doze();
   }
 
   protected override updated(): void {

@@ -212,10 +212,16 @@ async function* chunks(head: Head<"chat.completion.chunk">, said: AsyncGenerator
 async function* streamed<Chunk extends { usage?: Usage }>(said: AsyncGenerator<TokenPiece, void>, chunkOf: (piece: TokenPiece) => Chunk, n = Infinity): AsyncGenerator<Chunk, void> {
   const usage = new Count(n);
   let last: Chunk | undefined;
-  for await (const piece of said) {
+  try {
+    for await (const piece of said) {
+      if (last) yield last;
+      last = chunkOf(piece);
+      usage.add(piece);
+    }
+  } catch (error) {
+    // What came before it failed is not lost.
     if (last) yield last;
-    last = chunkOf(piece);
-    usage.add(piece);
+    throw error;
   }
   if (last) yield { ...last, usage: usage.total() };
 }

@@ -120,8 +120,6 @@ export interface CreateOptions {
  * was taught or loaded last. `models` has others beside it.
  */
 export class Cloche extends Speaker {
-  readonly #worker: Worker;
-  readonly #crew: Crew;
   readonly #remote: Remote<Api>;
   #device: DeviceInfo;
   /** Models beside the current one. */
@@ -131,10 +129,8 @@ export class Cloche extends Speaker {
   /** Tokenizers apart from any model: to be trained, looked into and saved. */
   readonly tokenizers: Tokenizers;
 
-  private constructor(worker: Worker, crew: Crew, remote: Remote<Api>, device: DeviceInfo) {
+  private constructor(remote: Remote<Api>, device: DeviceInfo) {
     super(remote);
-    this.#worker = worker;
-    this.#crew = crew;
     this.#remote = remote;
     this.#device = device;
     remote.onNews = (news) => (this.#device = news as DeviceInfo);
@@ -148,6 +144,14 @@ export class Cloche extends Speaker {
     return this.#device;
   }
 
+  /**
+   * The reason, once nothing can be asked any more: `DISPOSED`, or `ENGINE_CRASHED`, whose message says why. The worker has ended
+   * then, with all that was in it.
+   */
+  get closed(): Promise<ClocheError> {
+    return this.#remote.closed;
+  }
+
   /** Starts the worker, loads the engine and opens the device. */
   static async create(options: CreateOptions = {}): Promise<Cloche> {
     const worker = options.worker?.() ?? startWorker(options.workerUrl);
@@ -159,8 +163,13 @@ export class Cloche extends Speaker {
     };
     const abort = () => remote.fail(new ClocheError("ABORTED", "stopped by the caller"));
     options.signal?.addEventListener("abort", abort);
+    // Whatever it was that ended it, its memory is not kept.
+    void remote.closed.then(() => {
+      worker.terminate();
+      crew.terminate();
+    });
     try {
-      options.signal?.throwIfAborted();
+      if (options.signal?.aborted) throw new ClocheError("ABORTED", "stopped by the caller");
       const device = await remote.request("open", {
         device: options.device ?? "auto",
         threads: options.threads,
@@ -169,10 +178,9 @@ export class Cloche extends Speaker {
         textWasmUrl: options.textWasmUrl && String(options.textWasmUrl),
         storiesWasmUrl: options.storiesWasmUrl && String(options.storiesWasmUrl),
       });
-      return new Cloche(worker, crew, remote, device);
+      return new Cloche(remote, device);
     } catch (error) {
-      worker.terminate();
-      crew.terminate();
+      remote.fail(error as ClocheError);
       throw error;
     } finally {
       options.signal?.removeEventListener("abort", abort);
@@ -273,8 +281,6 @@ export class Cloche extends Speaker {
 
   /** Ends the worker and frees all memory; whatever still runs is rejected. Doing it twice does no harm. */
   dispose(): void {
-    this.#worker.terminate();
-    this.#crew.terminate();
     this.#remote.fail(new ClocheError("DISPOSED", "dispose() has been called on this Cloche"));
   }
 

@@ -255,7 +255,10 @@ export async function opened<Info extends ModelInfo>(
   source: ModelSource,
   { name, signal, onProgress, sha256, files }: LoadOptions,
 ): Promise<Info> {
-  if (typeof source === "string") throw new ClocheError("SETTINGS", 'model: found a text, expected files, a zip, or an address: new URL("…")');
+  if (typeof source !== "object" || source === null) {
+    const found = typeof source === "string" ? "a text" : String(source ?? "nothing");
+    throw new ClocheError("SETTINGS", `model: found ${found}, expected files, a zip, or an address: new URL("…")`);
+  }
   const from = source instanceof URL ? { href: source.href, sha256, files } : source;
   for await (const told of remote.stream(call, { from, name }, signal)) {
     if (!("loaded" in told)) return told as Info;

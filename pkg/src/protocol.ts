@@ -204,7 +204,7 @@ export interface SamplingOptions {
   repetitionPenalty?: number;
   seed?: number;
   /** The text ends before the first of these. */
-  stop?: string[];
+  stop?: string | string[];
   /** Whether the adapter beside a model speaks too; without one it makes no difference. @default true */
   adapter?: boolean;
 }

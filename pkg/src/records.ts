@@ -61,6 +61,7 @@ async function whole(data: DataSource, option: string, options: Options, stories
 
 async function mainRecords(options: Options, stories: () => Promise<Stories>): Promise<Omit<Records, "beside">> {
   const { data, heldOut, examples = DEFAULT_EXAMPLES, exam = DEFAULT_EXAM, seed = DEFAULT_SEED } = options;
+  if (!(exam >= 1)) throw new ClocheError("SETTINGS", `exam: found ${exam}, expected at least 1`);
   const brought = heldOut && (await bring(heldOut, "heldOut"));
   if (typeof data === "string") {
     const { name, draw } = builtIn(data, await stories(), seed);
@@ -72,12 +73,8 @@ async function mainRecords(options: Options, stories: () => Promise<Stories>): P
   if (all.length < 2) {
     throw new ClocheError("DATA", `data: found ${all.length} records, expected at least 2, or heldOut with others`);
   }
-  const isHeldOut = (_: Item, at: number) => at % HELD_OUT_EVERY === 0;
-  return {
-    name,
-    train: all.filter((item, at) => !isHeldOut(item, at)),
-    heldOut: all.filter(isHeldOut).slice(0, exam),
-  };
+  const isHeldOut = (_: Item, at: number) => at % HELD_OUT_EVERY === 0 && at < exam * HELD_OUT_EVERY;
+  return { name, train: all.filter((item, at) => !isHeldOut(item, at)), heldOut: all.filter(isHeldOut) };
 }
 
 function nameOf(data: ChatRecord[] | Blob): string {
@@ -87,6 +84,9 @@ function nameOf(data: ChatRecord[] | Blob): string {
 /** The records of a page or a file, each with its line. The answer that a record has is the only right one. */
 async function bring(data: ChatRecord[] | Blob, option: string): Promise<Item[]> {
   const name = data instanceof File ? data.name : option;
+  if (!Array.isArray(data) && !(data instanceof Blob)) {
+    throw new ClocheError("SETTINGS", `${option}: found ${data ?? "nothing"}, expected the name of what is built in, records or a file`);
+  }
   const lines = Array.isArray(data) ? data.map((record) => JSON.stringify(record)) : (await data.text()).split("\n");
   const judge: Verifier = (said, { answer }) => {
     const correct = said.trim() === answer.trim();

@@ -54,9 +54,13 @@ export class Remote<Api extends Handlers<Api>> {
   onNews: (news: unknown) => void = () => {};
   /** Hears of a thread that the worker wants. */
   onThread: (wanted: unknown) => void = () => {};
+  /** Why nothing can be asked any more, once that is so. */
+  readonly closed: Promise<ClocheError>;
+  #close!: (error: ClocheError) => void;
 
   constructor(port: Port) {
     this.#port = port;
+    this.closed = new Promise((resolve) => (this.#close = resolve));
     port.addEventListener("message", ({ data }: MessageEvent<Reply>) => {
       if ("crash" in data) this.fail(fromWire(data.crash));
       else if ("news" in data) this.onNews(data.news);
@@ -94,8 +98,16 @@ export class Remote<Api extends Handlers<Api>> {
       queue.push(reply);
       wake();
     };
-    // The reader hears of the abort at once, however busy the worker is.
-    const abort = () => push({ id, error: { code: "ABORTED", message: "stopped by the caller" } });
+    let cancelled = false;
+    const cancel = () => {
+      if (!cancelled) this.#post({ id, cancel: true });
+      cancelled = true;
+    };
+    // Both sides hear of the abort at once: the reader however busy the worker is, and the worker even if nobody reads on.
+    const abort = () => {
+      cancel();
+      push({ id, error: { code: "ABORTED", message: "stopped by the caller" } });
+    };
     if (signal?.aborted) throw new ClocheError("ABORTED", "stopped by the caller");
     signal?.addEventListener("abort", abort);
     this.#open.set(id, push);
@@ -113,13 +125,14 @@ export class Remote<Api extends Handlers<Api>> {
     } finally {
       this.#open.delete(id);
       signal?.removeEventListener("abort", abort);
-      if (!ended) this.#post({ id, cancel: true });
+      if (!ended) cancel();
     }
   }
 
   /** Ends everything that is open, and everything to come, with this error. */
   fail(error: ClocheError): void {
     this.#failure ??= error;
+    this.#close(this.#failure);
     const { code, message } = this.#failure;
     for (const [id, settle] of [...this.#open]) settle({ id, error: { code, message } });
   }

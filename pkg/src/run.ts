@@ -53,8 +53,8 @@ export class Run<Event = GrowEvent> implements AsyncIterable<Event> {
   /**
    * All that the run needs to go on from where it is, but its data: weights, the optimizer's moments, settings, tokenizer.
    * Given to the same function as `resume`, it goes on as if it had never stopped, bit for bit. It can be had from the
-   * `start` event on until another run begins, a stage is estimated, or a model is loaded, created, copied or put in its
-   * place; also while the run is paused and when it has ended.
+   * `start` event on until another run begins, a stage is estimated, kernels are measured, a model is loaded, created, copied or
+   * put in its place, or one that has grown answers many prompts; also while the run is paused and when it has ended.
    */
   async checkpoint(): Promise<Files> {
     if (!this.#isLatest()) throw new ClocheError("NO_MODEL", "another run has begun: there is no checkpoint of this one any more");

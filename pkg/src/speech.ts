@@ -51,7 +51,7 @@ export async function* speak(speaker: Speaker, options: SamplingOptions & Severa
   };
   const generator = await compiled(turns, () => asking(run(), adapter, begin), signal);
   const continued = slots === undefined ? Array<Prompt>(n).fill(prompts[0]!) : prompts;
-  const texts = continued.map(({ ids }, index) => new Text(index, tokenizer, [...stop, ...ends], maxTokens, ids.length));
+  const texts = continued.map(({ ids }, index) => new Text(index, tokenizer, [stop, ends].flat(), maxTokens, ids.length));
   const pieces = () => texts.map((text) => text.piece()).filter((piece) => piece !== undefined);
   let told = -Infinity;
   try {

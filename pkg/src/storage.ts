@@ -216,9 +216,13 @@ export class RunStore {
       releases.push(await this.hold(name));
       // A folder cannot be renamed everywhere, so its content is saved anew, and checked on the way.
       const { run, every, files } = await this.read(name);
-      await this.begin(to, (await this.inputs(name)) ?? {});
+      const inputs = await this.inputs(name);
+      await (inputs ? this.begin(to, inputs) : drop(to).catch(() => {}));
       await this.save(to, { ...run, every }, files);
       await drop(name);
+    } catch (error) {
+      if (releases.length > 1) await drop(to).catch(() => {});
+      throw error;
     } finally {
       for (const release of releases) release();
     }

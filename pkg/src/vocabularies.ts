@@ -1,7 +1,7 @@
 /** The tokenizers that a page holds in the worker, by number. */
 import { learnTokenizer, type Source } from "./corpus.js";
 import { ClocheError } from "./errors.js";
-import { paced } from "./pace.js";
+import { breathe, paced } from "./pace.js";
 import type { TokenizerEvent, Vocabulary } from "./tokenizers.js";
 import type { Tokenizer } from "./wasm/text.js";
 
@@ -25,7 +25,12 @@ export class Vocabularies {
     const learning = paced(learnTokenizer(source, await this.#module(), { kind, chatTokens: false, report }, signal));
     for (;;) {
       const { value, done } = await learning.next();
-      if (done) return yield this.#keep(value);
+      if (done) {
+        // Merging cannot be interrupted: whoever gave up meanwhile will not free what comes of it.
+        await breathe();
+        if (signal.aborted) return value.free();
+        return yield this.#keep(value);
+      }
       if (value.phase === "reading") yield { stage: "reading", done: value.done, total: null };
     }
   }

@@ -415,7 +415,7 @@ class Session implements Api {
     // The smaller module has no room to read prompts beside texts that go on.
     if (!("generateMany" in grown.run)) await this.#exclusively(({ engine }) => this.#taught(grown, engine));
     const prompts = await promptsOf(grown, asked, () => this.#modules.text());
-    if (prompts.length > 0) yield* speak(this.#speaker(model, grown, prompts), { slots: DEFAULT_SLOTS, ...options }, signal);
+    if (prompts.length > 0) yield* speak(this.#speaker(model, grown, prompts), { ...options, slots: options.slots ?? DEFAULT_SLOTS }, signal);
   }
 
   #speaker(model: number | undefined, { tokenizer }: Grown, prompts: Prompt[]): Speaker {
@@ -564,6 +564,7 @@ class Session implements Api {
   async #source(data: string | Blob, seed: number): Promise<Source> {
     if (data === "stories") return storySource((await this.#modules.stories()).stories, seed);
     const blob = typeof data === "string" ? new Blob([data]) : data;
+    if (!(blob instanceof Blob)) throw new ClocheError("SETTINGS", `data: found ${data ?? "nothing"}, expected "stories", a text or a file`);
     return textSource(await this.#modules.text(), blob, blob instanceof File ? blob.name : "the text");
   }
 

@@ -37,6 +37,20 @@ test("a stream begins with the role, ends with why, and counts with the last chu
   assert.equal(new Set(chunks.map((chunk) => chunk.id)).size, 1);
 });
 
+test("what was said before a stream failed is not lost", async () => {
+  async function* breaking(...asked) {
+    for await (const piece of draw(...asked)) {
+      yield piece;
+      throw new Error("the device was lost");
+    }
+  }
+  const said = [];
+  await assert.rejects(async () => {
+    for await (const { choices: [{ text }] } of await new TextCompletions(breaking).create({ prompt: "x", stream: true })) said.push(text);
+  }, { message: "the device was lost" });
+  assert.deepEqual(said, ["ab"]);
+});
+
 test("in a stream of two answers each begins with the role and ends with why", async () => {
   const said = [[], []];
   for await (const { choices: [{ index, delta, finish_reason }] } of await new ChatCompletions(draw).create({ messages, n: 2, stream: true })) said[index].push([delta, finish_reason]);

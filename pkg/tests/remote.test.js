@@ -85,6 +85,17 @@ test("an abort is heard at once", async () => {
   await assert.rejects(remote.stream("count", 1, controller.signal).next(), { code: "ABORTED" });
 });
 
+test("the worker hears of an abort also where nobody reads on", async () => {
+  const controller = new AbortController();
+  const stream = remote.stream("count", 1e9, controller.signal);
+  await stream.next();
+  counted.ended = false;
+  controller.abort();
+  await rest(20);
+  assert.ok(counted.ended);
+  await assert.rejects(stream.next(), { code: "ABORTED" });
+});
+
 test("when the worker dies, whoever waits hears it, and whoever comes later too", async () => {
   const channel = new MessageChannel();
   serve(channel.port2, handlers);
@@ -92,6 +103,7 @@ test("when the worker dies, whoever waits hears it, and whoever comes later too"
   const waiting = assert.rejects(dying.request("never", {}), { code: "LOAD_FAILED" });
   dying.fail(new ClocheError("LOAD_FAILED", "gone"));
   await waiting;
+  assert.equal((await dying.closed).code, "LOAD_FAILED");
   await assert.rejects(dying.request("add", [1, 1]), { code: "LOAD_FAILED" });
   await assert.rejects(dying.stream("count", 1).next(), { code: "LOAD_FAILED" });
   channel.port1.close();

@@ -162,7 +162,7 @@ fn verdicts(verifier: &Function, held_out: bool, answers: &[Answer]) -> Result<V
         verifier.call3(&JsValue::UNDEFINED, &held_out.into(), &questions, &ids).map_err(
             |thrown| match thrown.dyn_ref::<js_sys::Error>() {
                 Some(error) => String::from(error.message()),
-                None => String::from(js_sys::JsString::from(thrown)),
+                None => thrown.as_string().unwrap_or_else(|| "it threw what is no error".into()),
             },
         )?;
     let said = Float32Array::new(&said).to_vec();
