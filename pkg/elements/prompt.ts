@@ -34,7 +34,7 @@ export class ClochePrompt extends ClocheElement implements PromptElement {
     text: setting(anyText, "Once there was"),
     answers: setting(integer(1, 8), 1),
     maxTokens: setting(integer(1, 10_000), 100, "max-tokens"),
-    seed: setting<number | undefined>(integer(0, 2 ** 32 - 1), undefined),
+    seed: setting<number | undefined>(integer(0, Number.MAX_SAFE_INTEGER), undefined),
     hide: hidesSampling("text", "answers", "max-tokens", "note"),
     said: property<Saying[]>([]),
   };
@@ -66,7 +66,7 @@ export class ClochePrompt extends ClocheElement implements PromptElement {
     const { maxTokens, text, seed = Math.floor(Math.random() * 2 ** 31) } = this;
     const settings = { ...samplingOf(this), maxTokens, adapter: greenhouse.adapter, signal: speaking.signal };
     const answer = async (i: number) => {
-      for await (const piece of cloche.generateTokens(text, { ...settings, seed: (seed + i * SEED_STEP) % 2 ** 32 })) {
+      for await (const piece of cloche.generateTokens(text, { ...settings, seed: (seed + i * SEED_STEP) % Number.MAX_SAFE_INTEGER })) {
         const { text, tokens, logProb } = this.said[i]!;
         const nats = piece.tokens.reduce((sum, token) => sum + token.logProb, logProb);
         this.said = this.said.with(i, { text: text + piece.text, tokens: tokens + piece.tokens.length, logProb: nats });

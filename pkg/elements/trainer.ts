@@ -58,7 +58,7 @@ export class ClocheTrainer extends ClocheElement implements TrainerElement {
     tokenizer: setting(tokenizerKind, "char"),
     steps: setting(integer(1, 1_000_000), 500),
     device: setting(oneOf("auto", "webgpu", "cpu"), "auto"),
-    seed: setting(integer(0, 2 ** 32 - 1), 1337),
+    seed: setting(integer(0, Number.MAX_SAFE_INTEGER), 1337),
     lr: setting<number | undefined>(number(0, 1), undefined),
     batchSize: setting<number | undefined>(integer(1, 4096), undefined, "batch-size"),
     contextLen: setting<number | undefined>(integer(8, 4096), undefined, "context-len"),
@@ -179,7 +179,7 @@ export class ClocheTrainer extends ClocheElement implements TrainerElement {
 
   #hear(event: GrowEvent): void {
     this.send("cloche-event", event);
-    if (event.event === "warning") this.complain(new Error(event.message));
+    if (event.event === "warning") this.complain(new ClocheError("WARNING", event.message));
     if (event.event === "done") this.#outcome = outcomeOf(event);
   }
 
@@ -384,7 +384,8 @@ function settingsOf({ preset, tokenizer, steps, device }: TrainerElement) {
 
 /** The text at an address that the page's author gave. */
 async function fetched(src: string): Promise<Blob> {
-  const response = await fetch(src);
+  const refused = (found: unknown) => new ClocheError("DOWNLOAD", `src="${src}" could not be loaded: ${found}`);
+  const response = await fetch(src).catch((error) => Promise.reject(refused(error)));
   if (response.ok) return new File([await response.blob()], src);
-  throw new ClocheError("LOAD_FAILED", `src="${src}" could not be loaded: the server answered ${response.status}`);
+  throw refused(`the server answered ${response.status}`);
 }

@@ -7,7 +7,7 @@ export type ErrorCode =
   | "ABORTED"
   /** A second run was started while one is going on. */
   | "BUSY"
-  /** Files that are no model or no checkpoint, or damaged. */
+  /** Files that are no model, no tokenizer or no checkpoint, or damaged. */
   | "CHECKPOINT"
   /** A checkpoint of another run: of other data, another stage, or other settings. */
   | "CHECKPOINT_DIFFERS"
@@ -33,12 +33,20 @@ export type ErrorCode =
   | "SETTINGS"
   /** A chat template that cannot be read, raises an error, does not end, or leaves out what is said. */
   | "TEMPLATE"
-  /** Too little text for the context, or none. */
+  /** There is no text. */
   | "TEXT_EMPTY"
+  /** A vocabulary of characters was to be learnt from one. */
   | "TEXT_ONE_CHARACTER"
+  /** Too little text for the context. */
+  | "TEXT_TOO_SHORT"
+  /** What your verifier threw, or gave in place of verdicts. */
+  | "VERIFIER"
+  /** More tokens than the text gives. */
   | "VOCAB_TOO_LARGE"
   /** There is no run of that name. */
   | "NO_RUN"
+  /** There is no WebGPU, or it finds no adapter. */
+  | "NO_WEBGPU"
   /** The browser gives this page no file system. */
   | "NO_STORAGE"
   /** No file of a run's saves is whole. */
@@ -50,6 +58,8 @@ export type ErrorCode =
   /** A run could not be saved; the second, for want of room. */
   | "STORAGE"
   | "STORAGE_FULL"
+  /** Not an error: what a run that goes on has warned of, as elements tell it. */
+  | "WARNING"
   /** The engine's own codes, each with its sentence. */
   | (string & {});
 

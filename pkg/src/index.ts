@@ -290,7 +290,8 @@ export class Cloche extends Speaker {
   }
 
   async #rehearsed(stage: StageName, { signal, ...asked }: Sourced<StageOptions> & Abortable): Promise<StageEstimate> {
-    const options = judged(await gathered<StageOptions>(asked as Sourced<StageOptions>, signal));
+    // The verifier's address first, which is no data to be fetched.
+    const options = await gathered<StageOptions>(judged(asked as Sourced<StageOptions>), signal);
     for await (const told of this.#remote.stream("estimateStage", { stage, ...options }, signal)) return told;
     throw new ClocheError("ENGINE_CRASHED", "a stage was tried, but nothing is known of it");
   }

@@ -7,6 +7,8 @@ import type { Message } from "./tuning.js";
 /** A prompt. */
 export interface Prompt {
   ids: Uint32Array;
+  /** Those of a text that is shown, and goes on; none where an answer begins. */
+  shown: Uint32Array;
   /** Tokens that end what follows it. */
   stopIds: Uint32Array | number[];
   /** Texts that do, besides those that the caller names. */
@@ -22,14 +24,17 @@ export type Asked = string | Message[];
 /** What a model reads of something asked. @throws `SETTINGS` where a conversation leaves no room for an answer */
 export async function promptOf(grown: Grown, asked: Asked, text: LoadText): Promise<Prompt> {
   const { tokenizer } = grown;
-  if (typeof asked === "string") return { ids: tokenizer.encode(asked), stopIds: tokenizer.eotId === undefined ? [] : [tokenizer.eotId], stop: [] };
+  if (typeof asked === "string") {
+    const ids = tokenizer.encode(asked);
+    return { ids, shown: ids, stopIds: tokenizer.eotId === undefined ? [] : [tokenizer.eotId], stop: [] };
+  }
   const chat = (grown.chat ??= await chatOf(await text(), tokenizer, true));
   const ids = chat.prompt(JSON.stringify(asked));
   const { contextLen } = grown.run;
   if (ids.length >= contextLen) {
     throw new ClocheError("SETTINGS", `messages: found ${ids.length} tokens, expected fewer than ${contextLen}, the model's context`);
   }
-  return { ids, stopIds: chat.stopIds, stop: chat.stopText === undefined ? [] : [chat.stopText] };
+  return { ids, shown: new Uint32Array(), stopIds: chat.stopIds, stop: chat.stopText === undefined ? [] : [chat.stopText] };
 }
 
 /** The same of many, which are either all texts or all conversations, so that the same ends them. @throws `SETTINGS` */

@@ -39,7 +39,10 @@ export interface DeviceInfo {
 /** Sizes of the models that can be grown; the `llama-` ones are of that family, the others GPT-2's. */
 export type Preset = "tiny" | "nano" | "mini" | "gpt2" | "llama-tiny" | "llama-nano" | "llama-mini";
 
-/** Every hyper-parameter of a run. One that is left out has the preset's value. */
+/**
+ * Every hyper-parameter of a run. One that is left out has the preset's value; but `minLr` is a tenth of an `lr` that is given, and
+ * `warmupSteps` are a tenth of `steps` at most.
+ */
 export interface Hyperparameters {
   batchSize?: number;
   contextLen?: number;
@@ -78,8 +81,12 @@ export interface GrowOptions extends Hyperparameters {
   seed?: number;
   /** Steps between two evaluations on held-out text. */
   evalEvery?: number;
-  /** Steps after which the model speaks, so that one sees noise turn into words. */
+  /** Batches of each evaluation. @default 20 */
+  evalBatches?: number;
+  /** Steps after which the model speaks, so that one sees noise turn into words. By default it never does. */
   sampleAt?: number[];
+  /** Tokens that it says then. @default 200 */
+  sampleLen?: number;
   /** Whether the vocabulary has tokens for conversations, for a model that is to be taught to answer. */
   chatTokens?: boolean;
   /**
@@ -93,8 +100,8 @@ export interface GrowOptions extends Hyperparameters {
 
 /** What is asked of a run that has not begun: as `grow`, save for what has nothing to do with its size. */
 export interface EstimateOptions
-  extends Partial<Omit<GrowOptions, "resume" | "save" | "evalEvery" | "sampleAt">> {
-  /** Tokens in the vocabulary, where it is known. By default as many as `tokenizer` says, or as `data` has characters. */
+  extends Partial<Omit<GrowOptions, "resume" | "save" | "evalEvery" | "evalBatches" | "sampleAt" | "sampleLen">> {
+  /** Tokens in the vocabulary, where it is known. By default as many as `tokenizer` says, or as there are different ones among the first 200,000 characters of `data`. */
   vocabSize?: number;
 }
 
@@ -150,6 +157,8 @@ export interface Start {
   recomputed_layers: number;
   flops_per_step: number;
   dispatches_per_step: number;
+  /** What computes it. */
+  device: string;
   /** Nats per token below which no model can go, where the text's source is known exactly. */
   floor?: number;
 }
@@ -202,6 +211,7 @@ export interface SamplingOptions {
   topP?: number;
   minP?: number;
   repetitionPenalty?: number;
+  /** Where it is left out, `answers`, `answersTo` and completions draw one; a text that is told as it comes has 1337. */
   seed?: number;
   /** The text ends before the first of these. */
   stop?: string | string[];

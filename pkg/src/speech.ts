@@ -51,7 +51,7 @@ export async function* speak(speaker: Speaker, options: SamplingOptions & Severa
   };
   const generator = await compiled(turns, () => asking(run(), adapter, begin), signal);
   const continued = slots === undefined ? Array<Prompt>(n).fill(prompts[0]!) : prompts;
-  const texts = continued.map(({ ids }, index) => new Text(index, tokenizer, [stop, ends].flat(), maxTokens, ids.length));
+  const texts = continued.map((prompt, index) => new Text(index, tokenizer, [stop, ends].flat(), maxTokens, prompt));
   const pieces = () => texts.map((text) => text.piece()).filter((piece) => piece !== undefined);
   let told = -Infinity;
   try {
@@ -111,13 +111,13 @@ class Text {
   /** Why it has ended. */
   finish: TokenPiece["finish"];
 
-  constructor(index: number, tokenizer: Tokenizer, stop: string[], maxTokens: number, promptTokens: number) {
+  constructor(index: number, tokenizer: Tokenizer, stop: string[], maxTokens: number, { ids, shown }: Prompt) {
     this.#tokenizer = tokenizer;
-    this.#decoder = tokenizer.streamDecoder();
+    this.#decoder = tokenizer.streamDecoder(shown);
     this.#held = new Held(stop);
     this.#maxTokens = maxTokens;
     this.#index = index;
-    this.#promptTokens = promptTokens;
+    this.#promptTokens = ids.length;
   }
 
   /** The next token, or -1 in place of one that ends it, -2 where the context does; says whether that is its end. What comes behind it is not heard. */
@@ -128,7 +128,7 @@ class Text {
       return true;
     }
     this.#said += 1;
-    this.#tokens.push({ id, text: this.#tokenizer.decode(Uint32Array.of(id)), logProb });
+    this.#tokens.push({ id, text: this.#tokenizer.tokenText(id), logProb });
     this.#text += this.#held.push(this.#decoder.pushMany(Uint32Array.of(id)));
     if (this.#held.ended || this.#said === this.#maxTokens) this.end();
     return this.finish !== undefined;

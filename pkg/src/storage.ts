@@ -20,7 +20,7 @@ export interface SavedRun {
   step: number;
   /** When that was, in milliseconds since 1970. */
   savedAt: number;
-  /** What it takes. */
+  /** Bytes of its latest save. The one before it, and what the run reads, are kept beside it. */
   bytes: number;
 }
 
@@ -127,8 +127,10 @@ export class RunStore {
       const from = await (await folder(name)).getDirectoryHandle(INPUTS);
       const content = async (file: string) => (await from.getFileHandle(file)).getFile();
       return (await revived(JSON.parse(await (await content(OPTIONS)).text()), content)) as Record<string, unknown>;
-    } catch {
-      return undefined;
+    } catch (error) {
+      // What cannot be read at the moment is not missing.
+      if ((error as Error).name === "NotFoundError") return undefined;
+      throw error instanceof ClocheError ? error : new ClocheError("STORAGE", `run "${name}": what it learns from cannot be read: ${messageOf(error)}`);
     }
   }
 

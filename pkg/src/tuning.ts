@@ -58,7 +58,7 @@ export interface TuneOptions
   examples?: number;
   /** Records that are held out at most. @default 100 */
   exam?: number;
-  /** The most tokens of an answer. By default half as many again as the longest one to the exam. */
+  /** The most tokens of an answer. By default half as many again as the longest one to the exam, and no more than half the context. */
   maxTokens?: number;
   /** Takes prompts and answers that are strings for turns of a conversation; otherwise one goes on where the other ends. */
   turns?: boolean;
@@ -111,6 +111,8 @@ export interface DpoOptions extends TuneOptions {
   beta?: number;
   loss?: "sigmoid" | "ipo" | "hinge";
   labelSmoothing?: number;
+  /** How much the tokens of the chosen answers count besides, as in fine-tuning. @default 0 */
+  sftWeight?: number;
   precompute?: boolean;
 }
 

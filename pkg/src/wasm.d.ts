@@ -235,8 +235,10 @@ declare module "*/wasm/text.js" {
     decode(ids: Uint32Array): string;
     /** How a text is split and merged, step by step. */
     trace(text: string): TokenTrace;
-    /** Decodes a stream without cutting characters in two. */
-    streamDecoder(): StreamDecoder;
+    /** Decodes a stream without cutting characters in two, behind a text that has been shown, whose ids these are. */
+    streamDecoder(shown: Uint32Array): StreamDecoder;
+    /** What a token looks like in a text. */
+    tokenText(id: number): string;
     /** `tokenizer.json` and its companions. */
     files(contextLen: number): [name: string, content: string][];
     free(): void;

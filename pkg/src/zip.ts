@@ -9,7 +9,7 @@ const FLAGS = 0x0800;
 /** 1 January 1980: the same model makes the same archive. */
 const DATE = 0x21;
 
-/** An archive of files, which together must stay below 4 GB. */
+/** An archive of files. @throws `SETTINGS` where they are 4 GB or more, which the format cannot say */
 export function zip(files: Files): Blob {
   const bodies: BlobPart[] = [];
   const directory: BlobPart[] = [];
@@ -27,6 +27,8 @@ export function zip(files: Files): Blob {
     offset += 30 + path.length + bytes.length;
     directorySize += 46 + path.length;
   }
+  const size = offset + directorySize;
+  if (size > 0xffffffff) throw new ClocheError("SETTINGS", `archive: found ${size} bytes, expected less than 4 GB: take the files one by one`);
   const counts = fields([4, SIGNATURES.end], [2, 0], [2, 0], [2, files.size], [2, files.size]);
   const end = fields([4, directorySize], [4, offset], [2, 0]);
   return new Blob([...bodies, ...directory, counts, end], { type: "application/zip" });
@@ -51,6 +53,7 @@ export async function unzip(archive: Blob): Promise<Files> {
   const bytes = new Uint8Array(await archive.arrayBuffer());
   const view = new DataView(bytes.buffer);
   const files: Files = new Map();
+  let packed = 0;
   let at = view.getUint32(endOf(view) + 16, true);
   for (let left = view.getUint16(endOf(view) + 10, true); left > 0; left--) {
     if (at + 46 > bytes.length || view.getUint32(at, true) !== SIGNATURES.entry) throw damaged();
@@ -67,7 +70,9 @@ export async function unzip(archive: Blob): Promise<Files> {
     ];
     const name = new TextDecoder().decode(bytes.subarray(at + 46, at + 46 + nameLength));
     const local = view.getUint32(at + 42, true);
-    if (local + 30 > bytes.length) throw damaged();
+    // Files that lie in one another would be more than the archive.
+    packed += packedSize;
+    if (local + 30 > bytes.length || packed > bytes.length) throw damaged();
     const from = local + 30 + view.getUint16(local + 26, true) + view.getUint16(local + 28, true);
     if (!name.endsWith("/"))
       files.set(name, await unpacked(bytes.subarray(from, from + packedSize), { name, method, checksum, size }));
@@ -122,7 +127,7 @@ async function inflated(packed: Uint8Array<ArrayBuffer>, size: number): Promise<
 }
 
 function damaged(): ClocheError {
-  return new ClocheError("CHECKPOINT", "the zip archive is damaged: its directory ends too early");
+  return new ClocheError("CHECKPOINT", "the zip archive is damaged: its directory does not fit it");
 }
 
 /** Folders are often packed with themselves around their files; a checkpoint has other models' configurations further within. */

@@ -91,7 +91,8 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
         generator = generator.with_draft(&draft.network, args.ahead)?;
     }
     generator.start(std::slice::from_ref(&ids))?;
-    let mut texts: Vec<Continuation> = (0..args.n).map(|_| Continuation::new(&args.stop)).collect();
+    let mut texts: Vec<Continuation> =
+        (0..args.n).map(|_| Continuation::of(&args.stop, &tokenizer, &ids)).collect();
     let live = !args.json && args.n == 1;
     if live {
         show(prompt);
@@ -200,14 +201,16 @@ pub struct Continuation<'a> {
 impl<'a> Continuation<'a> {
     /// An empty text that ends before one of these.
     pub fn new(stop: &'a [String]) -> Self {
-        Continuation {
-            decoder: StreamDecoder::new(),
-            stop,
-            shown: String::new(),
-            held: String::new(),
-            stopped: false,
-            n_tokens: 0,
-        }
+        Continuation::behind(stop, StreamDecoder::new())
+    }
+
+    /// What follows a text, whose ids these are.
+    pub fn of(stop: &'a [String], tokenizer: &Tokenizer, shown: &[u32]) -> Self {
+        Continuation::behind(stop, StreamDecoder::behind(tokenizer, shown))
+    }
+
+    fn behind(stop: &'a [String], decoder: StreamDecoder) -> Self {
+        Continuation { decoder, stop, shown: String::new(), held: String::new(), stopped: false, n_tokens: 0 }
     }
 
     /// Takes the next token, and returns what is now certain.

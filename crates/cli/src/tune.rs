@@ -99,7 +99,11 @@ pub fn follow(
             }
             TuneEvent::Step(step) => {
                 report.tune_step(&step);
-                let remarks = if name == "grpo" { remarks::grpo(&step.metrics) } else { Vec::new() };
+                let remarks = match name {
+                    "grpo" => remarks::grpo(&step.metrics),
+                    "ppo" => remarks::ppo(&step.metrics),
+                    _ => Vec::new(),
+                };
                 for remark in remarks {
                     // Once is enough.
                     if !remarked.contains(&remark) {

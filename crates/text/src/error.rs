@@ -104,9 +104,14 @@ impl TextError {
     /// A short name that never changes, for programs: the `code` of the error in JavaScript.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Kind { .. } | Self::VocabTooLarge { .. } => "bad-settings",
+            Self::Kind { .. } => "SETTINGS",
+            Self::Empty => "TEXT_EMPTY",
+            Self::OneCharacter { .. } => "TEXT_ONE_CHARACTER",
+            Self::VocabTooLarge { .. } => "VOCAB_TOO_LARGE",
+            Self::NotText { .. } | Self::Read { .. } => "NOT_TEXT",
+            Self::Record { .. } | Self::Prompt { .. } => "DATA",
             Self::Template { .. } => "TEMPLATE",
-            _ => "bad-data",
+            Self::Format { .. } => "CHECKPOINT",
         }
     }
 

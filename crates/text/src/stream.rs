@@ -32,19 +32,50 @@ struct Window {
     prefix_index: usize,
 }
 
+/// So many ids before a text are enough to know how it goes on from them.
+const SHOWN: usize = 16;
+
+impl Window {
+    /// Where all of these ids have been shown.
+    fn behind(tokenizer: &Tokenizer, ids: Vec<u32>) -> Window {
+        Window { prefix: tokenizer.decode(&ids), prefix_index: ids.len(), ids }
+    }
+
+    fn push(&mut self, tokenizer: &Tokenizer, id: u32) -> String {
+        let Window { ids, prefix, prefix_index } = self;
+        match tokenizers::step_decode_stream(&tokenizer.hf, vec![id], false, ids, prefix, prefix_index) {
+            Ok(text) => text.unwrap_or_default(),
+            // Bytes in a row are decoded anew with each that joins them, and may become another text than was shown. That
+            // stays, and this goes on behind it.
+            Err(_) => {
+                let ids = ids.split_off(*prefix_index);
+                *self = Window::behind(tokenizer, ids);
+                self.prefix.clone()
+            }
+        }
+    }
+}
+
 impl StreamDecoder {
     /// A decoder at the start of a text.
     pub fn new() -> Self {
         Self::default()
     }
 
+    /// A decoder behind a text that has been shown, whose ids these are. Where tokens are more than their bytes, as in
+    /// SentencePiece's pipelines, the first one of a text loses its blank; what goes on from a text keeps it.
+    pub fn behind(tokenizer: &Tokenizer, shown: &[u32]) -> Self {
+        let mut decoder = Self::new();
+        if !tokenizer.decodes_by_bytes() {
+            decoder.window = Window::behind(tokenizer, shown[shown.len().saturating_sub(SHOWN)..].to_vec());
+        }
+        decoder
+    }
+
     /// Takes the next id and gives the text that is now certain, often one token's, sometimes none.
     pub fn push(&mut self, tokenizer: &Tokenizer, id: u32) -> String {
         if !tokenizer.decodes_by_bytes() {
-            let Window { ids, prefix, prefix_index } = &mut self.window;
-            let step =
-                tokenizers::step_decode_stream(&tokenizer.hf, vec![id], false, ids, prefix, prefix_index);
-            return step.ok().flatten().unwrap_or_default();
+            return self.window.push(tokenizer, id);
         }
         self.pending.extend_from_slice(tokenizer.token_bytes(id));
         self.take_characters()
@@ -52,9 +83,10 @@ impl StreamDecoder {
 
     /// Ends the text: bytes that never became a character are shown as one U+FFFD. The decoder can start again.
     pub fn finish(&mut self, tokenizer: &Tokenizer) -> String {
-        let Window { ids, prefix, .. } = std::mem::take(&mut self.window);
+        let Window { ids, prefix, prefix_index } = std::mem::take(&mut self.window);
         let rest = tokenizer.decode(&ids);
-        let mut text = rest.strip_prefix(prefix.as_str()).unwrap_or_default().to_string();
+        let rest = rest.strip_prefix(prefix.as_str()).map(str::to_string);
+        let mut text = rest.unwrap_or_else(|| tokenizer.decode(&ids[prefix_index..]));
         text.push_str(&String::from_utf8_lossy(&std::mem::take(&mut self.pending)));
         text
     }

@@ -189,7 +189,7 @@ fn what_is_wrong_with_a_line_has_a_name() {
         ),
     ] {
         let error = parse(line).expect_err(line);
-        assert_eq!(error.code(), "bad-data");
+        assert_eq!(error.code(), "DATA");
         assert_eq!(error.to_string(), format!("a.jsonl line 7: {expected}"), "{line}");
     }
     let nothing = parse("{}").unwrap_err().to_string();

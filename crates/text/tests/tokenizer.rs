@@ -257,12 +257,12 @@ fn text_that_gives_no_tokenizer_is_named() {
     }
     assert_eq!(error(TokenizerKind::Char, &["aaaa", "a"]), TextError::OneCharacter { found: 'a' });
     let too_large = error(TokenizerKind::Bpe { vocab_size: 5000 }, &["the cat the cat"]);
-    assert_eq!(too_large.code(), "bad-settings");
+    assert_eq!(too_large.code(), "VOCAB_TOO_LARGE");
     assert_eq!(
         too_large.to_string(),
         "vocabulary of 5000 tokens: the text gives only 262 (a merge must occur at least twice); \
          ask for at most 262 or give more text"
     );
     Tokenizer::train(TokenizerKind::Bpe { vocab_size: 262 }, ["the cat the cat"]).unwrap();
-    assert_eq!(error(TokenizerKind::Bpe { vocab_size: 3 }, &["the cat"]).code(), "bad-settings");
+    assert_eq!(error(TokenizerKind::Bpe { vocab_size: 3 }, &["the cat"]).code(), "SETTINGS");
 }

@@ -125,10 +125,16 @@ fn list(folder: &Path) -> Result<Vec<Found>, StoreError> {
 /// Finishes or removes what a killed process left.
 fn tidy_up(folder: &Path) -> Result<(), StoreError> {
     for Found { path, partial, .. } in list(folder)? {
+        if !partial {
+            continue;
+        }
         let whole = path.with_extension("");
-        if partial && !whole.exists() && checkpoint::is_whole(read_all(&path)?) {
+        // The one that it was to replace may be there still, or half of it.
+        let is_replaced = whole.exists() && checkpoint::is_whole(read_all(&whole)?);
+        if !is_replaced && checkpoint::is_whole(read_all(&path)?) {
+            remove(&whole)?;
             fs::rename(&path, &whole).map_err(at(&whole))?;
-        } else if partial {
+        } else {
             remove(&path)?;
         }
     }

@@ -133,6 +133,18 @@ fn what_a_killed_process_left_counts_by_its_manifest() {
     assert_eq!((latest.saved.state.step, latest.damaged.len()), (1, 0));
 }
 
+#[test]
+fn what_was_to_replace_a_checkpoint_does_not_go_with_half_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = saved(2);
+    store::save(folder.path(), 2, &files[1]).unwrap();
+    let (whole, partial) = (folder.path().join("step-2"), folder.path().join("step-2.tmp"));
+    fs::rename(&whole, &partial).unwrap();
+    fs::create_dir(&whole).unwrap();
+    store::save(folder.path(), 3, &files[1]).unwrap();
+    assert!(whole.join("manifest.json").is_file() && !partial.exists());
+}
+
 /// More steps than the run that is killed again and again will ever come to.
 const STEPS: u64 = 1_000_000;
 

@@ -160,10 +160,11 @@ impl Tokenizer {
         self.0.decode(ids)
     }
 
-    /// Text from ids that arrive one at a time.
+    /// Text from ids that arrive one at a time, behind a text that has been shown, whose ids these are.
     #[wasm_bindgen(js_name = streamDecoder)]
-    pub fn stream_decoder(&self) -> StreamDecoder {
-        StreamDecoder { tokenizer: Rc::clone(&self.0), decoder: cloche_text::StreamDecoder::new() }
+    pub fn stream_decoder(&self, shown: &[u32]) -> StreamDecoder {
+        let decoder = cloche_text::StreamDecoder::behind(&self.0, shown);
+        StreamDecoder { tokenizer: Rc::clone(&self.0), decoder }
     }
 
     /// How many ids there are: the `vocab_size` of a model.

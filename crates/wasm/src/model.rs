@@ -48,6 +48,7 @@ impl Engine {
         let in_config = |e: ConfigError| refused(&["config.json: ", &e.to_string()].concat());
         let json = text("config.json").ok_or_else(|| refused("config.json is not there"))?;
         let config = ModelConfig::from_hf_json(&json).map_err(in_config)?;
+        expect_addressable(&config)?;
         let head = Head::from_hf_json(&json).map_err(in_config)?;
         let mut tokens = TokenIds::from_hf_json(&json).map_err(in_config)?;
         if let Some(json) = text("generation_config.json") {
@@ -103,10 +104,23 @@ impl Engine {
         let context_len = context_len.unwrap_or(base.context_len);
         let config = ModelConfig { vocab_size, context_len, ..base };
         config.validate().map_err(refused)?;
+        expect_addressable(&config)?;
         let weights = Weights::init(&self.device, &specs(&config), seed as u64);
         let network = Network::new(config, weights.map_err(|e| thrown(&e.into()))?);
         let (device, tokens) = (self.device.clone(), TokenIds::default());
         Ok(Model { device, network, head: Head::Logits, tokens, facts: Rc::default() })
+    }
+}
+
+/// Requires that the weights could lie in a memory of 32 bits: to ask for more ends the engine.
+fn expect_addressable(config: &ModelConfig) -> Result<(), JsValue> {
+    let (needed, most) = (config.n_params().saturating_mul(4), isize::MAX as u64);
+    match needed > most {
+        true => Err(error(
+            "OUT_OF_MEMORY",
+            &format!("the model needs {needed} bytes for its weights, expected at most {most}"),
+        )),
+        false => Ok(()),
     }
 }
 

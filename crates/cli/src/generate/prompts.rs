@@ -30,11 +30,12 @@ pub(super) fn run(args: &GenerateArgs, file: &Path) -> Result<()> {
     let cache = cache_bytes(&model.network.config, slots);
     device::require_memory(&device, "the cache of keys and values", cache)?;
     let mut batcher = Batcher::new(&device, &model.network, slots, settings)?;
+    let mut texts: Vec<Continuation> =
+        ids.iter().map(|ids| Continuation::of(&args.stop, &tokenizer, ids)).collect();
     for ids in ids {
         batcher.push(ids)?;
     }
     // 3. Whoever has ended is printed and makes room.
-    let mut texts: Vec<Continuation> = prompts.iter().map(|_| Continuation::new(&args.stop)).collect();
     loop {
         let tokens = pollster::block_on(batcher.next())?;
         for &token in tokens.iter().flatten() {

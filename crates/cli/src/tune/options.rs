@@ -48,7 +48,7 @@ pub struct TuneArgs {
     /// Records that are held out at most [default: 100].
     #[arg(long, value_name = "N")]
     exam: Option<usize>,
-    /// The most tokens of an answer [default: half as many again as the longest one to the exam].
+    /// The most tokens of an answer [default: half as many again as the longest one to the exam, at most half the context].
     #[arg(long, value_name = "N")]
     max_tokens: Option<usize>,
     /// Take prompts and answers that are plain strings for turns of a conversation; otherwise the one goes on where the

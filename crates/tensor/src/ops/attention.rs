@@ -270,9 +270,9 @@ impl Op for Attention {
 pub(super) fn pairs(heads: &Heads, io: &Operands) -> u64 {
     let layouts: Vec<&Layout> = io.inputs.iter().map(|x| &x.layout).collect();
     let [q, k, _] = heads.views(&layouts);
-    let (t, s) = (q.shape[1], k.shape[1]);
+    let [batch, t, s, d] = [q.shape[0] * heads.h, q.shape[1], k.shape[1], heads.d].map(|n| n as u64);
     let seen = if heads.bounds == Bounds::Position { t * s } else { t * (t + 1) / 2 };
-    (q.shape[0] * heads.h) as u64 * (seen * heads.d) as u64
+    batch * seen * d
 }
 
 impl Attention {

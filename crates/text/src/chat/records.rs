@@ -41,17 +41,13 @@ impl Chat<'_> {
 }
 
 impl Record {
-    /// The question that a record asks, and its right answer: the last thing that an assistant says. Plain text asks
-    /// nothing.
+    /// The question that a record asks, and its right answer: the last thing that an assistant says, behind all that was said
+    /// before. Plain text asks nothing.
     pub fn question(&self) -> Option<(Turns, &str)> {
         match self {
             Self::Completion { prompt, completion: answer }
-            | Self::Preference { prompt, chosen: answer, .. } => {
-                Some((prompt.clone(), answer.contents().last()?))
-            }
-            Self::Ranking { prompt, responses, .. } => {
-                Some((prompt.clone(), responses.first()?.contents().last()?))
-            }
+            | Self::Preference { prompt, chosen: answer, .. } => prompt.before_last_of(answer),
+            Self::Ranking { prompt, responses, .. } => prompt.before_last_of(responses.first()?),
             Self::Question { prompt, answer } => Some((prompt.clone(), answer)),
             Self::Conversation(messages) => {
                 let at = messages.iter().rposition(|message| message.role == Role::Assistant)?;
@@ -63,6 +59,15 @@ impl Record {
 }
 
 impl Turns {
+    /// This and all but the last message of an answer to it, and that one.
+    fn before_last_of<'a>(&self, answer: &'a Turns) -> Option<(Turns, &'a str)> {
+        let mut before = self.clone();
+        if let (Turns::Messages(before), Turns::Messages(answer)) = (&mut before, answer) {
+            before.extend_from_slice(&answer[..answer.len().saturating_sub(1)]);
+        }
+        Some((before, answer.contents().last()?))
+    }
+
     /// What is said, as people read it: each message after the name of its role.
     pub fn asked(&self) -> String {
         match self {
@@ -108,6 +113,12 @@ mod tests {
             assert!(tokenizer.decode(&learnt).starts_with(answer), "{json}");
         }
         assert_eq!(record(r#"{"text": "0?"}"#).question(), None);
+        // Of several turns the last one is the answer, to all that was said before.
+        let two = r#"{"prompt": [{"role": "user", "content": "0?"}], "completion": [{"role": "assistant", "content": "2"},
+            {"role": "user", "content": "1?"}, {"role": "assistant", "content": "1"}]}"#;
+        let two = record(two);
+        let (prompt, right) = two.question().unwrap();
+        assert_eq!((prompt.asked().as_str(), right), ("user: 0?\nassistant: 2\nuser: 1?", "1"));
     }
 
     #[test]
