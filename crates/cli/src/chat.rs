@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::Args;
 use cloche_models::{GenerateSettings, Generator};
-use cloche_text::{Message, Role, Turns};
+use cloche_text::{Message, Role, StreamDecoder, Turns};
 use serde_json::json;
 
 use crate::device::{self, Choice};
@@ -126,7 +126,7 @@ impl Conversation {
         self.generator.start(&[ids])?;
         // Every answer is drawn anew, also to the same message.
         self.generator.settings.sampling.seed = self.generator.settings.sampling.seed.wrapping_add(1);
-        let mut answer = Continuation::new(&self.stops);
+        let mut answer = Continuation::new(&self.stops, StreamDecoder::new());
         let tokenizer = &self.reader.tokenizer;
         while let Some(tokens) = pollster::block_on(self.generator.next())? {
             for token in tokens.iter().filter(|token| !self.reader.stop_ids.contains(&token.id)) {

@@ -92,7 +92,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     }
     generator.start(std::slice::from_ref(&ids))?;
     let mut texts: Vec<Continuation> =
-        (0..args.n).map(|_| Continuation::of(&args.stop, &tokenizer, &ids)).collect();
+        (0..args.n).map(|_| Continuation::new(&args.stop, StreamDecoder::behind(&tokenizer, &ids))).collect();
     let live = !args.json && args.n == 1;
     if live {
         show(prompt);
@@ -199,17 +199,8 @@ pub struct Continuation<'a> {
 }
 
 impl<'a> Continuation<'a> {
-    /// An empty text that ends before one of these.
-    pub fn new(stop: &'a [String]) -> Self {
-        Continuation::behind(stop, StreamDecoder::new())
-    }
-
-    /// What follows a text, whose ids these are.
-    pub fn of(stop: &'a [String], tokenizer: &Tokenizer, shown: &[u32]) -> Self {
-        Continuation::behind(stop, StreamDecoder::behind(tokenizer, shown))
-    }
-
-    fn behind(stop: &'a [String], decoder: StreamDecoder) -> Self {
+    /// An empty text that ends before one of these, behind what the decoder knows of.
+    pub fn new(stop: &'a [String], decoder: StreamDecoder) -> Self {
         Continuation { decoder, stop, shown: String::new(), held: String::new(), stopped: false, n_tokens: 0 }
     }
 
@@ -298,7 +289,7 @@ mod tests {
 
     fn shown(pieces: &[&str], stop: &[&str]) -> (Vec<String>, String, bool) {
         let stop: Vec<String> = stop.iter().map(|stop| stop.to_string()).collect();
-        let mut text = Continuation::new(&stop);
+        let mut text = Continuation::new(&stop, StreamDecoder::new());
         let certain = pieces.iter().map(|piece| text.push(piece)).collect();
         (certain, text.held.clone(), text.stopped)
     }

@@ -99,12 +99,7 @@ pub fn follow(
             }
             TuneEvent::Step(step) => {
                 report.tune_step(&step);
-                let remarks = match name {
-                    "grpo" => remarks::grpo(&step.metrics),
-                    "ppo" => remarks::ppo(&step.metrics),
-                    _ => Vec::new(),
-                };
-                for remark in remarks {
+                for remark in remarks::of(name)(&step.metrics) {
                     // Once is enough.
                     if !remarked.contains(&remark) {
                         report.remark(step.step, remark);

@@ -2,6 +2,18 @@
 
 use crate::events::Metrics;
 
+/// What there is to say of a step's numbers.
+pub type Remarks = fn(&Metrics) -> Vec<&'static str>;
+
+/// The remarks of a stage of this name; of most stages there are none.
+pub fn of(stage: &str) -> Remarks {
+    match stage {
+        "grpo" => grpo,
+        "ppo" => ppo,
+        _ => |_| Vec::new(),
+    }
+}
+
 /// Of a step of [`grpo`](crate::grpo).
 pub fn grpo(metrics: &Metrics) -> Vec<&'static str> {
     let number = |name| metrics.get(name).unwrap_or(0.0);

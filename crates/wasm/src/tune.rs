@@ -77,7 +77,7 @@ pub struct Tune {
     beside: Vec<(&'static str, Model)>,
     stage: Pulled<TuneEvent>,
     /// What there is to say about numbers of this stage.
-    remarks: fn(&cloche_train::events::Metrics) -> Vec<&'static str>,
+    remarks: remarks::Remarks,
     /// What has been said, and what is still to be said.
     said: RefCell<Vec<&'static str>>,
     to_say: RefCell<Vec<Remark>>,
@@ -126,18 +126,13 @@ impl Engine {
         let base =
             base.map(|network| Model { network, head: Head::Logits, facts: Rc::default(), ..model.clone() });
         let beside = [("base", base), ("adviser", adviser)];
-        let remarks = match name.as_str() {
-            "grpo" => remarks::grpo,
-            "ppo" => remarks::ppo,
-            _ => |_: &_| Vec::new(),
-        };
         let facts = RefCell::new(Some(facts)).into();
         Ok(Tune {
             model: Model { network, head, facts, ..model },
             keeper,
             beside: beside.into_iter().filter_map(|(name, model)| Some((name, model?))).collect(),
             stage: Pulled::new(stage),
-            remarks,
+            remarks: remarks::of(&name),
             said: RefCell::default(),
             to_say: RefCell::default(),
         })

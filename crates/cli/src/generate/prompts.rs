@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use cloche_models::Batcher;
-use cloche_text::decode_utf8;
+use cloche_text::{StreamDecoder, decode_utf8};
 
 use super::*;
 
@@ -31,7 +31,7 @@ pub(super) fn run(args: &GenerateArgs, file: &Path) -> Result<()> {
     device::require_memory(&device, "the cache of keys and values", cache)?;
     let mut batcher = Batcher::new(&device, &model.network, slots, settings)?;
     let mut texts: Vec<Continuation> =
-        ids.iter().map(|ids| Continuation::of(&args.stop, &tokenizer, ids)).collect();
+        ids.iter().map(|ids| Continuation::new(&args.stop, StreamDecoder::behind(&tokenizer, ids))).collect();
     for ids in ids {
         batcher.push(ids)?;
     }

@@ -64,6 +64,12 @@ pub(crate) struct Port {
     pub dtype: DType,
 }
 
+impl Port {
+    fn bytes(&self) -> u64 {
+        self.shape.numel() as u64 * self.dtype.bytes() as u64
+    }
+}
+
 /// Memory that values share one after another, whatever their type: all elements take four bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Slot {
@@ -240,9 +246,7 @@ impl Plan {
 
     /// What the program will need. Dispatches are counted by the steps; operations of several dispatches count each.
     pub fn cost(&self) -> Cost {
-        let ports = |ports: &[Port]| {
-            ports.iter().map(|p| p.shape.numel() as u64 * p.dtype.bytes() as u64).sum::<u64>()
-        };
+        let ports = |ports: &[Port]| ports.iter().map(Port::bytes).sum::<u64>();
         let slots: u64 = self.slots.iter().map(Slot::bytes).sum();
         let data: u64 = self.data.iter().map(|d| 4 * d.len() as u64).sum();
         let state_bytes = ports(&self.states);
@@ -259,7 +263,7 @@ impl Plan {
     pub fn largest_buffer(&self) -> u64 {
         let slots = self.slots.iter().map(Slot::bytes);
         let ports = self.inputs.iter().chain(&self.states);
-        slots.chain(ports.map(|p| p.shape.numel() as u64 * p.dtype.bytes() as u64)).max().unwrap_or(0)
+        slots.chain(ports.map(Port::bytes)).max().unwrap_or(0)
     }
 
     /// One line per step: what runs, on which shapes. For tests and for people who want to see the plan.
